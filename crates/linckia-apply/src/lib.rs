@@ -1,0 +1,1 @@
+//! Logs into state: causal order, the fold, records, stability.

@@ -1,0 +1,1 @@
+//! Requests to stamped events: identity, preconditions, dots and hybrid time.

@@ -1,0 +1,1 @@
+//! One ordered durable log per origin: segments, group commit, recovery.

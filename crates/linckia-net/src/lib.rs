@@ -1,0 +1,1 @@
+//! Hands only: identity, mutual TLS, listeners, the message transport between peers.

@@ -1,0 +1,1 @@
+//! One region as a state machine: the rooms connected, driven by inputs.

@@ -1,0 +1,1 @@
+//! Logs between regions: frames, serving and pulling, relay.

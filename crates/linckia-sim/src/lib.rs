@@ -1,0 +1,1 @@
+//! Whole regions under faults from a seed, judged by a naive reference.
