@@ -1,1 +1,29 @@
-//! The words and the laws: origins, hybrid time, vectors, events and the fold, all pure.
+//! The words and the laws of Linckia, pure: no clock, disk, socket, task or random source.
+//!
+//! Everything else stands on this crate. In reading order: `name` (regions, origins, keys), `hlc`
+//! (hybrid time and the clock rules), `vector` (dots and vectors), `event` (what happened) and its
+//! bytes in `codec`, then `fold` (a key's events made into its value, frontier and records).
+//! What always holds: equal inputs give equal outputs, on every machine.
+
+mod clock;
+mod codec;
+mod error;
+mod event;
+mod fold;
+mod hlc;
+mod name;
+mod request;
+mod vector;
+
+pub use clock::{Clock, ClockSettings, Now};
+pub use codec::{Reader, Writer, decode_event, encode_event};
+pub use error::{Error, Result};
+pub use event::{Event, Extras, Identity, Operation, Transaction};
+pub use fold::{
+    Copies, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record, RecordChange,
+    RecordKey, Settled, State, canonical,
+};
+pub use hlc::Hlc;
+pub use name::{Key, NAME_BYTES_MAX, Origin, RegionName};
+pub use request::{Answer, Fault, NewEvent, Precondition, Refusal, Write};
+pub use vector::{Dot, Stamp, Vector};

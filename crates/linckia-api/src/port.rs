@@ -1,0 +1,71 @@
+//! What the door needs of the region behind it.
+//!
+//! The binary connects a region's core to this; tests connect a fake. Every call is bounded: a full
+//! queue is answered at once, a caller that goes away cancels by dropping the future.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use linckia_apply::{Lag, Query, Reading};
+use linckia_model::{Answer, Refusal, RegionName, Vector, Write};
+use tokio::sync::watch;
+
+/// Why the region did not answer at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// The queue in front of the region is full: try again soon.
+    Busy,
+    /// The region is stopping or its core has stopped.
+    Stopping,
+}
+
+/// One answer per event of the write, in order.
+pub type Answers = Vec<Result<Answer, Refusal>>;
+
+/// A region as the fleet sees it from here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegionView {
+    pub name: RegionName,
+    pub url: Option<String>,
+    pub is_self: bool,
+    /// "healthy", "suspect" or "down".
+    pub verdict: &'static str,
+    /// What it has applied, as last heard.
+    pub vector: Vector,
+    pub lag: Vec<Lag>,
+}
+
+/// One directed link: events flow from `from` to `to`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkView {
+    pub from: RegionName,
+    pub to: RegionName,
+    pub connected: bool,
+    pub round_trip_milliseconds: Option<f64>,
+    pub lag: Vec<Lag>,
+}
+
+/// The region behind the door.
+pub trait Region: Send + Sync + 'static {
+    /// Its name.
+    fn name(&self) -> &RegionName;
+
+    /// Resolves once every written event is durable and applied here (or was refused).
+    fn write(&self, write: Write) -> impl Future<Output = Result<Answers, Unavailable>> + Send;
+
+    fn read(&self, query: Query) -> impl Future<Output = Result<Reading, Unavailable>> + Send;
+
+    /// The applied vector, whenever it grows.
+    fn applied(&self) -> watch::Receiver<Arc<Vector>>;
+
+    fn regions(&self) -> impl Future<Output = Result<Vec<RegionView>, Unavailable>> + Send;
+
+    /// The links of this region, both directions.
+    fn links(&self) -> impl Future<Output = Result<Vec<LinkView>, Unavailable>> + Send;
+
+    /// What a local fleet's supervisor emulates on its links: the JSON it serves; none elsewhere.
+    fn emulated(&self) -> impl Future<Output = Option<serde_json::Value>> + Send;
+
+    /// True once recovery is done and the region takes writes; else the reason it does not.
+    fn ready(&self) -> Result<(), String>;
+}

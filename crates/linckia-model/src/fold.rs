@@ -1,0 +1,306 @@
+//! The fold: a key's events, in (HLC, origin, sequence) order, made into its value.
+//!
+//! Apply feeds every event of a key to its [`KeyState`], in whatever order they arrive; the state is
+//! always that of the fold in order. It keeps a base folded up to stable time and the events above
+//! it, so that a late event is folded again with those it precedes. What always holds: the current
+//! state is a pure function of the set of events applied, and what was dropped below stable time
+//! cannot change it. Rulings: `docs/fold.md`.
+
+pub mod canonical;
+mod copies;
+mod encoding;
+mod record;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use copies::Copies;
+pub use record::{Kind, Record, RecordKey};
+use record::{Ledger, Records};
+use tree::{Floor, Held, Node, Path};
+
+use crate::event::{Event, Operation};
+use crate::hlc::Hlc;
+use crate::request::{Fault, Refusal};
+use crate::vector::{Dot, Stamp, Vector};
+
+/// A planted fault, or none: the fold's share of [`Fault`].
+pub type FoldFault = Option<Fault>;
+
+/// What the fold is told beside the events.
+#[derive(Clone, Copy, Debug)]
+pub struct FoldSettings {
+    /// Copies of an id within this time before it make a copy not count, in milliseconds.
+    pub window_milliseconds: u64,
+    pub fault: FoldFault,
+}
+
+impl Default for FoldSettings {
+    fn default() -> Self {
+        Self { window_milliseconds: 24 * 3600 * 1000, fault: None }
+    }
+}
+
+/// Where events that are not in memory are read from: the logs.
+pub trait EventSource {
+    /// The event of that dot; it is durable and was applied here. None only if the log lost it.
+    fn event(&self, dot: &Dot) -> Option<Arc<Event>>;
+}
+
+/// The fold of some prefix of a key's events.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct State {
+    tree: Node,
+    version: u64,
+    frontier: BTreeSet<Stamp>,
+    /// On record above the base; below it they are confirmed and lie in the store only.
+    records: Records,
+}
+
+/// What a step back from the fold's caller looks like: which records came and went.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RecordChange {
+    pub put: Vec<(RecordKey, Record)>,
+    pub removed: Vec<RecordKey>,
+}
+
+/// What settling made of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Events above stable time remain.
+    Unsettled,
+    /// Everything is stable: no tail.
+    Whole,
+    /// Everything is stable and nothing is there: only the version remains.
+    Gone,
+}
+
+/// What a caller sees of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Folded<'a> {
+    pub value: Option<Value>,
+    pub version: u64,
+    pub frontier: &'a BTreeSet<Stamp>,
+}
+
+/// One key: a stable base, the events above it, and the fold of both.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct KeyState {
+    /// The fold up to stable time; absent while there is no tail, when it equals the current state.
+    base: Option<Box<State>>,
+    /// Events above the base, in order; those not in memory are read from the logs when needed.
+    tail: BTreeMap<Stamp, Option<Arc<Event>>>,
+    current: State,
+    copies: Copies,
+    /// The tail's length when it was last settled in part, so that settling costs little per event.
+    settled_at: usize,
+}
+
+/// A tail this much longer than when it was last looked at is worth settling in part.
+const TAIL_GROWTH: usize = 32;
+
+impl State {
+    /// Folds one event that is after all folded so far; answers what it puts on record. Those
+    /// records are this event's own: no other step makes one with equal losers and winner.
+    fn step(
+        &mut self,
+        event: &Event,
+        copies: &Copies,
+        source: &dyn EventSource,
+        settings: &FoldSettings,
+    ) -> Records {
+        let stamp = event.stamp();
+        let window = settings.window_milliseconds;
+        let counts = copies.counts(&event.identity, &stamp, window)
+            || settings.fault == Some(Fault::CopyCounted);
+        self.frontier.retain(|known| !copies.covers(event, known));
+        self.frontier.insert(stamp.clone());
+        self.version += u64::from(counts);
+        let mut records = Records::new();
+        let mut ledger = Ledger::new(event, copies, &mut records, settings);
+        if !counts && let Some(first) = copies.counted_before(&event.identity, &stamp, window) {
+            let same = source.event(&first.dot).is_none_or(|first| first.same_content(event));
+            if !same {
+                ledger.id_reused(first.clone());
+            }
+        }
+        match (event.operation, event.data.as_object()) {
+            (Operation::Put, Some(_)) => {
+                self.tree.assert(Some(&event.data), &Path::ROOT, &mut ledger);
+            }
+            (Operation::Delete, _) => self.tree.assert(None, &Path::ROOT, &mut ledger),
+            (Operation::Patch, Some(patch)) => {
+                self.tree.patch(patch, &Path::ROOT, &mut ledger);
+            }
+            (Operation::Increment, Some(amounts)) if counts => {
+                self.tree.increment(amounts, &Path::ROOT, &mut ledger);
+            }
+            _ => {}
+        }
+        records
+    }
+
+    fn folded(&self) -> Folded<'_> {
+        Folded { value: self.tree.value(), version: self.version, frontier: &self.frontier }
+    }
+}
+
+impl KeyState {
+    pub fn folded(&self) -> Folded<'_> {
+        self.current.folded()
+    }
+
+    pub fn version(&self) -> u64 {
+        self.current.version
+    }
+
+    pub fn exists(&self) -> bool {
+        matches!(self.current.tree.held, Held::Value(_) | Held::Object)
+    }
+
+    /// Records that replay may still change, or that were put since the base.
+    pub fn records(&self) -> impl Iterator<Item = (&RecordKey, &Record)> {
+        self.current.records.iter()
+    }
+
+    /// Events above stable time known here.
+    pub fn tail_length(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// The highest timestamp in the tail: at stable times from there on the key settles whole.
+    pub fn unsettled_until(&self) -> Option<Hlc> {
+        self.tail.keys().next_back().map(|stamp| stamp.hlc)
+    }
+
+    /// Takes a new event, wherever in the order it falls; `earlier` are the copies of its identity
+    /// that were applied before. Says which records came and went.
+    pub fn apply(
+        &mut self,
+        event: &Arc<Event>,
+        earlier: &[Stamp],
+        source: &dyn EventSource,
+        settings: &FoldSettings,
+    ) -> RecordChange {
+        let stamp = event.stamp();
+        if !earlier.is_empty() {
+            let all = earlier.iter().cloned().chain([stamp.clone()]);
+            self.copies.note(&event.identity, all);
+        }
+        let in_order = self.tail.keys().next_back().is_none_or(|last| *last < stamp);
+        if self.tail.is_empty() {
+            self.base = Some(Box::new(self.current.clone()));
+        }
+        self.tail.insert(stamp.clone(), Some(Arc::clone(event)));
+        if in_order || settings.fault == Some(Fault::TiesByArrival) {
+            let new = self.current.step(event, &self.copies, source, settings);
+            let put = new.iter().map(|(key, record)| (key.clone(), record.clone())).collect();
+            self.current.records.extend(new);
+            return RecordChange { put, removed: Vec::new() };
+        }
+        self.fold_again(source, settings)
+    }
+
+    /// Folds the tail over the base anew.
+    fn fold_again(&mut self, source: &dyn EventSource, settings: &FoldSettings) -> RecordChange {
+        let mut state = self.base.as_deref().cloned().unwrap_or_default();
+        for (stamp, event) in &mut self.tail {
+            if event.is_none() {
+                *event = source.event(&stamp.dot);
+            }
+            let event = event.as_ref().expect("an applied event above stable time is in the log");
+            let new = state.step(event, &self.copies, source, settings);
+            state.records.extend(new);
+        }
+        let before = std::mem::replace(&mut self.current, state).records;
+        let now = &self.current.records;
+        let new = now.iter().filter(|(key, record)| before.get(key) != Some(record));
+        RecordChange {
+            put: new.map(|(key, record)| (key.clone(), record.clone())).collect(),
+            removed: before.into_keys().filter(|key| !now.contains_key(key)).collect(),
+        }
+    }
+
+    /// Moves what is at or below stable time into the base and forgets what nothing to come can
+    /// meet. Cheap when there is nothing to do.
+    pub fn settle(
+        &mut self,
+        stable: Hlc,
+        source: &dyn EventSource,
+        settings: &FoldSettings,
+    ) -> Settled {
+        let early = settings.fault == Some(Fault::TombstoneDroppedEarly) && !self.exists();
+        let Some(last) = self.unsettled_until() else { return self.whole(stable) };
+        if last <= stable || early {
+            self.base = None;
+            self.tail.clear();
+            self.current.records.clear();
+            self.copies = Copies::default();
+            self.settled_at = 0;
+            return self.whole(if early { Hlc::MAX } else { stable });
+        }
+        if self.tail.len() >= self.settled_at + TAIL_GROWTH {
+            self.settle_part(stable, source, settings);
+            self.settled_at = self.tail.len();
+        }
+        Settled::Unsettled
+    }
+
+    fn whole(&mut self, stable: Hlc) -> Settled {
+        self.current.tree.prune(stable, Floor(None));
+        if self.exists() {
+            return Settled::Whole;
+        }
+        self.current.frontier.clear();
+        Settled::Gone
+    }
+
+    fn settle_part(&mut self, stable: Hlc, source: &dyn EventSource, settings: &FoldSettings) {
+        let mut base = self.base.take().unwrap_or_default();
+        while let Some(first) = self.tail.first_entry() {
+            if first.key().hlc > stable {
+                break;
+            }
+            let (stamp, event) = first.remove_entry();
+            let event = event.or_else(|| source.event(&stamp.dot));
+            let event = event.expect("an applied event above stable time is in the log");
+            base.step(&event, &self.copies, source, settings);
+        }
+        let first = self.tail.first_key_value().map(|(stamp, _)| stamp.clone());
+        self.current.records.retain(|key, _| first.as_ref().is_some_and(|f| key.at() >= f));
+        if let Some(floor) = self.floor() {
+            base.tree.prune(stable, Floor(Some(&floor)));
+            self.current.tree.prune(stable, Floor(Some(&floor)));
+        }
+        self.base = Some(base);
+    }
+
+    /// What every event of the tail covers, if all of them are in memory and say so by their deps.
+    fn floor(&self) -> Option<Vector> {
+        let mut floor: Option<Vector> = None;
+        for event in self.tail.values() {
+            let event = event.as_ref().filter(|event| event.ctx.is_none())?;
+            match &mut floor {
+                Some(floor) => floor.meet(&event.deps),
+                None => floor = Some(event.deps.clone()),
+            }
+        }
+        floor
+    }
+
+    /// Judges an increment against what is here now. Errors: [`Refusal::NotAnInteger`],
+    /// [`Refusal::Overflow`].
+    pub fn check_increment(&self, data: &Value) -> Result<(), Refusal> {
+        let Some(amounts) = data.as_object() else {
+            return Err(Refusal::NotAnInteger(String::new()));
+        };
+        self.current.tree.check_increment(amounts, &Path::ROOT).map_err(|(pointer, kind)| {
+            if kind { Refusal::NotAnInteger(pointer) } else { Refusal::Overflow(pointer) }
+        })
+    }
+}

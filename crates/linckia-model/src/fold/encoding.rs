@@ -1,0 +1,244 @@
+//! A key's state as bytes, for the store.
+//!
+//! Format 1: the origins that occur, then base, tail and current state naming origins by place. Tail
+//! events are stored by their stamps only: their bytes are in the log. What always holds:
+//! `decode(encode(state)) == state`, tail events aside, which are read again when needed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::record::{Kind, Record, RecordKey, Records};
+use super::tree::{Counter, Held, Node};
+use super::{Copies, KeyState, State};
+use crate::codec::{Reader, Writer};
+use crate::error::{Error, Result};
+use crate::event::Identity;
+use crate::hlc::Hlc;
+use crate::name::Origin;
+use crate::vector::{Dot, Stamp, Vector};
+
+const FORMAT: u8 = 1;
+
+/// Names and ids in a state are bounded by those of events; this only stops nonsense early.
+const TEXT_BYTES_MAX: usize = 16 << 20;
+
+/// Deeper documents than this are refused at the door; beyond it the bytes are not ours.
+const DEPTH_MAX: usize = 512;
+
+#[derive(Default)]
+struct Out {
+    body: Writer,
+    origins: Vec<Origin>,
+}
+
+impl Out {
+    fn stamp(&mut self, stamp: &Stamp) {
+        let known = self.origins.iter().position(|origin| *origin == stamp.dot.origin);
+        let place = known.unwrap_or_else(|| {
+            self.origins.push(stamp.dot.origin.clone());
+            self.origins.len() - 1
+        });
+        self.body.number(place as u64);
+        self.body.number(stamp.dot.sequence);
+        self.body.fixed(stamp.hlc.bits());
+    }
+
+    fn stamps<'a>(&mut self, stamps: impl ExactSizeIterator<Item = &'a Stamp>) {
+        self.body.number(stamps.len() as u64);
+        stamps.for_each(|stamp| self.stamp(stamp));
+    }
+
+    fn node(&mut self, node: &Node) {
+        let held = match &node.held {
+            Held::Never => 0,
+            Held::Absent => 1,
+            Held::Value(_) => 2,
+            Held::Object => 3,
+        };
+        let flags = u8::from(node.by.is_some()) << 2 | u8::from(node.counter.is_some()) << 3;
+        self.body.byte(held | flags);
+        if let Some(by) = &node.by {
+            self.stamp(by);
+        }
+        if let Held::Value(value) = &node.held {
+            self.body.bytes(&serde_json::to_vec(value).expect("a JSON value has a text"));
+        }
+        if let Some(counter) = &node.counter {
+            self.body.byte(u8::from(counter.made));
+            self.body.0.extend_from_slice(&counter.settled.to_be_bytes());
+            self.body.number(counter.increments.len() as u64);
+            for (stamp, amount) in &counter.increments {
+                self.stamp(stamp);
+                self.body.fixed(*amount as u64);
+            }
+        }
+        self.body.number(node.children.len() as u64);
+        for (name, child) in &node.children {
+            self.body.text(name);
+            self.node(child);
+        }
+    }
+
+    fn state(&mut self, state: &State) {
+        self.node(&state.tree);
+        self.body.number(state.version);
+        self.stamps(state.frontier.iter());
+        self.body.number(state.records.len() as u64);
+        for (key, record) in &state.records {
+            self.stamps(key.losers.iter());
+            self.stamp(&key.winner);
+            self.body.byte(kind_code(record.kind));
+            self.body.number(record.paths.len() as u64);
+            record.paths.iter().for_each(|path| self.body.text(path));
+        }
+    }
+}
+
+const fn kind_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::UpdateUpdate => 0,
+        Kind::UpdateDelete => 1,
+        Kind::IdReused => 2,
+    }
+}
+
+struct In<'a> {
+    body: Reader<'a>,
+    origins: Vec<Origin>,
+}
+
+impl In<'_> {
+    fn stamp(&mut self) -> Result<Stamp> {
+        let place = self.body.number("origin")?;
+        let origin = self.origins.get(place as usize).cloned();
+        let origin = origin.ok_or(Error::Code { what: "origin", code: place })?;
+        let sequence = self.body.number("sequence")?;
+        let hlc = Hlc::from_bits(self.body.fixed("HLC")?);
+        Ok(Stamp { hlc, dot: Dot { origin, sequence } })
+    }
+
+    fn stamps<C: FromIterator<Stamp>>(&mut self) -> Result<C> {
+        let count = self.body.number("stamps")?;
+        (0..count).map(|_| self.stamp()).collect()
+    }
+
+    fn node(&mut self, depth: usize) -> Result<Node> {
+        if depth > DEPTH_MAX {
+            return Err(Error::Code { what: "depth", code: depth as u64 });
+        }
+        let flags = self.body.byte("node")?;
+        let by = if flags & 4 != 0 { Some(self.stamp()?) } else { None };
+        let held = match flags & 3 {
+            0 => Held::Never,
+            1 => Held::Absent,
+            2 => Held::Value(self.value()?),
+            _ => Held::Object,
+        };
+        let counter = if flags & 8 != 0 { Some(Box::new(self.counter()?)) } else { None };
+        let mut children = BTreeMap::new();
+        for _ in 0..self.body.number("children")? {
+            let name = self.body.text("name", TEXT_BYTES_MAX)?.into();
+            children.insert(name, self.node(depth + 1)?);
+        }
+        Ok(Node { held, by, counter, children })
+    }
+
+    fn value(&mut self) -> Result<Value> {
+        let bytes = self.body.bytes("value", TEXT_BYTES_MAX)?;
+        serde_json::from_slice(bytes).map_err(|error| Error::Json(error.to_string()))
+    }
+
+    fn counter(&mut self) -> Result<Counter> {
+        let made = self.body.byte("counter")? != 0;
+        let high = i128::from(self.body.fixed("sum")? as i64);
+        let settled = (high << 64) | i128::from(self.body.fixed("sum")?);
+        let mut increments = Vec::new();
+        for _ in 0..self.body.number("increments")? {
+            let stamp = self.stamp()?;
+            increments.push((stamp, self.body.fixed("amount")? as i64));
+        }
+        Ok(Counter { made, settled, increments })
+    }
+
+    fn records(&mut self) -> Result<Records> {
+        let mut records = Records::new();
+        for _ in 0..self.body.number("records")? {
+            let losers = self.stamps()?;
+            let winner = self.stamp()?;
+            let kind = match self.body.byte("kind")? {
+                0 => Kind::UpdateUpdate,
+                1 => Kind::UpdateDelete,
+                2 => Kind::IdReused,
+                code => return Err(Error::Code { what: "kind", code: u64::from(code) }),
+            };
+            let mut paths = BTreeSet::new();
+            for _ in 0..self.body.number("paths")? {
+                paths.insert(self.body.text("path", TEXT_BYTES_MAX)?.to_owned());
+            }
+            records.insert(RecordKey { losers, winner }, Record { paths, kind });
+        }
+        Ok(records)
+    }
+
+    fn state(&mut self) -> Result<State> {
+        Ok(State {
+            tree: self.node(0)?,
+            version: self.body.number("version")?,
+            frontier: self.stamps()?,
+            records: self.records()?,
+        })
+    }
+}
+
+impl KeyState {
+    /// The bytes for the store.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Out::default();
+        out.body.byte(u8::from(self.base.is_some()));
+        if let Some(base) = &self.base {
+            out.state(base);
+        }
+        out.stamps(self.tail.keys());
+        out.state(&self.current);
+        out.body.number(self.copies.0.len() as u64);
+        for (identity, stamps) in &self.copies.0 {
+            out.body.text(&identity.event_id);
+            out.body.number(u64::from(identity.place));
+            out.stamps(stamps.iter());
+        }
+        let mut whole = Writer(Vec::with_capacity(out.body.0.len() + 64));
+        whole.byte(FORMAT);
+        whole.number(out.origins.len() as u64);
+        out.origins.iter().for_each(|origin| whole.text(origin.as_str()));
+        whole.0.extend_from_slice(&out.body.0);
+        whole.0
+    }
+
+    /// The inverse of [`KeyState::encode`]; `known` lends its origins' names. Errors: those of
+    /// [`Error`] that speak of bytes.
+    pub fn decode(bytes: &[u8], known: &Vector) -> Result<Self> {
+        let mut body = Reader(bytes);
+        let format = body.byte("format")?;
+        if format != FORMAT {
+            return Err(Error::Format(format));
+        }
+        let mut origins = Vec::new();
+        for _ in 0..body.number("origins")? {
+            origins.push(body.origin(known)?);
+        }
+        let mut input = In { body, origins };
+        let has_base = input.body.byte("base")? != 0;
+        let base = if has_base { Some(Box::new(input.state()?)) } else { None };
+        let tail: Vec<Stamp> = input.stamps()?;
+        let tail = tail.into_iter().map(|stamp| (stamp, None)).collect();
+        let current = input.state()?;
+        let mut copies = BTreeMap::new();
+        for _ in 0..input.body.number("copies")? {
+            let event_id = input.body.text("event id", TEXT_BYTES_MAX)?.into();
+            let place = input.body.number("place")? as u32;
+            copies.insert(Identity { event_id, place }, input.stamps()?);
+        }
+        Ok(Self { base, tail, current, copies: Copies(copies), settled_at: 0 })
+    }
+}

@@ -1,0 +1,136 @@
+//! What a client asks to be written and what it is answered, as the doors and capture speak of it.
+//!
+//! Pure values: a door fills them, capture judges them in one atomic step, the answer travels back
+//! once the event is durable and applied here.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::event::{Extras, Operation};
+use crate::hlc::Hlc;
+use crate::name::Key;
+use crate::vector::Dot;
+
+/// One event a client wants written; names and limits are checked by the door.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewEvent {
+    pub key: Key,
+    pub event_type: Arc<str>,
+    pub operation: Operation,
+    pub data: Value,
+    pub event_id: Arc<str>,
+    pub extras: Extras,
+}
+
+/// What must hold in this region for the write to happen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Precondition {
+    /// `If-Match` with an entity tag (without quotes).
+    Match(String),
+    /// `If-Match: *`.
+    Exists,
+    /// `If-None-Match: *`.
+    Absent,
+    /// A DELETE of nothing is an answer of its own, not a failed precondition.
+    Deletable,
+}
+
+/// A request to write. Without `atomic` each event stands alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Write {
+    pub events: Vec<NewEvent>,
+    /// All or nothing, as one transaction.
+    pub atomic: bool,
+    /// Holds for every event of the request; in practice requests with one event carry it.
+    pub precondition: Option<Precondition>,
+    /// Answers carry the entity tag after the write (it costs a hash).
+    pub entity_tag: bool,
+}
+
+/// The answer to one event that was written or had been.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub event_id: Arc<str>,
+    pub dot: Dot,
+    pub hlc: Hlc,
+    pub version: u64,
+    pub duplicate: bool,
+    /// The aggregate did not exist before.
+    pub created: bool,
+    pub entity_tag: Option<String>,
+}
+
+/// Why one event was not written; nothing of it was.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Refusal {
+    /// The id was used on this aggregate with other content; the dot of the first copy.
+    IdReused(Dot),
+    /// The precondition does not hold; the aggregate as it is here, absent if there is none.
+    VersionConflict { version: u64, entity_tag: Option<String> },
+    /// A DELETE found nothing.
+    NotFound,
+    /// An increment meets, at this pointer, what is not an integer.
+    NotAnInteger(String),
+    /// An increment would leave the range of 64-bit integers at this pointer.
+    Overflow(String),
+    /// A sibling in an atomic batch was refused.
+    Sibling,
+    /// The log is at its bound.
+    LogFull { used: u64, bound: u64 },
+    /// More writes are waiting for the disk than the region holds; try again soon.
+    Busy,
+    /// The log met an I/O error and takes nothing until the region restarts.
+    Poisoned(String),
+}
+
+/// Faults planted by a runtime value, so that the simulator can prove that it would find them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// Equal or not, the event that arrives last wins.
+    TiesByArrival,
+    /// Tombstones are dropped as soon as they are alone, stable or not.
+    TombstoneDroppedEarly,
+    /// A write is answered before its bytes are durable.
+    AcknowledgedBeforeSync,
+    /// Events are applied as they come, whatever they depend on.
+    DepsIgnored,
+    /// Hidden concurrent values do not go on record.
+    LoserDropped,
+    /// After a crash the sequence goes on from what was given, not from what is durable.
+    DotReused,
+    /// The clock clamp bounds the whole timestamp.
+    ClampWhole,
+    /// A second copy of an id accumulates again.
+    CopyCounted,
+}
+
+impl Fault {
+    pub const ALL: [Self; 8] = [
+        Self::TiesByArrival,
+        Self::TombstoneDroppedEarly,
+        Self::AcknowledgedBeforeSync,
+        Self::DepsIgnored,
+        Self::LoserDropped,
+        Self::DotReused,
+        Self::ClampWhole,
+        Self::CopyCounted,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TiesByArrival => "ties-by-arrival",
+            Self::TombstoneDroppedEarly => "tombstone-dropped-early",
+            Self::AcknowledgedBeforeSync => "acknowledged-before-sync",
+            Self::DepsIgnored => "deps-ignored",
+            Self::LoserDropped => "loser-dropped",
+            Self::DotReused => "dot-reused",
+            Self::ClampWhole => "clamp-whole",
+            Self::CopyCounted => "copy-counted",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.name() == name)
+    }
+}
