@@ -1,10 +1,26 @@
 //! Logs into state: causal order, the fold, records, stability, and what can be asked of it.
 //!
-//! Apply takes durable events of every origin, whole transactions at a time, and keeps the store.
+//! The region hands over durable events of every origin; [`Apply`] folds them in causal order, whole
+//! transactions at a time and exactly once, into states in memory, and says which rows to write
+//! behind the log, with the applied vector they bring the store to. What always holds: nothing is
+//! applied before everything it depends on; nothing that was applied is lost by a crash, because the
+//! log has it and the store knows how far it got. Absent here: any way to read the log but `port`.
 
+mod apply;
+mod digests;
+mod error;
+mod keys;
+mod port;
 mod query;
+mod read;
+mod rows;
+mod stability;
 
+pub use apply::{Apply, ApplySettings};
+pub use error::{Error, Result};
+pub use port::Events;
 pub use query::{
     AggregateView, ConflictFilter, ConflictView, Digests, EventFilter, Found, Lag, Query, Range,
     Reading,
 };
+pub use read::Pages;

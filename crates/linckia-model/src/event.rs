@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::hlc::Hlc;
-use crate::name::Key;
+use crate::name::{Key, Origin};
 use crate::vector::{Dot, Stamp, Vector};
 
 /// How an event changes its key; it alone decides the fold, the event type never.
@@ -127,4 +127,14 @@ impl Event {
             && self.event_type == other.event_type
             && self.data == other.data
     }
+}
+
+/// A promise that no event with a lower timestamp follows from its origin: after sequence `after`,
+/// knowing `deps` (the origin itself at `after`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    pub origin: Origin,
+    pub after: u64,
+    pub hlc: Hlc,
+    pub deps: Vector,
 }

@@ -67,6 +67,8 @@ pub struct State {
 pub struct RecordChange {
     pub put: Vec<(RecordKey, Record)>,
     pub removed: Vec<RecordKey>,
+    /// How many more records there are than before.
+    pub growth: i64,
 }
 
 /// What settling made of a key.
@@ -199,9 +201,10 @@ impl KeyState {
         self.tail.insert(stamp.clone(), Some(Arc::clone(event)));
         if in_order || settings.fault == Some(Fault::TiesByArrival) {
             let new = self.current.step(event, &self.copies, source, settings);
-            let put = new.iter().map(|(key, record)| (key.clone(), record.clone())).collect();
+            let put: Vec<_> = new.iter().map(|(key, r)| (key.clone(), r.clone())).collect();
             self.current.records.extend(new);
-            return RecordChange { put, removed: Vec::new() };
+            let growth = put.len() as i64;
+            return RecordChange { put, removed: Vec::new(), growth };
         }
         self.fold_again(source, settings)
     }
@@ -220,7 +223,9 @@ impl KeyState {
         let before = std::mem::replace(&mut self.current, state).records;
         let now = &self.current.records;
         let new = now.iter().filter(|(key, record)| before.get(key) != Some(record));
+        let growth = now.len() as i64 - before.len() as i64;
         RecordChange {
+            growth,
             put: new.map(|(key, record)| (key.clone(), record.clone())).collect(),
             removed: before.into_keys().filter(|key| !now.contains_key(key)).collect(),
         }
@@ -235,7 +240,9 @@ impl KeyState {
         settings: &FoldSettings,
     ) -> Settled {
         let early = settings.fault == Some(Fault::TombstoneDroppedEarly) && !self.exists();
-        let Some(last) = self.unsettled_until() else { return self.whole(stable) };
+        let Some(last) = self.unsettled_until() else {
+            return if self.exists() { Settled::Whole } else { Settled::Gone };
+        };
         if last <= stable || early {
             self.base = None;
             self.tail.clear();

@@ -18,7 +18,7 @@ mod vector;
 pub use clock::{Clock, ClockSettings, Now};
 pub use codec::{Reader, Writer, decode_event, encode_event};
 pub use error::{Error, Result};
-pub use event::{Event, Extras, Identity, Operation, Transaction};
+pub use event::{Event, Extras, Heartbeat, Identity, Operation, Transaction};
 pub use fold::{
     Copies, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record, RecordChange,
     RecordKey, Settled, State, canonical,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Event, Identity};
+use crate::hlc::Hlc;
 use crate::vector::Stamp;
 
 /// Per repeated identity of one key, its copies in order.
@@ -27,7 +28,7 @@ impl Copies {
     }
 
     fn within(earlier: &Stamp, later: &Stamp, window_milliseconds: u64) -> bool {
-        later.hlc.milliseconds() - earlier.hlc.milliseconds() <= window_milliseconds
+        later.hlc.bits() - earlier.hlc.bits() <= Hlc::from_milliseconds(window_milliseconds).bits()
     }
 
     /// True if no other copy lies within the window before it.

@@ -1,0 +1,55 @@
+//! URL-safe base64 without padding (RFC 4648, section 5), for cursors and nothing else.
+//!
+//! What always holds: decoding accepts exactly what encoding gives.
+
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+pub(crate) fn encode(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let mut word = [0; 3];
+        word[..chunk.len()].copy_from_slice(chunk);
+        let word = u32::from_be_bytes([0, word[0], word[1], word[2]]);
+        for place in 0..=chunk.len() {
+            let letter = word >> (18 - 6 * place) & 63;
+            text.push(char::from(LETTERS[letter as usize]));
+        }
+    }
+    text
+}
+
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    for chunk in text.as_bytes().chunks(4) {
+        let mut word = 0_u32;
+        for (place, letter) in chunk.iter().enumerate() {
+            let value = LETTERS.iter().position(|known| known == letter)?;
+            word |= (value as u32) << (18 - 6 * place);
+        }
+        let length = chunk.len() - 1;
+        bytes.extend_from_slice(&word.to_be_bytes()[1..=length]);
+    }
+    (encode(&bytes) == text).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways() {
+        let check = |plain: &[u8], text: &str| {
+            assert_eq!(encode(plain), text);
+            assert_eq!(decode(text).as_deref(), Some(plain));
+        };
+        check(b"", "");
+        check(b"f", "Zg");
+        check(b"fo", "Zm8");
+        check(b"foo", "Zm9v");
+        check(b"foob", "Zm9vYg");
+        check(&[0xfb, 0xff], "-_8");
+        for bad in ["Z", "Zh", "Zm9v=", "Zm9vYg==", "Zm 9", "é"] {
+            assert_eq!(decode(bad), None, "{bad}");
+        }
+    }
+}

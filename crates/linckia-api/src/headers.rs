@@ -1,0 +1,247 @@
+//! Headers that every data call may carry: acknowledgement, sessions, preconditions, traces.
+//!
+//! Read after the route is found, before the body. What always holds: a header that would change
+//! the meaning of a call and is not built is refused, never ignored.
+
+use http::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, Method};
+use linckia_model::{Precondition, RegionName};
+
+use crate::problem::{Kind, Outcome, Problem};
+use crate::time::parse_duration;
+
+const ACK: HeaderName = HeaderName::from_static("linckia-ack");
+const SESSION: HeaderName = HeaderName::from_static("linckia-session");
+const BEHIND: HeaderName = HeaderName::from_static("linckia-behind");
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const VECTOR: HeaderName = HeaderName::from_static("linckia-vector");
+
+/// Checks what any data call may ask for. Errors: 400 for what is malformed, 501 for what is not
+/// built.
+pub(crate) fn check_promises(headers: &HeaderMap) -> Outcome<()> {
+    for value in headers.get_all(ACK) {
+        check_ack(text(&ACK, value)?)?;
+    }
+    for (name, what) in [(SESSION, "sessions are"), (BEHIND, "waiting for a session's reads is")] {
+        if headers.contains_key(&name) {
+            return Err(Problem::unsupported(format!(
+                "`{name}`: {what} not built yet; leave the header away, and use \
+                 POST /v1/vector/wait with the vector of an earlier answer"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_ack(value: &str) -> Outcome<()> {
+    let malformed = || {
+        Problem::parameter(format!(
+            "`Linckia-Ack: {value}`: `local`, `any`, `quorum`, `all` or region names joined by \
+             commas are expected, with `;timeout=2s` behind if need be"
+        ))
+    };
+    let mut parts = value.split(';').map(str::trim);
+    let level = parts.next().unwrap_or_default();
+    for parameter in parts {
+        let timeout = parameter.strip_prefix("timeout=").and_then(parse_duration);
+        timeout.ok_or_else(malformed)?;
+    }
+    if level == "local" {
+        return Ok(());
+    }
+    let regions = level.split(',').all(|name| RegionName::parse(name.trim()).is_ok());
+    if !regions {
+        return Err(malformed());
+    }
+    Err(Problem::unsupported(format!(
+        "`Linckia-Ack: {level}` is not built yet; `local` is: the answer then means durable in \
+         this region"
+    )))
+}
+
+/// What must hold for a write to one aggregate. Errors: 400.
+pub(crate) fn precondition(headers: &HeaderMap, method: &Method) -> Outcome<Option<Precondition>> {
+    let expected = single(headers, &IF_MATCH)?;
+    let absent = single(headers, &IF_NONE_MATCH)?;
+    match (expected, absent) {
+        (Some(_), Some(_)) => {
+            let detail = "`If-Match` and `If-None-Match` exclude each other; send one of them";
+            Err(Problem::parameter(detail))
+        }
+        (Some("*"), None) => Ok(Some(Precondition::Exists)),
+        (Some(tag), None) => Ok(Some(Precondition::Match(expected_tag(tag)?))),
+        (None, Some("*")) if method != Method::DELETE => Ok(Some(Precondition::Absent)),
+        (None, Some(other)) => Err(Problem::parameter(format!(
+            "`If-None-Match: {other}`: on PUT, PATCH and POST only `*` has a meaning, on DELETE \
+             nothing has"
+        ))),
+        (None, None) if method == Method::DELETE => Ok(Some(Precondition::Deletable)),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The tag of `If-Match`, without quotes; a weak one stays as it is, and so never matches.
+fn expected_tag(text: &str) -> Outcome<String> {
+    if text.starts_with("W/") {
+        return Ok(text.to_owned());
+    }
+    let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    match inner {
+        Some(tag) if !tag.contains('"') => Ok(tag.to_owned()),
+        _ => Err(Problem::parameter(format!(
+            "`If-Match: {text}`: one entity tag in quotes, as `ETag` gave it, or `*` is expected"
+        ))),
+    }
+}
+
+/// Preconditions have no meaning where a request may write to many aggregates. Errors: 400.
+pub(crate) fn no_precondition(headers: &HeaderMap) -> Outcome<()> {
+    for name in [IF_MATCH, IF_NONE_MATCH] {
+        if headers.contains_key(&name) {
+            return Err(Problem::parameter(format!(
+                "`{name}` holds for one aggregate; \
+                 POST to /v1/aggregates/<type>/<id>/events instead"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// True if one of the tags that a reader holds is this one (weak comparison, as for reads).
+pub(crate) fn names_tag(value: &str, tag: &str) -> bool {
+    value.split(',').map(str::trim).any(|one| {
+        let strong = one.strip_prefix("W/").unwrap_or(one);
+        one == "*" || strong.trim_matches('"') == tag
+    })
+}
+
+/// What a reader already has, or insists on. Errors: 412.
+pub(crate) fn read_condition(headers: &HeaderMap, tag: &str, version: u64) -> Outcome<bool> {
+    if let Some(expected) = single(headers, &IF_MATCH)?
+        && !names_tag(expected, tag)
+    {
+        let problem = Problem::new(Kind::VersionConflict, "the aggregate has another entity tag");
+        return Err(problem.with("currentVersion", version).with("etag", format!("\"{tag}\"")));
+    }
+    Ok(single(headers, &IF_NONE_MATCH)?.is_some_and(|held| names_tag(held, tag)))
+}
+
+/// A header that may stand once. Errors: 400.
+pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Outcome<Option<&'a str>> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::parameter(format!("the header `{name}` is given twice")));
+    }
+    text(name, value).map(Some)
+}
+
+fn text<'a>(name: &HeaderName, value: &'a HeaderValue) -> Outcome<&'a str> {
+    let text = std::str::from_utf8(value.as_bytes());
+    text.map(str::trim).map_err(|_| Problem::parameter(format!("the header `{name}` is not UTF-8")))
+}
+
+/// The trace context, if it is one; a broken one is dropped, as W3C Trace Context 3.2.2 has it.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    headers.get(&TRACEPARENT)?.to_str().ok().filter(|text| is_traceparent(text))
+}
+
+pub(crate) fn is_traceparent(text: &str) -> bool {
+    let lower = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let part = |part: Option<&str>, length: usize| {
+        part.is_some_and(|part| part.len() == length && part.bytes().all(lower))
+    };
+    let mut parts = text.split('-');
+    let version = parts.next();
+    let (trace, parent) = (parts.next(), parts.next());
+    let known = version == Some("00");
+    let zero = |part: Option<&str>| part.is_some_and(|part| part.bytes().all(|b| b == b'0'));
+    known
+        && part(trace, 32)
+        && part(parent, 16)
+        && part(parts.next(), 2)
+        && parts.next().is_none()
+        && !zero(trace)
+        && !zero(parent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn acknowledgement_levels() {
+        let check = |value, expected: Option<Kind>| {
+            let outcome = check_promises(&headers(&[("linckia-ack", value)]));
+            assert_eq!(outcome.err().map(|problem| problem.kind), expected, "{value}");
+        };
+        check("local", None);
+        check("local;timeout=2s", None);
+        check("local; timeout=500ms", None);
+        for unbuilt in ["any", "quorum", "all;timeout=1s", "us-east-1,eu-west-1", "us-east-1, x"] {
+            check(unbuilt, Some(Kind::Unsupported));
+        }
+        for bad in ["", "Local!", "a,,b", "local;timeout=2", "local;x=1", "any;", "Any"] {
+            check(bad, Some(Kind::InvalidParameter));
+        }
+        for name in ["linckia-session", "linckia-behind"] {
+            let kind = check_promises(&headers(&[(name, "")])).err().map(|problem| problem.kind);
+            assert_eq!(kind, Some(Kind::Unsupported));
+        }
+    }
+
+    #[test]
+    fn preconditions() {
+        let check = |method: Method, pairs: &[_], expected: Result<Option<Precondition>, ()>| {
+            let outcome = precondition(&headers(pairs), &method).map_err(drop);
+            assert_eq!(outcome, expected, "{pairs:?}");
+        };
+        let tag = |text: &str| Ok(Some(Precondition::Match(text.to_owned())));
+        check(Method::PUT, &[], Ok(None));
+        check(Method::DELETE, &[], Ok(Some(Precondition::Deletable)));
+        check(Method::PUT, &[("if-match", "\"ab\"")], tag("ab"));
+        check(Method::PUT, &[("if-match", "W/\"ab\"")], tag("W/\"ab\""));
+        check(Method::PUT, &[("if-match", "*")], Ok(Some(Precondition::Exists)));
+        check(Method::PUT, &[("if-none-match", "*")], Ok(Some(Precondition::Absent)));
+        check(Method::DELETE, &[("if-none-match", "*")], Err(()));
+        check(Method::PUT, &[("if-none-match", "\"ab\"")], Err(()));
+        check(Method::PUT, &[("if-match", "ab")], Err(()));
+        check(Method::PUT, &[("if-match", "\"a\", \"b\"")], Err(()));
+        check(Method::PUT, &[("if-match", "*"), ("if-none-match", "*")], Err(()));
+        check(Method::PUT, &[("if-match", "\"a\""), ("if-match", "\"b\"")], Err(()));
+    }
+
+    #[test]
+    fn readers_tags() {
+        for (value, held) in
+            [("\"a\"", true), ("\"b\", W/\"a\"", true), ("*", true), ("\"b\"", false)]
+        {
+            assert_eq!(names_tag(value, "a"), held, "{value}");
+        }
+    }
+
+    #[test]
+    fn trace_contexts() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert!(is_traceparent(good));
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4BF92F3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert!(!is_traceparent(bad), "{bad}");
+        }
+    }
+}

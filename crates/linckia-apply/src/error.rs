@@ -1,0 +1,18 @@
+//! What can stop apply: the store, or rows that are not ours. Either way the region stops, and its
+//! state is rebuilt from the log.
+
+/// Why state could not be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] linckia_store::Error),
+    #[error("a row of table {table} is not readable; remove the region's store directory and \
+             restart: it is rebuilt from the log")]
+    Row { table: &'static str, source: linckia_model::Error },
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+pub(crate) fn row(table: &'static str) -> impl Fn(linckia_model::Error) -> Error {
+    move |source| Error::Row { table, source }
+}

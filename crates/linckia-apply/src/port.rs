@@ -1,0 +1,17 @@
+//! What apply needs of the log: durable events, by name and in order.
+//!
+//! The region connects it to the log's readers. Nothing is readable here before it is durable.
+
+use std::sync::Arc;
+
+use linckia_model::{Event, EventSource, Origin};
+
+/// Durable events of every origin.
+pub trait Events: EventSource {
+    /// Consecutive events of an origin from that sequence on, at least one if there is one: at most
+    /// about `bytes_max` of them. Empty when nothing more is durable.
+    fn events(&self, origin: &Origin, from: u64, bytes_max: u64) -> Vec<Arc<Event>>;
+
+    /// The lowest sequence still held of an origin; 1 while nothing was dropped.
+    fn first(&self, origin: &Origin) -> u64;
+}

@@ -1,0 +1,371 @@
+//! Answers to queries, each read at one applied vector.
+//!
+//! What concerns one key is read from memory; what runs over many is flushed first and read from the
+//! store. Lists whose pages follow keep a snapshot for them, a few at most.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use linckia_model::{
+    Copies, Event, Key, KeyState, Now, Origin, Record, RecordKey, Stamp, Vector, canonical,
+};
+use linckia_store::{Store, Table, View};
+
+use crate::apply::Apply;
+use crate::error::{Result, row};
+use crate::keys::Entry;
+use crate::port::Events;
+use crate::query::{
+    AggregateView, ConflictFilter, ConflictView, EventFilter, Found, Query, Reading,
+};
+use crate::rows;
+
+/// A record with its key.
+pub type Recorded = (Key, RecordKey, Record);
+
+/// Vectors whose lists can be paged on; the oldest expires.
+const PAGES_MAX: usize = 16;
+
+/// Events looked at for one page: a selective filter is answered in several short pages.
+const SCANNED_MAX: usize = 10_000;
+
+/// Rows looked at for one page of records.
+const RECORDS_SCANNED_MAX: usize = 10_000;
+
+/// How much is read from each log at once for a page of events.
+const READ_BYTES: u64 = 256 << 10;
+
+/// Snapshots of lists whose next pages may be asked for.
+#[derive(Default)]
+pub struct Pages(VecDeque<(Vector, Box<dyn View>)>);
+
+impl Pages {
+    fn find(&self, at: &Vector) -> Option<&dyn View> {
+        self.0.iter().find(|(vector, _)| vector == at).map(|(_, view)| view.as_ref())
+    }
+
+    fn keep(&mut self, at: Vector, view: Box<dyn View>) {
+        if self.find(&at).is_none() {
+            if self.0.len() == PAGES_MAX {
+                self.0.pop_front();
+            }
+            self.0.push_back((at, view));
+        }
+    }
+}
+
+impl Apply {
+    /// Answers a query. May flush, so the store is written to.
+    ///
+    /// # Errors
+    /// The store's, or a row that is not ours: the region must stop.
+    pub fn read(
+        &mut self,
+        now: Now,
+        query: &Query,
+        store: &mut dyn Store,
+        events: &dyn Events,
+        pages: &mut Pages,
+    ) -> Result<Reading> {
+        let mut vector = self.applied.clone();
+        let found = match query {
+            Query::Vector => Found::Vector,
+            Query::Aggregate { key } => {
+                let entry = self.keys.load(key, store, &self.applied)?;
+                Found::Aggregate(view_of(key, entry))
+            }
+            Query::Events { after, limit, filter } => self.events(after, *limit, filter, events),
+            _ => {
+                if let Some(batch) = self.flush(now) {
+                    store.write(batch)?;
+                }
+                self.read_flushed(query, store, events, pages, &mut vector)?
+            }
+        };
+        Ok(Reading { vector, found })
+    }
+
+    fn read_flushed(
+        &self,
+        query: &Query,
+        store: &mut dyn Store,
+        events: &dyn Events,
+        pages: &mut Pages,
+        vector: &mut Vector,
+    ) -> Result<Found> {
+        match query {
+            Query::Aggregates { data_set, aggregate_type, prefix, after, at, limit } => {
+                let wanted = Listing { data_set, aggregate_type, prefix, after, limit: *limit };
+                if let Some(at) = at.as_ref().filter(|at| **at != self.applied) {
+                    vector.clone_from(at);
+                    return match pages.find(at) {
+                        Some(view) => self.list(&wanted, view),
+                        None => Ok(Found::Expired),
+                    };
+                }
+                let found = self.list(&wanted, store)?;
+                if matches!(&found, Found::Aggregates(_, Some(_))) {
+                    pages.keep(self.applied.clone(), store.snapshot());
+                }
+                Ok(found)
+            }
+            Query::History { key, after, limit, backward } => {
+                self.history(key, after.as_ref(), *limit, *backward, store, events)
+            }
+            Query::Conflicts { filter, after, limit } => {
+                self.records(filter, after.as_deref(), *limit, store, events)
+            }
+            Query::Conflict { id } => self.record(id, store, events),
+            _ => Ok(Found::Digests(self.digests())),
+        }
+    }
+
+    fn list(&self, wanted: &Listing<'_>, view: &dyn View) -> Result<Found> {
+        let start = [wanted.data_set.as_bytes(), wanted.aggregate_type.as_bytes()].join(&0);
+        let at = |id: &str, end: u8| [&start[..], &[0], id.as_bytes(), &[end]].concat();
+        let mut from = match wanted.after {
+            Some(after) => [at(after, 0), vec![0]].concat(),
+            None => [&start[..], &[0], wanted.prefix.as_bytes()].concat(),
+        };
+        let until = at(wanted.prefix, 0xff);
+        let mut items = Vec::new();
+        loop {
+            let rows = view.scan(Table::States, &from, &until, wanted.limit + 1, false)?;
+            let full = rows.len() > wanted.limit;
+            for (bytes, value) in rows {
+                from = [&bytes[..], &[0]].concat();
+                let key = Key::from_bytes(&bytes).map_err(row("states"))?;
+                let entry = Entry::decode(&value, &self.applied)?;
+                let Some(item) = view_of(&key, &entry) else { continue };
+                if items.len() == wanted.limit {
+                    let last: Option<&AggregateView> = items.last();
+                    let next = last.map(|item| item.key.aggregate_id.to_string());
+                    return Ok(Found::Aggregates(items, next));
+                }
+                items.push(item);
+            }
+            if !full {
+                return Ok(Found::Aggregates(items, None));
+            }
+        }
+    }
+
+    fn history(
+        &self,
+        key: &Key,
+        after: Option<&Stamp>,
+        limit: usize,
+        backward: bool,
+        view: &dyn View,
+        events: &dyn Events,
+    ) -> Result<Found> {
+        let prefix = key.to_bytes();
+        let mut from = prefix.clone();
+        let mut until = [&prefix[..], &[0xff; 9]].concat();
+        match after {
+            Some(stamp) if backward => until = rows::history_key(key, stamp),
+            Some(stamp) => from = [rows::history_key(key, stamp), vec![0]].concat(),
+            None => {}
+        }
+        let mut found: Vec<Arc<Event>> = Vec::new();
+        loop {
+            let rows = view.scan(Table::History, &from, &until, limit + 1, backward)?;
+            let full = rows.len() > limit;
+            for (bytes, _) in rows {
+                let stamp = rows::history_stamp(&bytes, prefix.len(), &self.applied)?;
+                if backward {
+                    until = bytes;
+                } else {
+                    from = [&bytes[..], &[0]].concat();
+                }
+                let Some(event) = events.event(&stamp.dot) else { continue };
+                if !self.counts(key, &event, view)? {
+                    continue;
+                }
+                if found.len() == limit {
+                    let next = found.last().map(|event| event.stamp());
+                    return Ok(Found::History(found, next));
+                }
+                found.push(event);
+            }
+            if !full {
+                return Ok(Found::History(found, None));
+            }
+        }
+    }
+
+    /// History lists an id once: the first copy in order.
+    fn counts(&self, key: &Key, event: &Event, view: &dyn View) -> Result<bool> {
+        let stamps = self.copies(key, &event.identity, view)?;
+        if stamps.len() < 2 {
+            return Ok(true);
+        }
+        let mut copies = Copies::default();
+        copies.note(&event.identity, stamps);
+        let window = self.settings.fold.window_milliseconds;
+        Ok(copies.counts(&event.identity, &event.stamp(), window))
+    }
+
+    /// The logs beyond a vector, merged in fold order, which extends the causal one.
+    fn events(
+        &self,
+        after: &Vector,
+        limit: usize,
+        filter: &EventFilter,
+        events: &dyn Events,
+    ) -> Found {
+        let mut next = after.clone();
+        let mut missing = Vec::new();
+        let mut heads: BTreeMap<Stamp, (Arc<Event>, VecDeque<Arc<Event>>)> = BTreeMap::new();
+        for (origin, last) in self.applied.iter() {
+            let first = events.first(origin);
+            if next.get(origin) + 1 < first && next.get(origin) < last {
+                missing.push((origin.clone(), next.get(origin) + 1, first - 1));
+                next.set(origin, first - 1);
+            }
+            self.head(origin, next.get(origin), VecDeque::new(), events, &mut heads);
+        }
+        let (mut found, mut scanned) = (Vec::new(), 0);
+        while found.len() < limit && scanned < SCANNED_MAX {
+            let Some((_, (event, rest))) = heads.pop_first() else { break };
+            scanned += 1;
+            let dot = event.dot.clone();
+            next.set(&dot.origin, dot.sequence);
+            if filter.takes(&event) {
+                found.push(event);
+            }
+            self.head(&dot.origin, dot.sequence, rest, events, &mut heads);
+        }
+        Found::Events { events: found, next, missing }
+    }
+
+    fn head(
+        &self,
+        origin: &Origin,
+        after: u64,
+        mut rest: VecDeque<Arc<Event>>,
+        events: &dyn Events,
+        heads: &mut BTreeMap<Stamp, (Arc<Event>, VecDeque<Arc<Event>>)>,
+    ) {
+        if after >= self.applied.get(origin) {
+            return;
+        }
+        if rest.is_empty() {
+            rest.extend(events.events(origin, after + 1, READ_BYTES));
+        }
+        if let Some(event) = rest.pop_front() {
+            heads.insert(event.stamp(), (event, rest));
+        }
+    }
+
+    fn records(
+        &self,
+        filter: &ConflictFilter,
+        after: Option<&str>,
+        limit: usize,
+        view: &dyn View,
+        events: &dyn Events,
+    ) -> Result<Found> {
+        let mut prefix = filter.data_set.as_bytes().to_vec();
+        prefix.push(0);
+        if let Some(aggregate_type) = &filter.aggregate_type {
+            prefix.extend_from_slice(aggregate_type.as_bytes());
+            prefix.push(0);
+            if let Some(aggregate_id) = &filter.aggregate_id {
+                prefix.extend_from_slice(aggregate_id.as_bytes());
+                prefix.push(0);
+            }
+        }
+        let until = [&prefix[..], &[0xff; 9]].concat();
+        let from = match after.and_then(rows::unhex) {
+            Some(row) if row >= prefix => [&row[..], &[0]].concat(),
+            _ => prefix,
+        };
+        // Every record so far is settled by rule: none waits for a person.
+        if filter.open == Some(true) {
+            return Ok(Found::Conflicts(Vec::new(), None));
+        }
+        let bound = RECORDS_SCANNED_MAX.min(limit + 1);
+        let rows = view.scan(Table::Records, &from, &until, bound, false)?;
+        let (mut found, mut last, mut more) = (Vec::new(), None, rows.len() == RECORDS_SCANNED_MAX);
+        for (bytes, value) in rows {
+            if found.len() == limit {
+                more = true;
+                break;
+            }
+            let (key, _) = rows::key_of(&bytes)?;
+            let id = filter.aggregate_id.as_ref();
+            if id.is_none_or(|id| **id == *key.aggregate_id) {
+                found.extend(self.conflict_view(key, &value, events)?);
+            }
+            last = Some(rows::hex(&bytes));
+        }
+        Ok(Found::Conflicts(found, last.filter(|_| more)))
+    }
+
+    fn record(&self, id: &str, view: &dyn View, events: &dyn Events) -> Result<Found> {
+        let id = rows::unhex(id).filter(|id| id.len() == rows::ID_BYTES);
+        let Some(id) = id else { return Ok(Found::Conflict(None)) };
+        let Some(row) = view.get(Table::Records, &rows::index_key(&id))? else {
+            return Ok(Found::Conflict(None));
+        };
+        let Some(value) = view.get(Table::Records, &row)? else {
+            return Ok(Found::Conflict(None));
+        };
+        let (key, _) = rows::key_of(&row)?;
+        Ok(Found::Conflict(self.conflict_view(key, &value, events)?.map(Box::new)))
+    }
+
+    fn conflict_view(
+        &self,
+        key: Key,
+        value: &[u8],
+        events: &dyn Events,
+    ) -> Result<Option<ConflictView>> {
+        let (record_key, record) = rows::read_record(value, &self.applied)?;
+        let losers: Option<Vec<Arc<Event>>> =
+            record_key.losers.iter().map(|loser| events.event(&loser.dot)).collect();
+        let winner = events.event(&record_key.winner.dot);
+        Ok(losers.zip(winner).map(|(losers, winner)| ConflictView {
+            id: rows::hex(&rows::conflict_id(&record_key)),
+            kind: record.kind,
+            key,
+            paths: record.paths.into_iter().collect(),
+            losers,
+            winner,
+            confirmed: record_key.at().hlc <= self.stable(),
+        }))
+    }
+}
+
+struct Listing<'a> {
+    data_set: &'a str,
+    aggregate_type: &'a str,
+    prefix: &'a str,
+    after: &'a Option<String>,
+    limit: usize,
+}
+
+fn view_of(key: &Key, entry: &Entry) -> Option<AggregateView> {
+    let state: &KeyState = &entry.state;
+    let folded = state.folded();
+    Some(AggregateView {
+        key: key.clone(),
+        version: folded.version,
+        data: folded.value?,
+        conflicts: entry.conflicts,
+        updated_at: folded.frontier.iter().map(|stamp| stamp.hlc).max()?,
+        entity_tag: canonical::entity_tag(state)?,
+    })
+}
+
+impl EventFilter {
+    fn takes(&self, event: &Event) -> bool {
+        let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
+        *self.data_set == *event.key.data_set
+            && is(&self.event_type, &event.event_type)
+            && is(&self.aggregate_type, &event.key.aggregate_type)
+            && is(&self.aggregate_id, &event.key.aggregate_id)
+            && is(&self.region, event.dot.origin.region())
+    }
+}

@@ -1,0 +1,181 @@
+//! Rows: how states, identities, history and records lie in the store.
+//!
+//! Every row key begins with the key it belongs to, so one aggregate's rows are neighbours. Integers
+//! in row keys are big-endian, so rows sort as their values do.
+
+use std::collections::BTreeSet;
+
+use linckia_model::{
+    Dot, Hlc, Identity, Key, Kind, Reader, Record, RecordKey, Stamp, Vector, Writer,
+};
+
+use crate::error::{Result, row};
+
+/// Rows of the index from conflict id to record: no key begins with this byte, it is not UTF-8.
+const INDEX: u8 = 0xff;
+
+/// Bytes of a conflict id; its text is twice as long.
+pub(crate) const ID_BYTES: usize = 16;
+
+/// Paths in rows are pointers into documents of at most the door's body limit.
+const PATH_BYTES_MAX: usize = 16 << 20;
+
+pub(crate) const APPLIED: &[u8] = b"applied";
+pub(crate) const RANGES: &[u8] = b"ranges";
+
+pub(crate) fn identity_key(key: &Key, identity: &Identity) -> Vec<u8> {
+    let mut bytes = key.to_bytes();
+    bytes.extend_from_slice(identity.event_id.as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(&identity.place.to_be_bytes());
+    bytes
+}
+
+pub(crate) fn history_key(key: &Key, stamp: &Stamp) -> Vec<u8> {
+    let mut bytes = key.to_bytes();
+    bytes.extend_from_slice(&stamp.hlc.bits().to_be_bytes());
+    bytes.extend_from_slice(stamp.dot.origin.as_str().as_bytes());
+    bytes.push(0);
+    bytes.extend_from_slice(&stamp.dot.sequence.to_be_bytes());
+    bytes
+}
+
+/// The stamp in a history row's key, of which `prefix` bytes are the aggregate's.
+pub(crate) fn history_stamp(bytes: &[u8], prefix: usize, known: &Vector) -> Result<Stamp> {
+    let read = || {
+        let short = linckia_model::Error::Short("history row");
+        let rest = bytes.get(prefix..).ok_or(short.clone())?;
+        let mut reader = Reader(rest);
+        let hlc = Hlc::from_bits(reader.fixed("HLC")?);
+        let end = reader.0.iter().position(|byte| *byte == 0).ok_or(short)?;
+        let (origin, rest) = reader.0.split_at(end);
+        let text = std::str::from_utf8(origin).map_err(|_| linckia_model::Error::Utf8("origin"))?;
+        let shared = known.iter().map(|(origin, _)| origin).find(|o| o.as_str() == text);
+        let origin =
+            shared.map_or_else(|| linckia_model::Origin::parse(text), |o| Ok(o.clone()))?;
+        let sequence = Reader(&rest[1..]).fixed("sequence")?;
+        Ok(Stamp { hlc, dot: Dot { origin, sequence } })
+    };
+    read().map_err(row("history"))
+}
+
+pub(crate) fn stamps(stamps: &[Stamp]) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.number(stamps.len() as u64);
+    stamps.iter().for_each(|stamp| put_stamp(&mut out, stamp));
+    out.0
+}
+
+pub(crate) fn read_stamps(bytes: &[u8], known: &Vector) -> Result<Vec<Stamp>> {
+    let mut reader = Reader(bytes);
+    let read = |reader: &mut Reader<'_>| -> linckia_model::Result<Vec<Stamp>> {
+        let count = reader.number("stamps")?;
+        (0..count).map(|_| take_stamp(reader, known)).collect()
+    };
+    read(&mut reader).map_err(row("identities"))
+}
+
+fn put_stamp(out: &mut Writer, stamp: &Stamp) {
+    out.text(stamp.dot.origin.as_str());
+    out.number(stamp.dot.sequence);
+    out.fixed(stamp.hlc.bits());
+}
+
+fn take_stamp(reader: &mut Reader<'_>, known: &Vector) -> linckia_model::Result<Stamp> {
+    let origin = reader.origin(known)?;
+    let sequence = reader.number("sequence")?;
+    Ok(Stamp { hlc: Hlc::from_bits(reader.fixed("HLC")?), dot: Dot { origin, sequence } })
+}
+
+/// A conflict's id: the hash of its sorted dots.
+pub(crate) fn conflict_id(key: &RecordKey) -> [u8; ID_BYTES] {
+    let dots: BTreeSet<&Dot> =
+        key.losers.iter().chain([&key.winner]).map(|stamp| &stamp.dot).collect();
+    let mut hasher = blake3::Hasher::new();
+    for dot in dots {
+        hasher.update(dot.origin.as_str().as_bytes());
+        hasher.update(b":");
+        hasher.update(&dot.sequence.to_be_bytes());
+    }
+    let mut id = [0; ID_BYTES];
+    id.copy_from_slice(&hasher.finalize().as_bytes()[..ID_BYTES]);
+    id
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+/// Records sort by aggregate and then by when replay puts them on record.
+pub(crate) fn record_key(key: &Key, record: &RecordKey) -> Vec<u8> {
+    let mut bytes = key.to_bytes();
+    bytes.extend_from_slice(&record.at().hlc.bits().to_be_bytes());
+    bytes.extend_from_slice(&conflict_id(record));
+    bytes
+}
+
+pub(crate) fn index_key(id: &[u8]) -> Vec<u8> {
+    [&[INDEX], id].concat()
+}
+
+/// Where the index begins: the end of the records.
+pub(crate) const fn index_start() -> [u8; 1] {
+    [INDEX]
+}
+
+const fn kind_code(kind: Kind) -> u8 {
+    match kind {
+        Kind::UpdateUpdate => 0,
+        Kind::UpdateDelete => 1,
+        Kind::IdReused => 2,
+    }
+}
+
+pub(crate) fn record(key: &RecordKey, record: &Record) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.byte(kind_code(record.kind));
+    put_stamp(&mut out, &key.winner);
+    out.number(key.losers.len() as u64);
+    key.losers.iter().for_each(|loser| put_stamp(&mut out, loser));
+    out.number(record.paths.len() as u64);
+    record.paths.iter().for_each(|path| out.text(path));
+    out.0
+}
+
+pub(crate) fn read_record(bytes: &[u8], known: &Vector) -> Result<(RecordKey, Record)> {
+    let read = || -> linckia_model::Result<(RecordKey, Record)> {
+        let mut reader = Reader(bytes);
+        let kind = match reader.byte("kind")? {
+            0 => Kind::UpdateUpdate,
+            1 => Kind::UpdateDelete,
+            2 => Kind::IdReused,
+            code => {
+                return Err(linckia_model::Error::Code { what: "kind", code: u64::from(code) });
+            }
+        };
+        let winner = take_stamp(&mut reader, known)?;
+        let losers = reader.number("losers")?;
+        let losers: linckia_model::Result<Vec<_>> =
+            (0..losers).map(|_| take_stamp(&mut reader, known)).collect();
+        let mut paths = BTreeSet::new();
+        for _ in 0..reader.number("paths")? {
+            paths.insert(reader.text("path", PATH_BYTES_MAX)?.to_owned());
+        }
+        Ok((RecordKey { losers: losers?, winner }, Record { paths, kind }))
+    };
+    read().map_err(row("records"))
+}
+
+/// The key that a row key begins with, and how many bytes of it that is.
+pub(crate) fn key_of(bytes: &[u8]) -> Result<(Key, usize)> {
+    let key = Key::from_bytes(bytes).map_err(row("records"))?;
+    let length = key.data_set.len() + key.aggregate_type.len() + key.aggregate_id.len() + 3;
+    Ok((key, length))
+}

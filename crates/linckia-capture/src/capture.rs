@@ -1,0 +1,365 @@
+//! The step from a request to events: identity first, then preconditions, then the fold ahead.
+//!
+//! States are folded ahead for keys with events on their way to the disk, so that a precondition
+//! and a version see what was given a sequence and is not applied yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use linckia_model::{
+    Answer, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity, Key, KeyState, NewEvent,
+    Now, Operation, Origin, Precondition, Refusal, Stamp, Transaction, Vector, Write, canonical,
+};
+
+use crate::port::Standing;
+
+/// A key with events of this region that are not applied yet.
+struct Staged {
+    state: KeyState,
+    /// The last of those events.
+    last: u64,
+}
+
+/// What one request came to.
+#[derive(Debug, Default)]
+pub struct Captured {
+    /// Events to append, in order; those of an atomic request are one transaction.
+    pub events: Vec<Arc<Event>>,
+    /// One answer per event of the request, in order.
+    pub answers: Vec<Result<Answer, Refusal>>,
+    /// The answers may be given once this sequence of the own log is durable and applied.
+    pub after: u64,
+}
+
+/// The maker of this region's events.
+pub struct Capture {
+    origin: Origin,
+    /// The sequence given last.
+    last: u64,
+    fold: FoldSettings,
+    staged: BTreeMap<Key, Staged>,
+    /// Events on their way to the disk, by key and identity.
+    fresh: BTreeMap<(Key, Identity), Arc<Event>>,
+}
+
+/// No events are read while folding ahead: what is folded is in memory or below stable time.
+struct Ahead<'a, S>(&'a S);
+
+impl<S: Standing> EventSource for Ahead<'_, S> {
+    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
+        self.0.event(&Stamp { hlc: Hlc::ZERO, dot: dot.clone() })
+    }
+}
+
+/// One event that passed every check, before it gets its dot.
+struct Draft<'a> {
+    new: &'a NewEvent,
+    identity: Identity,
+    version: u64,
+    created: bool,
+}
+
+impl Capture {
+    /// Goes on after the last durable sequence of its origin.
+    pub fn new(origin: Origin, last: u64, fold: FoldSettings) -> Self {
+        Self { origin, last, fold, staged: BTreeMap::new(), fresh: BTreeMap::new() }
+    }
+
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The sequence given last.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Judges a request and makes its events.
+    ///
+    /// # Errors
+    /// Those of the state: the region must stop. Refusals are answers.
+    pub fn write<S: Standing>(
+        &mut self,
+        now: Now,
+        clock: &mut Clock,
+        write: &Write,
+        standing: &mut S,
+    ) -> Result<Captured, S::Error> {
+        let mut captured = Captured { after: 0, ..Captured::default() };
+        if write.atomic {
+            self.transaction(now, clock, write, standing, &mut captured)?;
+        } else {
+            for new in &write.events {
+                self.single(now, clock, write, new, standing, &mut captured)?;
+            }
+        }
+        Ok(captured)
+    }
+
+    fn single<S: Standing>(
+        &mut self,
+        now: Now,
+        clock: &mut Clock,
+        write: &Write,
+        new: &NewEvent,
+        standing: &mut S,
+        captured: &mut Captured,
+    ) -> Result<(), S::Error> {
+        let identity = Identity { event_id: Arc::clone(&new.event_id), place: 0 };
+        if let Some(known) = self.known(new, &identity, standing)? {
+            captured.wait_for(&self.origin, &known);
+            captured.answers.push(known);
+            return Ok(());
+        }
+        match self.judge(new, identity, write.precondition.as_ref(), standing)? {
+            Err(refusal) => captured.answers.push(Err(refusal)),
+            Ok(draft) => {
+                let hlc = clock.next(now);
+                let transaction = Transaction::single(self.last + 1);
+                let event = self.stage(draft, hlc, transaction, write, standing, captured)?;
+                captured.events.push(event);
+            }
+        }
+        Ok(())
+    }
+
+    /// All or nothing: every event is judged on top of those before it; the first refusal undoes it.
+    fn transaction<S: Standing>(
+        &mut self,
+        now: Now,
+        clock: &mut Clock,
+        write: &Write,
+        standing: &mut S,
+        captured: &mut Captured,
+    ) -> Result<(), S::Error> {
+        let mut places: BTreeMap<(&Key, &str), u32> = BTreeMap::new();
+        let mut wanted = Vec::new();
+        for new in &write.events {
+            let place = places.entry((&new.key, &new.event_id)).or_insert(0);
+            let identity = Identity { event_id: Arc::clone(&new.event_id), place: *place };
+            *place += 1;
+            let known = self.known(new, &identity, standing)?;
+            if let Some(Err(refusal)) = known {
+                captured.refuse_all(write.events.len(), wanted.len(), refusal);
+                return Ok(());
+            }
+            wanted.push((new, identity, known));
+        }
+        let size = wanted.iter().filter(|(_, _, known)| known.is_none()).count() as u32;
+        let (first, before) = (self.last + 1, self.staged_states(write));
+        let mut hlc = None;
+        for (place, (new, identity, known)) in wanted.into_iter().enumerate() {
+            if let Some(known) = known {
+                captured.wait_for(&self.origin, &known);
+                captured.answers.push(known);
+                continue;
+            }
+            match self.judge(new, identity, write.precondition.as_ref(), standing)? {
+                Err(refusal) => {
+                    self.undo(first, before, captured);
+                    captured.refuse_all(write.events.len(), place, refusal);
+                    return Ok(());
+                }
+                Ok(draft) => {
+                    let hlc = *hlc.get_or_insert_with(|| clock.next(now));
+                    let index = captured.events.len() as u32;
+                    let transaction = Transaction { first, index, size };
+                    let event = self.stage(draft, hlc, transaction, write, standing, captured)?;
+                    captured.events.push(event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn staged_states(&self, write: &Write) -> BTreeMap<Key, Option<(KeyState, u64)>> {
+        let keys = write.events.iter().map(|new| &new.key);
+        keys.map(|key| {
+            let staged = self.staged.get(key);
+            (key.clone(), staged.map(|staged| (staged.state.clone(), staged.last)))
+        })
+        .collect()
+    }
+
+    fn undo(
+        &mut self,
+        first: u64,
+        before: BTreeMap<Key, Option<(KeyState, u64)>>,
+        captured: &mut Captured,
+    ) {
+        self.last = first - 1;
+        for event in captured.events.drain(..) {
+            self.fresh.remove(&(event.key.clone(), event.identity.clone()));
+        }
+        for (key, staged) in before {
+            match staged {
+                Some((state, last)) => drop(self.staged.insert(key, Staged { state, last })),
+                None => drop(self.staged.remove(&key)),
+            }
+        }
+    }
+
+    /// The answer to an id that was used before on this aggregate, if it was.
+    fn known<S: Standing>(
+        &self,
+        new: &NewEvent,
+        identity: &Identity,
+        standing: &mut S,
+    ) -> Result<Option<Result<Answer, Refusal>>, S::Error> {
+        let fresh = self.fresh.get(&(new.key.clone(), identity.clone()));
+        let first = match fresh {
+            Some(event) => Some(Arc::clone(event)),
+            None => {
+                let copies = standing.copies(&new.key, identity)?;
+                copies.iter().min().and_then(|first| standing.event(first))
+            }
+        };
+        Ok(first.map(|event| {
+            let same = event.operation == new.operation
+                && event.event_type == new.event_type
+                && event.data == new.data;
+            if !same {
+                return Err(Refusal::IdReused(event.dot.clone()));
+            }
+            Ok(Answer {
+                event_id: Arc::clone(&new.event_id),
+                dot: event.dot.clone(),
+                hlc: event.hlc,
+                version: event.version,
+                duplicate: true,
+                created: false,
+                entity_tag: None,
+            })
+        }))
+    }
+
+    fn judge<'a, S: Standing>(
+        &mut self,
+        new: &'a NewEvent,
+        identity: Identity,
+        precondition: Option<&Precondition>,
+        standing: &mut S,
+    ) -> Result<Result<Draft<'a>, Refusal>, S::Error> {
+        if !self.staged.contains_key(&new.key) {
+            let state = standing.state(&new.key)?;
+            self.staged.insert(new.key.clone(), Staged { state, last: 0 });
+        }
+        let Some(staged) = self.staged.get(&new.key) else {
+            unreachable!("the state was just staged")
+        };
+        let state = &staged.state;
+        let exists = state.exists();
+        let refusal = precondition
+            .and_then(|precondition| check(precondition, state, exists))
+            .or_else(|| match new.operation {
+                Operation::Increment => state.check_increment(&new.data).err(),
+                _ => None,
+            });
+        let verdict = match refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(Draft { new, identity, version: state.version() + 1, created: !exists }),
+        };
+        if verdict.is_err() && staged.last == 0 {
+            self.staged.remove(&new.key);
+        }
+        Ok(verdict)
+    }
+
+    /// Gives the event its dot, folds it ahead and writes its answer.
+    fn stage<S: Standing>(
+        &mut self,
+        draft: Draft<'_>,
+        hlc: Hlc,
+        transaction: Transaction,
+        write: &Write,
+        standing: &S,
+        captured: &mut Captured,
+    ) -> Result<Arc<Event>, S::Error> {
+        let Draft { new, identity, version, created } = draft;
+        self.last += 1;
+        let mut deps: Vector = standing.applied().clone();
+        deps.set(&self.origin, self.last - 1);
+        let event = Arc::new(Event {
+            dot: Dot::new(self.origin.clone(), self.last),
+            hlc,
+            deps,
+            transaction,
+            key: new.key.clone(),
+            event_type: Arc::clone(&new.event_type),
+            operation: new.operation,
+            data: new.data.clone(),
+            ctx: None,
+            identity: identity.clone(),
+            version,
+            policy_epoch: 0,
+            schema_version: 0,
+            extras: new.extras.clone(),
+        });
+        let staged = self.staged.get_mut(&new.key).expect("the key was staged when it was judged");
+        staged.state.apply(&event, &[], &Ahead(standing), &self.fold);
+        staged.last = self.last;
+        let entity_tag =
+            if write.entity_tag { canonical::entity_tag(&staged.state) } else { None };
+        self.fresh.insert((new.key.clone(), identity), Arc::clone(&event));
+        captured.after = self.last;
+        captured.answers.push(Ok(Answer {
+            event_id: Arc::clone(&new.event_id),
+            dot: event.dot.clone(),
+            hlc,
+            version,
+            duplicate: false,
+            created,
+            entity_tag,
+        }));
+        Ok(event)
+    }
+
+    /// An event was applied: one of ours is no longer ahead, one of others is folded under what is.
+    pub fn applied<S: Standing>(&mut self, event: &Arc<Event>, standing: &mut S) {
+        if event.dot.origin == self.origin {
+            self.fresh.remove(&(event.key.clone(), event.identity.clone()));
+            let done = self.staged.get(&event.key).is_some_and(|s| s.last <= event.dot.sequence);
+            if done {
+                self.staged.remove(&event.key);
+            }
+        } else if let Some(staged) = self.staged.get_mut(&event.key) {
+            let copies = standing.copies(&event.key, &event.identity).unwrap_or_default();
+            let fresh = self.fresh.get(&(event.key.clone(), event.identity.clone()));
+            let known = copies.into_iter().chain(fresh.map(|event| event.stamp()));
+            let earlier: Vec<Stamp> = known.filter(|stamp| stamp.dot != event.dot).collect();
+            staged.state.apply(event, &earlier, &Ahead(standing), &self.fold);
+        }
+    }
+}
+
+impl Captured {
+    fn wait_for(&mut self, own: &Origin, known: &Result<Answer, Refusal>) {
+        if let Ok(answer) = known
+            && answer.dot.origin == *own
+        {
+            self.after = self.after.max(answer.dot.sequence);
+        }
+    }
+
+    fn refuse_all(&mut self, count: usize, culprit: usize, refusal: Refusal) {
+        self.answers = (0..count).map(|_| Err(Refusal::Sibling)).collect();
+        self.answers[culprit] = Err(refusal);
+        self.after = 0;
+    }
+}
+
+fn check(precondition: &Precondition, state: &KeyState, exists: bool) -> Option<Refusal> {
+    let conflict = || Refusal::VersionConflict {
+        version: state.version(),
+        entity_tag: canonical::entity_tag(state),
+    };
+    match precondition {
+        Precondition::Match(tag) => {
+            let matches = canonical::entity_tag(state).is_some_and(|found| found == *tag);
+            (!matches).then(conflict)
+        }
+        Precondition::Exists => (!exists).then(conflict),
+        Precondition::Absent => exists.then(conflict),
+        Precondition::Deletable => (!exists).then_some(Refusal::NotFound),
+    }
+}

@@ -1,0 +1,29 @@
+//! What capture needs to know of the region's state: what is applied here.
+//!
+//! The region connects it to apply. An error means that the region must stop.
+
+use std::sync::Arc;
+
+use linckia_model::{Event, Identity, Key, KeyState, Stamp, Vector};
+
+/// The state as applied.
+pub trait Standing {
+    type Error;
+
+    fn applied(&self) -> &Vector;
+
+    /// The state of a key.
+    ///
+    /// # Errors
+    /// The store's.
+    fn state(&mut self, key: &Key) -> Result<KeyState, Self::Error>;
+
+    /// The applied copies of an identity.
+    ///
+    /// # Errors
+    /// The store's.
+    fn copies(&mut self, key: &Key, identity: &Identity) -> Result<Vec<Stamp>, Self::Error>;
+
+    /// An applied event; none only if its log dropped it.
+    fn event(&self, stamp: &Stamp) -> Option<Arc<Event>>;
+}

@@ -1,0 +1,143 @@
+//! The first failed write or sync, at every place where one can fail: writing ends, reading what is
+//! durable goes on, and reopening finds everything that was ever reported durable.
+
+use std::error::Error as _;
+use std::sync::Arc;
+
+use linckia_log::{Error, Logs, MemoryDisk, Result, Scope};
+
+use crate::support::{self, Random};
+
+/// A run through every kind of write. Returns how much was reported durable.
+fn run(logs: &mut Logs, durable: &mut u64) -> Result<()> {
+    logs.create("a")?;
+    for round in 0..12 {
+        for _ in 0..4 {
+            let next = logs.tail("a")?.sequence + 1;
+            logs.append_own("a", next, &[next as u8; 300])?;
+        }
+        logs.put_clock(round + 1)?;
+        logs.write_small("note", &[round as u8])?;
+        if let Some(job) = logs.begin_spare()? {
+            logs.complete_spare(job.run())?;
+        }
+        if let Some(job) = logs.begin_sync(Scope::All)? {
+            for (_, upto) in logs.complete_sync(job.run())? {
+                *durable = upto;
+            }
+        }
+        logs.mark()?;
+        logs.truncate_below("a", 10)?;
+    }
+    Ok(())
+}
+
+fn check_poisoned(logs: &mut Logs, durable: u64) {
+    let next = logs.tail("a").map_or(1, |tail| tail.sequence + 1);
+    let refusals = [
+        logs.append_own("a", next, b"x"),
+        logs.append_own_group("a", next, &[b"x", b"y"]),
+        logs.create("b"),
+        logs.flush(),
+        logs.begin_sync(Scope::All).map(|_| ()),
+        logs.begin_spare().map(|_| ()),
+        logs.mark().map(|_| ()),
+        logs.put_clock(1000),
+        logs.write_small("note", b"x"),
+        logs.truncate_below("a", 1).map(|_| ()),
+    ];
+    for refusal in refusals {
+        let error = refusal.expect_err("writing has ended");
+        assert!(matches!(error, Error::Poisoned { .. }));
+        let cause = error.source().expect("it keeps its cause");
+        assert!(cause.source().expect("and that one its own").to_string().contains("injected"));
+    }
+    if logs.origins().count() > 0 {
+        let reader = logs.reader("a").unwrap();
+        let read = reader.read(reader.first(), u64::MAX, usize::MAX).unwrap();
+        assert_eq!(read.last().map_or(0, |last| last.sequence()), durable);
+    }
+}
+
+fn fail_at(arm: fn(&MemoryDisk, u64), nth: u64, kill: bool) -> bool {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut random = Random::new(nth);
+    let (mut logs, _) = support::open(&disk, &mut random).unwrap();
+    arm(&disk, nth);
+    let mut durable = 0;
+    match run(&mut logs, &mut durable) {
+        Ok(()) => return false,
+        Err(Error::Poisoned { .. }) => {}
+        Err(other) => panic!("at {nth}: {other}"),
+    }
+    check_poisoned(&mut logs, durable);
+    drop(logs);
+    if kill {
+        disk.crash(&mut || random.next());
+    }
+    let (logs, _) = support::open(&disk, &mut random).unwrap();
+    if durable > 0 {
+        assert!(logs.durable("a").unwrap() >= durable, "at {nth}: lost what was durable");
+        support::payloads(&logs, "a").unwrap();
+    }
+    true
+}
+
+#[test]
+fn the_first_failed_write_ends_writing() {
+    let places = (1..).take_while(|nth| fail_at(MemoryDisk::fail_write, *nth, true)).count();
+    assert!(places > 60, "{places}");
+}
+
+#[test]
+fn the_first_failed_sync_ends_writing() {
+    let places = (1..).take_while(|nth| fail_at(MemoryDisk::fail_sync, *nth, true)).count();
+    assert!(places > 40, "{places}");
+}
+
+#[test]
+fn a_failed_job_makes_nothing_durable_ever() {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut random = Random::new(1);
+    let (mut logs, _) = support::open(&disk, &mut random).unwrap();
+    logs.create("a").unwrap();
+    logs.create("b").unwrap();
+    logs.append_own("a", 1, b"one").unwrap();
+    support::sync(&mut logs).unwrap();
+    logs.append_own("a", 2, b"two").unwrap();
+    logs.append_own("b", 1, b"one").unwrap();
+    let bad = logs.begin_sync(Scope::Own(&["a"])).unwrap().unwrap();
+    let good = logs.begin_sync(Scope::Others(&["a"])).unwrap().unwrap();
+    disk.fail_sync(1);
+    let bad = bad.run();
+    let good = good.run();
+    assert!(matches!(logs.complete_sync(bad), Err(Error::Poisoned { .. })));
+    assert!(matches!(logs.complete_sync(good), Err(Error::Poisoned { .. })));
+    assert_eq!((logs.durable("a").unwrap(), logs.durable("b").unwrap()), (1, 0));
+    drop(logs);
+    let (logs, _) = support::open(&Arc::new(disk.durable_copy()), &mut random).unwrap();
+    assert_eq!(logs.durable("a").unwrap(), 1);
+}
+
+#[test]
+fn no_number_of_bytes_of_a_torn_write_is_mistaken_for_a_record() {
+    for cut in 0..400 {
+        let disk = Arc::new(MemoryDisk::new());
+        let mut random = Random::new(cut);
+        let (mut logs, _) = support::open(&disk, &mut random).unwrap();
+        logs.create("a").unwrap();
+        logs.append_own("a", 1, b"one").unwrap();
+        support::sync(&mut logs).unwrap();
+        let payload = [7; 100];
+        logs.append_own_group("a", 2, &[&payload, &payload]).unwrap();
+        logs.flush().unwrap();
+        drop(logs);
+        // Draws: keep the clock's names and writes out; of the group keep so many bytes.
+        let mut draws = [2, cut].into_iter();
+        disk.crash(&mut || draws.next().unwrap_or(0));
+        let (logs, recovery) = support::open(&disk, &mut random).unwrap();
+        let whole = cut % 337 == 336;
+        assert_eq!(logs.durable("a").unwrap(), if whole { 3 } else { 1 }, "cut {cut}");
+        assert_eq!(recovery.origins[0].torn.is_some(), !whole && cut % 337 > 0, "cut {cut}");
+    }
+}

@@ -1,0 +1,185 @@
+//! Frames as bytes: a kind, a flag for compression, then the fields.
+//!
+//! Records are compressed by zstd where that saves bytes. Bytes that are no frame are an error that
+//! says why; a decompressed size beyond the bound is refused before it is allocated.
+
+use linckia_model::{Heartbeat, Hlc, Reader, RegionName, Vector, Writer};
+
+use crate::frame::{Frame, Pull};
+
+/// Records of one batch, decompressed, at most: a chunk plus one large transaction.
+const RECORDS_BYTES_MAX: usize = 64 << 20;
+
+/// Below this, compressing costs more than it saves.
+const COMPRESS_FROM: usize = 512;
+
+/// The fastest level: links are rarely the limit, processors are.
+const COMPRESS_LEVEL: i32 = 1;
+
+/// More heartbeats or regions than this in a frame is not a frame of ours.
+const ENTRIES_MAX: u64 = 4_096;
+
+const TEXT_BYTES_MAX: usize = 4_096;
+
+/// Why bytes are no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("a frame of kind {0} was sent by a newer version")]
+    Kind(u8),
+    #[error("a frame is malformed")]
+    Malformed(#[from] linckia_model::Error),
+    #[error("the records of a batch do not decompress")]
+    Compression(#[source] std::io::Error),
+}
+
+/// The bytes of a frame.
+pub fn encode(frame: &Frame) -> Vec<u8> {
+    let mut out = Writer::default();
+    match frame {
+        Frame::Hello { region, protocol_min, protocol_max } => {
+            out.byte(1);
+            out.text(region.as_str());
+            out.number(u64::from(*protocol_min));
+            out.number(u64::from(*protocol_max));
+        }
+        Frame::Welcome { region, protocol } => {
+            out.byte(2);
+            out.text(region.as_str());
+            out.number(u64::from(*protocol));
+        }
+        Frame::Refuse { reason } => {
+            out.byte(3);
+            out.text(reason);
+        }
+        Frame::Pull(pull) => put_pull(&mut out, pull),
+        Frame::Batch { session, number, origin, records } => {
+            out.byte(5);
+            out.number(*session);
+            out.number(*number);
+            out.text(origin.as_str());
+            put_records(&mut out, records);
+        }
+        Frame::Beat { session, number, heartbeats, wall, echo, applied } => {
+            out.byte(6);
+            out.number(*session);
+            out.number(*number);
+            out.number(wall.map_or(0, |wall| wall + 1));
+            out.number(*echo);
+            out.vector(applied);
+            out.number(heartbeats.len() as u64);
+            for heartbeat in heartbeats {
+                out.text(heartbeat.origin.as_str());
+                out.number(heartbeat.after);
+                out.fixed(heartbeat.hlc.bits());
+                out.vector(&heartbeat.deps);
+            }
+        }
+    }
+    out.0
+}
+
+fn put_pull(out: &mut Writer, pull: &Pull) {
+    out.byte(4);
+    out.number(pull.session);
+    out.number(pull.received);
+    out.vector(&pull.logged);
+    out.vector(&pull.applied);
+    out.number(pull.direct.len() as u64);
+    pull.direct.iter().for_each(|region| out.text(region.as_str()));
+    out.number(pull.sent_at);
+}
+
+fn put_records(out: &mut Writer, records: &[u8]) {
+    if records.len() >= COMPRESS_FROM
+        && let Ok(compressed) = zstd::bulk::compress(records, COMPRESS_LEVEL)
+        && compressed.len() < records.len()
+    {
+        out.number(records.len() as u64);
+        out.bytes(&compressed);
+    } else {
+        out.number(0);
+        out.bytes(records);
+    }
+}
+
+/// The frame whose bytes these are. Errors: [`Error`].
+pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
+    let mut reader = Reader(bytes);
+    let none = Vector::new();
+    Ok(match reader.byte("kind")? {
+        1 => Frame::Hello {
+            region: region(&mut reader)?,
+            protocol_min: reader.number("protocol")? as u16,
+            protocol_max: reader.number("protocol")? as u16,
+        },
+        2 => Frame::Welcome {
+            region: region(&mut reader)?,
+            protocol: reader.number("protocol")? as u16,
+        },
+        3 => Frame::Refuse { reason: reader.text("reason", TEXT_BYTES_MAX)?.to_owned() },
+        4 => Frame::Pull(Pull {
+            session: reader.number("session")?,
+            received: reader.number("received")?,
+            logged: reader.vector(&none)?,
+            applied: reader.vector(&none)?,
+            direct: {
+                let count = entries(&mut reader)?;
+                (0..count).map(|_| region(&mut reader)).collect::<Result<_, _>>()?
+            },
+            sent_at: reader.number("time")?,
+        }),
+        5 => Frame::Batch {
+            session: reader.number("session")?,
+            number: reader.number("number")?,
+            origin: reader.origin(&none)?,
+            records: records(&mut reader)?,
+        },
+        6 => Frame::Beat {
+            session: reader.number("session")?,
+            number: reader.number("number")?,
+            wall: reader.number("wall")?.checked_sub(1),
+            echo: reader.number("echo")?,
+            applied: reader.vector(&none)?,
+            heartbeats: {
+                let count = entries(&mut reader)?;
+                (0..count).map(|_| heartbeat(&mut reader)).collect::<Result<_, _>>()?
+            },
+        },
+        kind => return Err(Error::Kind(kind)),
+    })
+}
+
+fn entries(reader: &mut Reader<'_>) -> Result<u64, linckia_model::Error> {
+    let count = reader.number("count")?;
+    if count > ENTRIES_MAX {
+        return Err(linckia_model::Error::Code { what: "count", code: count });
+    }
+    Ok(count)
+}
+
+fn region(reader: &mut Reader<'_>) -> Result<RegionName, linckia_model::Error> {
+    RegionName::parse(reader.text("region", TEXT_BYTES_MAX)?)
+}
+
+fn heartbeat(reader: &mut Reader<'_>) -> Result<Heartbeat, linckia_model::Error> {
+    let none = Vector::new();
+    Ok(Heartbeat {
+        origin: reader.origin(&none)?,
+        after: reader.number("sequence")?,
+        hlc: Hlc::from_bits(reader.fixed("HLC")?),
+        deps: reader.vector(&none)?,
+    })
+}
+
+fn records(reader: &mut Reader<'_>) -> Result<Vec<u8>, Error> {
+    let plain = reader.number("size")? as usize;
+    let bytes = reader.bytes("records", RECORDS_BYTES_MAX)?;
+    if plain == 0 {
+        return Ok(bytes.to_vec());
+    }
+    if plain > RECORDS_BYTES_MAX {
+        let bound = RECORDS_BYTES_MAX;
+        return Err(linckia_model::Error::Long { what: "records", bytes: plain, bound }.into());
+    }
+    zstd::bulk::decompress(bytes, plain).map_err(Error::Compression)
+}

@@ -1,0 +1,54 @@
+//! What regions say to each other.
+//!
+//! The dialler of a link asks (`Hello`, `Pull`), the other end answers (`Welcome`, `Refuse`, `Batch`,
+//! `Beat`). Protocol versions are negotiated once per link.
+
+use linckia_model::{Heartbeat, Origin, RegionName, Vector};
+
+/// The lowest and highest protocol this build speaks.
+pub const PROTOCOL_MIN: u16 = 1;
+pub const PROTOCOL_MAX: u16 = 1;
+
+/// A request for everything beyond what the asker holds durably; repeated as acknowledgement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pull {
+    /// A new session starts from `logged`; the same one goes on.
+    pub session: u64,
+    /// The last batch of this session that arrived in order.
+    pub received: u64,
+    /// What the asker holds durably in its logs.
+    pub logged: Vector,
+    /// What the asker has applied.
+    pub applied: Vector,
+    /// Regions the asker hears itself: their logs need not be relayed.
+    pub direct: Vec<RegionName>,
+    /// The asker's monotonic clock, to be echoed, in milliseconds.
+    pub sent_at: u64,
+}
+
+/// One message on a link.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Frame {
+    /// First on a link, from the dialler.
+    Hello { region: RegionName, protocol_min: u16, protocol_max: u16 },
+    /// The answer: the protocol both speak.
+    Welcome { region: RegionName, protocol: u16 },
+    /// The answer where there is no such protocol, or the fleet does not know the dialler.
+    Refuse { reason: String },
+    Pull(Pull),
+    /// Consecutive records of one origin, whole transactions, as they lie in its log.
+    Batch { session: u64, number: u64, origin: Origin, records: Vec<u8> },
+    /// Sent at every heartbeat: where the session stands, and what is known of every origin.
+    Beat {
+        session: u64,
+        /// The last batch sent in this session.
+        number: u64,
+        heartbeats: Vec<Heartbeat>,
+        /// The sender's wall clock in milliseconds, unless it does not trust it.
+        wall: Option<u64>,
+        /// `sent_at` of the last pull that arrived.
+        echo: u64,
+        /// What the sender has applied.
+        applied: Vector,
+    },
+}

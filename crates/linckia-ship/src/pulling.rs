@@ -1,0 +1,189 @@
+//! The end of a link that asks: one session after another, each from what is held durably.
+//!
+//! One per peer. A batch that is missing, or a link gone silent, starts a new session; a link that
+//! stays silent is taken for down, and its region's log is asked of the others.
+
+use linckia_model::{Heartbeat, Now, Origin, RegionName, Vector};
+
+use crate::frame::{Frame, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
+
+/// A link silent this long is asked again from what is held, in milliseconds: several heartbeats
+/// and a round trip around the world.
+const SILENT_MILLISECONDS: u64 = 2_000;
+
+/// A region whose link is silent this long is relayed by the others, in milliseconds.
+const RELAY_MILLISECONDS: u64 = 1_000;
+
+/// Received batches are acknowledged at least this often while they come, in milliseconds.
+const ACKNOWLEDGE_MILLISECONDS: u64 = 20;
+
+/// What a frame from the other end asks of the region.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reaction {
+    Nothing,
+    /// Records to append to that origin's mirror, in order.
+    Append { origin: Origin, records: Vec<u8> },
+    Beat { heartbeats: Vec<Heartbeat>, wall: Option<u64> },
+    /// The other end will not talk to us; the reason is for the operator.
+    Refused(String),
+}
+
+/// What is known of one peer that this region pulls from.
+#[derive(Clone, Debug)]
+pub struct Pulling {
+    own: RegionName,
+    open: bool,
+    welcomed: bool,
+    session: u64,
+    /// The last batch of the session that arrived in order.
+    received: u64,
+    /// When anything was heard last, on the monotonic clock.
+    heard_at: Option<u64>,
+    asked_at: u64,
+    /// Something arrived or became durable since the last pull.
+    news: bool,
+    round_trip: Option<u64>,
+    applied: Vector,
+    direct: Vec<RegionName>,
+}
+
+impl Pulling {
+    /// `seed` makes sessions of this life differ from those of earlier ones.
+    pub fn new(own: RegionName, seed: u64) -> Self {
+        Self {
+            own,
+            open: false,
+            welcomed: false,
+            session: seed,
+            received: 0,
+            heard_at: None,
+            asked_at: 0,
+            news: false,
+            round_trip: None,
+            applied: Vector::new(),
+            direct: Vec::new(),
+        }
+    }
+
+    /// The link is up: says hello.
+    pub fn opened(&mut self, now: Now) -> Frame {
+        self.open = true;
+        self.welcomed = false;
+        self.asked_at = now.monotonic;
+        Frame::Hello {
+            region: self.own.clone(),
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL_MAX,
+        }
+    }
+
+    pub fn closed(&mut self) {
+        self.open = false;
+        self.welcomed = false;
+        self.heard_at = None;
+    }
+
+    /// True while the other end is heard.
+    pub fn live(&self, now: Now) -> bool {
+        self.heard_at.is_some_and(|at| now.monotonic.saturating_sub(at) <= RELAY_MILLISECONDS)
+    }
+
+    pub fn round_trip_milliseconds(&self) -> Option<u64> {
+        self.round_trip
+    }
+
+    /// What the other end has applied, as it last said.
+    pub fn applied(&self) -> &Vector {
+        &self.applied
+    }
+
+    /// Something became durable: worth telling.
+    pub fn durable_grew(&mut self) {
+        self.news = true;
+    }
+
+    /// The records could not be taken (a gap, a broken chain): start over from what is held.
+    pub fn start_over(&mut self) {
+        self.session += 1;
+        self.received = 0;
+        self.asked_at = 0;
+        self.news = true;
+    }
+
+    /// Takes a frame of the other end.
+    pub fn receive(&mut self, now: Now, frame: Frame) -> Reaction {
+        if !self.open {
+            return Reaction::Nothing;
+        }
+        self.heard_at = Some(now.monotonic);
+        match frame {
+            Frame::Welcome { .. } => {
+                self.welcomed = true;
+                self.start_over();
+                Reaction::Nothing
+            }
+            Frame::Refuse { reason } => Reaction::Refused(reason),
+            Frame::Batch { session, number, origin, records } => {
+                if !self.welcomed || session != self.session || number <= self.received {
+                    return Reaction::Nothing;
+                }
+                if number > self.received + 1 {
+                    self.start_over();
+                    return Reaction::Nothing;
+                }
+                self.received = number;
+                self.news = true;
+                Reaction::Append { origin, records }
+            }
+            Frame::Beat { session, number, heartbeats, wall, echo, applied } => {
+                if session == self.session && number > self.received {
+                    self.start_over();
+                }
+                if echo > 0 {
+                    self.round_trip = Some(now.monotonic.saturating_sub(echo));
+                }
+                self.applied = applied;
+                Reaction::Beat { heartbeats, wall }
+            }
+            Frame::Hello { .. } | Frame::Pull(_) => Reaction::Nothing,
+        }
+    }
+
+    /// What to send now, if anything: a pull when there is news, when the set of regions heard
+    /// directly changed, or when the link was silent for too long.
+    pub fn ask(
+        &mut self,
+        now: Now,
+        logged: &Vector,
+        applied: &Vector,
+        direct: Vec<RegionName>,
+    ) -> Option<Frame> {
+        if !self.open {
+            return None;
+        }
+        let since = now.monotonic.saturating_sub(self.asked_at);
+        let heard = self.heard_at.unwrap_or(0).max(self.asked_at);
+        let silent = now.monotonic.saturating_sub(heard) >= SILENT_MILLISECONDS;
+        if !self.welcomed {
+            return silent.then(|| self.opened(now));
+        }
+        if silent {
+            self.start_over();
+        }
+        let changed = direct != self.direct;
+        if !(changed || silent || (self.news && since >= ACKNOWLEDGE_MILLISECONDS)) {
+            return None;
+        }
+        self.news = false;
+        self.asked_at = now.monotonic;
+        self.direct.clone_from(&direct);
+        Some(Frame::Pull(Pull {
+            session: self.session,
+            received: self.received,
+            logged: logged.clone(),
+            applied: applied.clone(),
+            direct,
+            sent_at: now.monotonic,
+        }))
+    }
+}

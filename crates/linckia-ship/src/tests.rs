@@ -1,0 +1,185 @@
+//! Both ends of a link, joined by hand: sessions, gaps, windows, and frames as bytes.
+
+use std::collections::BTreeMap;
+
+use linckia_model::{Heartbeat, Hlc, Now, Origin, RegionName, Vector};
+
+use crate::{Chunk, Frame, Pull, Pulling, Reaction, Records, Serving, decode, encode};
+
+fn region(name: &str) -> RegionName {
+    RegionName::parse(name).unwrap()
+}
+
+fn origin(name: &str) -> Origin {
+    Origin::new(&region(name), 1, 0)
+}
+
+/// Every record is `size` bytes.
+struct Log {
+    size: usize,
+    last: BTreeMap<Origin, u64>,
+}
+
+impl Records for Log {
+    fn records(&self, origin: &Origin, from: u64, until: u64, bytes_max: u64) -> Option<Chunk> {
+        let last = until.min(*self.last.get(origin)?);
+        let count = (bytes_max / self.size as u64).max(1);
+        let last = last.min(from + count - 1);
+        (from <= last)
+            .then(|| Chunk { bytes: vec![7; self.size * (last - from + 1) as usize], last })
+    }
+}
+
+fn at(milliseconds: u64) -> Now {
+    Now { wall: 0, monotonic: milliseconds }
+}
+
+/// A link whose dialler was welcomed.
+fn link() -> (Pulling, Serving) {
+    let (mut pulling, mut serving) = (Pulling::new(region("b"), 1), Serving::new());
+    let Frame::Hello { protocol_min, protocol_max, .. } = pulling.opened(at(0)) else {
+        panic!("the dialler says hello first")
+    };
+    let welcome = serving.hello(&region("a"), protocol_min, protocol_max);
+    assert_eq!(pulling.receive(at(1), welcome), Reaction::Nothing);
+    (pulling, serving)
+}
+
+fn ask(pulling: &mut Pulling, serving: &mut Serving, now: u64, logged: &Vector) {
+    if let Some(Frame::Pull(pull)) = pulling.ask(at(now), logged, logged, Vec::new()) {
+        serving.pull(pull);
+    }
+}
+
+fn vector(name: &str, sequence: u64) -> Vector {
+    [(origin(name), sequence)].into_iter().collect()
+}
+
+#[test]
+fn everything_beyond_the_vector_comes_once() {
+    let (mut pulling, mut serving) = link();
+    let log = Log { size: 100, last: [(origin("a"), 10)].into() };
+    ask(&mut pulling, &mut serving, 100, &vector("a", 4));
+    let mut out = Vec::new();
+    serving.pump(&vector("a", 10), &log, &mut out);
+    serving.pump(&vector("a", 10), &log, &mut out);
+    assert_eq!(out.len(), 1);
+    let Reaction::Append { records, .. } = pulling.receive(at(101), out.remove(0)) else {
+        panic!("a batch is appended")
+    };
+    assert_eq!(records.len(), 600);
+}
+
+#[test]
+fn a_lost_batch_starts_a_new_session() {
+    let (mut pulling, mut serving) = link();
+    let log = Log { size: 1 << 20, last: [(origin("a"), 3)].into() };
+    ask(&mut pulling, &mut serving, 100, &Vector::new());
+    let mut out = Vec::new();
+    serving.pump(&vector("a", 3), &log, &mut out);
+    assert_eq!(out.len(), 3);
+    assert_eq!(pulling.receive(at(101), out.remove(1)), Reaction::Nothing);
+    ask(&mut pulling, &mut serving, 200, &Vector::new());
+    out.clear();
+    serving.pump(&vector("a", 3), &log, &mut out);
+    assert_eq!(out.len(), 3, "the new session begins at what is held");
+    for frame in out {
+        assert!(matches!(pulling.receive(at(201), frame), Reaction::Append { .. }));
+    }
+}
+
+#[test]
+fn a_beat_tells_of_a_lost_last_batch() {
+    let (mut pulling, mut serving) = link();
+    let log = Log { size: 10, last: [(origin("a"), 3)].into() };
+    ask(&mut pulling, &mut serving, 100, &Vector::new());
+    serving.pump(&vector("a", 3), &log, &mut Vec::new());
+    let beat = serving.beat(Vec::new(), Some(5), Vector::new()).unwrap();
+    pulling.receive(at(101), beat);
+    ask(&mut pulling, &mut serving, 200, &Vector::new());
+    let mut out = Vec::new();
+    serving.pump(&vector("a", 3), &log, &mut out);
+    assert_eq!(out.len(), 1);
+}
+
+#[test]
+fn what_is_in_flight_is_bounded() {
+    let (mut pulling, mut serving) = link();
+    let log = Log { size: 1 << 20, last: [(origin("a"), 100)].into() };
+    ask(&mut pulling, &mut serving, 100, &Vector::new());
+    let mut out = Vec::new();
+    serving.pump(&vector("a", 100), &log, &mut out);
+    assert_eq!(out.len(), 16);
+    pulling.receive(at(101), out.remove(0));
+    ask(&mut pulling, &mut serving, 200, &vector("a", 1));
+    out.clear();
+    serving.pump(&vector("a", 100), &log, &mut out);
+    assert_eq!(out.len(), 1, "one received makes room for one");
+}
+
+#[test]
+fn a_region_heard_directly_is_not_relayed_until_it_is_silent() {
+    let (mut pulling, mut serving) = link();
+    let log = Log { size: 10, last: [(origin("c"), 3)].into() };
+    let none = Vector::new();
+    let direct = vec![region("c")];
+    if let Some(Frame::Pull(pull)) = pulling.ask(at(100), &none, &none, direct) {
+        serving.pull(pull);
+    }
+    let mut out = Vec::new();
+    serving.pump(&vector("c", 3), &log, &mut out);
+    assert!(out.is_empty());
+    ask(&mut pulling, &mut serving, 101, &none);
+    serving.pump(&vector("c", 3), &log, &mut out);
+    assert_eq!(out.len(), 1);
+}
+
+#[test]
+fn protocols_that_do_not_meet_are_refused_with_advice() {
+    let Frame::Refuse { reason } = Serving::new().hello(&region("a"), 7, 9) else {
+        panic!("no common protocol")
+    };
+    assert!(reason.contains("upgrade"), "{reason}");
+}
+
+#[test]
+fn frames_survive_their_bytes() {
+    let heartbeat = Heartbeat {
+        origin: origin("a"),
+        after: 7,
+        hlc: Hlc::from_bits(99),
+        deps: vector("a", 7),
+    };
+    let pull = Pull {
+        session: 3,
+        received: 4,
+        logged: vector("a", 9),
+        applied: vector("a", 8),
+        direct: vec![region("c")],
+        sent_at: 12,
+    };
+    let batch = |records| Frame::Batch { session: 1, number: 2, origin: origin("a"), records };
+    for frame in [
+        Frame::Hello { region: region("a"), protocol_min: 1, protocol_max: 2 },
+        Frame::Welcome { region: region("a"), protocol: 1 },
+        Frame::Refuse { reason: "no".to_owned() },
+        Frame::Pull(pull),
+        batch(vec![1, 2, 3]),
+        batch(vec![0; 100_000]),
+        Frame::Beat {
+            session: 1,
+            number: 2,
+            heartbeats: vec![heartbeat],
+            wall: Some(0),
+            echo: 4,
+            applied: vector("a", 2),
+        },
+    ] {
+        let bytes = encode(&frame);
+        assert_eq!(decode(&bytes).unwrap(), frame);
+        for end in 0..bytes.len().min(200) {
+            assert!(decode(&bytes[..end]).is_err() || matches!(frame, Frame::Batch { .. }));
+        }
+    }
+    assert!(encode(&batch(vec![0; 100_000])).len() < 1_000, "records are compressed");
+}

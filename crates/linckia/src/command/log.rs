@@ -1,0 +1,1 @@
+//! Placeholder until linckia-log has verify.

@@ -1,0 +1,156 @@
+//! `regions`: the regions of the fleet as one of them sees it; and the shapes that `status` shares.
+//!
+//! What always holds: members that a region does not tell are shown as unknown, not as zero.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::text::{number, print, print_bytes, table};
+use super::{Context, Outcome};
+
+/// `GET /v1/regions`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RegionList {
+    pub(crate) items: Vec<Region>,
+}
+
+/// One region, as one region sees it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Region {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+    #[serde(default, rename = "self")]
+    pub(crate) is_self: bool,
+    #[serde(default)]
+    pub(crate) verdict: Option<String>,
+    #[serde(default)]
+    pub(crate) said_by: Vec<String>,
+    #[serde(default)]
+    pub(crate) vector: Option<BTreeMap<String, u64>>,
+    #[serde(default)]
+    pub(crate) lag: Option<Lag>,
+}
+
+/// How far something is behind: of one origin, or of several.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Lag {
+    One(Behind),
+    Several(BTreeMap<String, Behind>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub(crate) struct Behind {
+    pub(crate) events: u64,
+    pub(crate) milliseconds: f64,
+}
+
+impl Lag {
+    /// All events that are missing, and the age of the oldest.
+    pub(crate) fn whole(&self) -> Behind {
+        match self {
+            Self::One(behind) => *behind,
+            Self::Several(origins) => {
+                let mut whole = Behind {
+                    events: 0,
+                    milliseconds: 0.0,
+                };
+                for behind in origins.values() {
+                    whole.events += behind.events;
+                    whole.milliseconds = whole.milliseconds.max(behind.milliseconds);
+                }
+                whole
+            }
+        }
+    }
+}
+
+/// Two cells: events and milliseconds.
+pub(crate) fn lag_cells(lag: Option<&Lag>) -> [String; 2] {
+    match lag.map(Lag::whole) {
+        Some(whole) => [number(whole.events), milliseconds(whole.milliseconds)],
+        None => [unknown(), unknown()],
+    }
+}
+
+pub(crate) fn milliseconds(value: f64) -> String {
+    if value > 0.0 && value < 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
+}
+
+pub(crate) fn unknown() -> String {
+    "–".to_owned()
+}
+
+/// The number of events a region has applied.
+pub(crate) fn applied(vector: Option<&BTreeMap<String, u64>>) -> String {
+    vector.map_or_else(unknown, |vector| number(vector.values().sum()))
+}
+
+/// Runs `regions`.
+pub async fn run(context: &Context) -> anyhow::Result<Outcome> {
+    let door = context.addresses.one().await?;
+    let answer = door.get("/v1/regions").await?;
+    if context.json {
+        print_bytes(&answer.body)?;
+        return Ok(Outcome::Done);
+    }
+    let list: RegionList = door.read(&answer)?;
+    let rows = list.items.iter().map(row).collect();
+    let header = [
+        "REGION",
+        "VERDICT",
+        "SAID BY",
+        "APPLIED",
+        "BEHIND",
+        "BEHIND MS",
+        "URL",
+        "",
+    ];
+    print(&table(&header, &[3, 4, 5], rows))?;
+    Ok(Outcome::Done)
+}
+
+fn row(region: &Region) -> Vec<String> {
+    let [events, time] = lag_cells(region.lag.as_ref());
+    vec![
+        region.name.clone(),
+        region.verdict.clone().unwrap_or_else(unknown),
+        region.said_by.join(", "),
+        applied(region.vector.as_ref()),
+        events,
+        time,
+        region.url.clone().unwrap_or_else(unknown),
+        if region.is_self {
+            "(asked)".to_owned()
+        } else {
+            String::new()
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_read_in_both_shapes() {
+        let check = |text: &str, cells: [&str; 2]| {
+            let lag: Option<Lag> = serde_json::from_str(text).unwrap();
+            assert_eq!(lag_cells(lag.as_ref()), cells, "{text}");
+        };
+        check("null", ["–", "–"]);
+        check("{}", ["0", "0"]);
+        check(r#"{"events":1234,"milliseconds":7.25}"#, ["1,234", "7.2"]);
+        check(
+            r#"{"a":{"events":2,"milliseconds":80},"b":{"events":3,"milliseconds":40}}"#,
+            ["5", "80"],
+        );
+    }
+}

@@ -1,0 +1,494 @@
+//! From the file's words to checked values: every rule of a configuration, in the file's order.
+//!
+//! Where it stands: between `raw.rs` and [`Config`]. What always holds: it is pure (the disk is
+//! looked at in `files.rs`); the first fault is reported with its line, and the message says what
+//! to write instead.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::error::ConfigError;
+use super::files::NamedFile;
+use super::raw::{Count, RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawShip, Word};
+use super::units::{bytes_text, duration_text, parse_bytes, parse_duration};
+use super::{
+    Apply, CertificateFiles, Clock, Config, Door, Log, Peer, PeerAddress, Ship, Store, template,
+};
+
+/// A region's name is part of every origin, address and metric; 32 bytes keep those short.
+const REGION_BYTES_MAX: usize = 32;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
+
+const ADVICE_EVERY_SETTING: &str = "`linckia init` writes a file with every setting explained";
+
+/// Reads `text`; also gives the files it names, so that the caller can look at them.
+pub(super) fn checked(path: &Path, text: &str) -> Result<(Config, Vec<NamedFile>), ConfigError> {
+    let raw = toml::from_str::<RawConfig>(text).map_err(|error| of_toml(path, text, &error))?;
+    let mut rules = Rules {
+        path,
+        text,
+        named: Vec::new(),
+    };
+    let config = rules.config(raw)?;
+    Ok((config, rules.named))
+}
+
+/// What the parser refused, in the form of every other fault.
+fn of_toml(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let reason = error.message().trim_end().replace('\n', ", ");
+    let advice = if reason.contains("unknown field") {
+        format!("correct the name or remove the line; {ADVICE_EVERY_SETTING}")
+    } else if reason.contains("expected a string") {
+        "write the value in quotes; sizes and times carry their unit, as in \"8MiB\" or \"30s\""
+            .to_owned()
+    } else {
+        ADVICE_EVERY_SETTING.to_owned()
+    };
+    ConfigError::at(path, text, error.span().unwrap_or(0..0), reason, advice)
+}
+
+/// Whether `name` may name a region.
+#[must_use]
+pub(crate) fn is_region_name(name: &str) -> bool {
+    (1..=REGION_BYTES_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+struct Rules<'a> {
+    path: &'a Path,
+    text: &'a str,
+    named: Vec<NamedFile>,
+}
+
+type Checked<T> = Result<T, ConfigError>;
+
+impl Rules<'_> {
+    fn config(&mut self, raw: RawConfig) -> Checked<Config> {
+        let start = 0..0;
+        let region = self.region(raw.region.as_ref(), &start, "region")?;
+        let dir = self.required(raw.dir.as_ref(), &start, "dir", "dir = \"./data\"")?;
+        let dir = self.path_of(&dir);
+        let door = match &raw.door {
+            Some(door) => self.door(door)?,
+            None => {
+                return Err(self.fault(
+                    &start,
+                    "the section [door] is missing",
+                    "add [door] with listen = \"127.0.0.1:7401\"",
+                ));
+            }
+        };
+        let peer = raw.peer.as_ref().map(|peer| self.peer(peer)).transpose()?;
+        let peers = self.peers(&raw.peers, &region)?;
+        if let (None, Some(first)) = (&peer, raw.peers.first()) {
+            return Err(self.fault(
+                &first.span(),
+                "there are [[peers]] but no section [peer]",
+                "add [peer] with listen, certificate, key and ca: regions only talk over mutual TLS",
+            ));
+        }
+        if let (Some(peer), Some(raw_peer)) = (&peer, &raw.peer)
+            && peer.listen == door.listen
+            && peer.listen.port() != 0
+        {
+            return Err(self.fault(
+                &raw_peer.span(),
+                format!("[peer] and [door] both listen on {}", peer.listen),
+                "give each its own port",
+            ));
+        }
+        let cache = self.bytes(&raw.store.cache, template::STORE_CACHE, MIB..=TIB)?;
+        let epsilon = Duration::from_millis(1)..=Duration::from_secs(60);
+        let epsilon = self.duration(&raw.clock.epsilon, template::CLOCK_EPSILON, epsilon)?;
+        let super::raw::RawApply {} = raw.apply;
+        Ok(Config {
+            region,
+            dir,
+            door,
+            peer,
+            peers,
+            log: self.log(&raw.log)?,
+            store: Store { cache_bytes: cache },
+            clock: Clock { epsilon },
+            apply: Apply {},
+            ship: self.ship(&raw.ship)?,
+        })
+    }
+
+    fn door(&mut self, raw: &Spanned<RawDoor>) -> Checked<Door> {
+        let (section, raw) = (raw.span(), raw.get_ref());
+        let listen = self.listen(
+            raw.listen.as_ref(),
+            &section,
+            "door.listen",
+            "127.0.0.1:7401",
+        )?;
+        let certificate = self.file(
+            raw.certificate.as_ref(),
+            "the certificate chain of the door",
+        );
+        let key = self.file(raw.key.as_ref(), "the private key of the door");
+        let client_ca = self.file(
+            raw.client_ca.as_ref(),
+            "the authority of client certificates",
+        );
+        let token_file = self.file(raw.token_file.as_ref(), "the file with the token");
+        let tls = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(self.half(&raw.certificate, &section, "certificate", "key"));
+            }
+            (None, Some(_)) => return Err(self.half(&raw.key, &section, "key", "certificate")),
+        };
+        if tls.is_none() && client_ca.is_some() {
+            return Err(self.half(&raw.client_ca, &section, "client_ca", "certificate and key"));
+        }
+        self.door_is_safe(raw, &section, listen, tls.is_some(), client_ca.is_some())?;
+        let idle = Duration::from_secs(1)..=Duration::from_secs(86_400);
+        Ok(Door {
+            listen,
+            tls,
+            client_ca,
+            token_file,
+            body_bytes_max: self.bytes(&raw.body_max, template::DOOR_BODY_MAX, KIB..=GIB)?,
+            events_per_array_max: self.count(
+                &raw.events_per_array_max,
+                template::DOOR_EVENTS_PER_ARRAY_MAX,
+                1..=1_000_000,
+            )?,
+            depth_max: self.count(&raw.depth_max, template::DOOR_DEPTH_MAX, 2..=128)?,
+            name_bytes_max: self.count(
+                &raw.name_bytes_max,
+                template::DOOR_NAME_BYTES_MAX,
+                16..=4_096,
+            )?,
+            idle_timeout: self.duration(&raw.idle_timeout, template::DOOR_IDLE_TIMEOUT, idle)?,
+        })
+    }
+
+    /// Outside loopback nobody comes in unencrypted, and nobody comes in unknown.
+    fn door_is_safe(
+        &self,
+        raw: &RawDoor,
+        section: &Range<usize>,
+        listen: SocketAddr,
+        tls: bool,
+        client_ca: bool,
+    ) -> Checked<()> {
+        let credentials = raw.token_file.is_some() || client_ca;
+        if listen.ip().is_loopback() || (tls && credentials) {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        if !tls {
+            missing.push("certificate and key (TLS)");
+        }
+        if !credentials {
+            missing.push("token_file or client_ca (who may come in)");
+        }
+        Err(self.fault(
+            &raw.listen.as_ref().map_or(section.clone(), Spanned::span),
+            format!(
+                "door.listen {listen} is reachable from outside this machine, without protection"
+            ),
+            format!(
+                "add to [door]: {}; or listen on 127.0.0.1",
+                missing.join(", and ")
+            ),
+        ))
+    }
+
+    fn peer(&mut self, raw: &Spanned<RawPeer>) -> Checked<Peer> {
+        let (section, raw) = (raw.span(), raw.get_ref());
+        let listen = self.listen(
+            raw.listen.as_ref(),
+            &section,
+            "peer.listen",
+            "127.0.0.1:7411",
+        )?;
+        let mut needed = |word: &Word, name: &str, what: &str| {
+            self.file(word.as_ref(), what).ok_or_else(|| {
+                self.fault(
+                    &section,
+                    format!("peer.{name} is missing: regions only talk over mutual TLS"),
+                    format!("add {name} = \"FILE\" to [peer], {what}"),
+                )
+            })
+        };
+        Ok(Peer {
+            certificate: needed(&raw.certificate, "certificate", "this region's certificate")?,
+            key: needed(&raw.key, "key", "this region's private key")?,
+            ca: needed(&raw.ca, "ca", "the fleet's authority")?,
+            listen,
+        })
+    }
+
+    fn peers(&self, raw: &[Spanned<RawPeerAddress>], own: &str) -> Checked<Vec<PeerAddress>> {
+        let mut peers: Vec<PeerAddress> = Vec::with_capacity(raw.len());
+        let mut names = BTreeSet::new();
+        for entry in raw {
+            let (section, entry) = (entry.span(), entry.get_ref());
+            let region = self.region(entry.region.as_ref(), &section, "peers.region")?;
+            let at = entry.region.as_ref().map_or(section.clone(), Spanned::span);
+            if region == own {
+                let reason = format!("\"{region}\" is this region itself");
+                return Err(self.fault(&at, reason, "list only the other regions in [[peers]]"));
+            }
+            if !names.insert(region.clone()) {
+                let reason = format!("\"{region}\" is listed twice in [[peers]]");
+                return Err(self.fault(&at, reason, "remove one of the two"));
+            }
+            let example = "address = \"10.0.0.7:7411\"";
+            let address =
+                self.required(entry.address.as_ref(), &section, "peers.address", example)?;
+            if !is_address(&address) {
+                let at = entry.address.as_ref().map_or(section, Spanned::span);
+                let reason = format!("\"{address}\" is not an address");
+                return Err(self.fault(&at, reason, "write host:port, such as \"10.0.0.7:7411\""));
+            }
+            peers.push(PeerAddress { region, address });
+        }
+        Ok(peers)
+    }
+
+    fn log(&self, raw: &RawLog) -> Checked<Log> {
+        let segments = 64 * KIB..=GIB;
+        let log = Log {
+            bytes_max: self.bytes(
+                &raw.bytes_max,
+                template::LOG_BYTES_MAX,
+                16 * MIB..=1024 * TIB,
+            )?,
+            segment_bytes_first: self.bytes(
+                &raw.segment_bytes_first,
+                template::LOG_SEGMENT_BYTES_FIRST,
+                segments.clone(),
+            )?,
+            segment_bytes_max: self.bytes(
+                &raw.segment_bytes_max,
+                template::LOG_SEGMENT_BYTES_MAX,
+                segments,
+            )?,
+        };
+        let at = |word: &Word| word.as_ref().map_or(0..0, Spanned::span);
+        if log.segment_bytes_first > log.segment_bytes_max {
+            let word = raw.segment_bytes_first.is_some();
+            let word = if word {
+                &raw.segment_bytes_first
+            } else {
+                &raw.segment_bytes_max
+            };
+            return Err(self.fault(
+                &at(word),
+                "log.segment_bytes_first is larger than log.segment_bytes_max",
+                "segments grow from the first size to the maximum: make the first the smaller",
+            ));
+        }
+        if log.segment_bytes_max > log.bytes_max / 2 {
+            let word = raw.bytes_max.is_some();
+            let word = if word {
+                &raw.bytes_max
+            } else {
+                &raw.segment_bytes_max
+            };
+            return Err(self.fault(
+                &at(word),
+                "log.bytes_max does not hold two segments of log.segment_bytes_max",
+                "make bytes_max larger or segment_bytes_max smaller",
+            ));
+        }
+        Ok(log)
+    }
+
+    fn ship(&self, raw: &RawShip) -> Checked<Ship> {
+        let linger = Duration::ZERO..=Duration::from_secs(1);
+        let heartbeat = Duration::from_millis(10)..=Duration::from_secs(60);
+        Ok(Ship {
+            linger: self.duration(&raw.linger, template::SHIP_LINGER, linger)?,
+            heartbeat: self.duration(&raw.heartbeat, template::SHIP_HEARTBEAT, heartbeat)?,
+        })
+    }
+
+    fn region(
+        &self,
+        word: Option<&Spanned<String>>,
+        section: &Range<usize>,
+        name: &str,
+    ) -> Checked<String> {
+        let region = self.required(word, section, name, "region = \"us-east-1\"")?;
+        if is_region_name(&region) {
+            return Ok(region);
+        }
+        Err(self.fault(
+            &word.map_or(section.clone(), Spanned::span),
+            format!("\"{region}\" is not a region's name"),
+            "use 1 to 32 of a-z, 0-9 and -, such as \"us-east-1\"",
+        ))
+    }
+
+    fn listen(
+        &self,
+        word: Option<&Spanned<String>>,
+        section: &Range<usize>,
+        name: &str,
+        example: &str,
+    ) -> Checked<SocketAddr> {
+        let text = self.required(word, section, name, &format!("listen = \"{example}\""))?;
+        text.parse::<SocketAddr>().map_err(|_| {
+            self.fault(
+                &word.map_or(section.clone(), Spanned::span),
+                format!("{name}: \"{text}\" is not an IP address with a port"),
+                format!("write \"{example}\", or \"[::1]:7401\" for IPv6"),
+            )
+        })
+    }
+
+    fn required(
+        &self,
+        word: Option<&Spanned<String>>,
+        section: &Range<usize>,
+        name: &str,
+        example: &str,
+    ) -> Checked<String> {
+        match word {
+            Some(word) if !word.get_ref().trim().is_empty() => Ok(word.get_ref().clone()),
+            Some(word) => Err(self.fault(
+                &word.span(),
+                format!("{name} is empty"),
+                format!("write for example {example}"),
+            )),
+            None => Err(self.fault(
+                section,
+                format!("{name} is missing"),
+                format!("add for example {example}"),
+            )),
+        }
+    }
+
+    /// The path that a word names, remembered so that the file is looked at before the start.
+    fn file(&mut self, word: Option<&Spanned<String>>, what: &str) -> Option<PathBuf> {
+        let word = word?;
+        let path = self.path_of(word.get_ref());
+        let fault = self.fault(
+            &word.span(),
+            format!("cannot read {what},"),
+            "put the file there, or correct the path (relative paths start at this file's folder)",
+        );
+        self.named.push(NamedFile {
+            path: path.clone(),
+            fault,
+        });
+        Some(path)
+    }
+
+    fn path_of(&self, text: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(text)
+    }
+
+    fn half(&self, word: &Word, section: &Range<usize>, given: &str, other: &str) -> ConfigError {
+        self.fault(
+            &word.as_ref().map_or(section.clone(), Spanned::span),
+            format!("door.{given} is given without {other}"),
+            format!("add {other} to [door], or remove {given}"),
+        )
+    }
+
+    fn bytes(&self, word: &Word, default: &str, range: RangeInclusive<u64>) -> Checked<u64> {
+        self.measured(word, default, &range, parse_bytes, |bytes| {
+            bytes_text(*bytes)
+        })
+    }
+
+    fn duration(
+        &self,
+        word: &Word,
+        default: &str,
+        range: RangeInclusive<Duration>,
+    ) -> Checked<Duration> {
+        self.measured(word, default, &range, parse_duration, |time| {
+            duration_text(*time)
+        })
+    }
+
+    /// A number with a unit within its range; the default is written as a person would write it.
+    fn measured<T: PartialOrd>(
+        &self,
+        word: &Word,
+        default: &str,
+        range: &RangeInclusive<T>,
+        parse: fn(&str) -> Result<T, String>,
+        show: fn(&T) -> String,
+    ) -> Checked<T> {
+        let (text, span) = match word {
+            Some(word) => (word.get_ref().as_str(), word.span()),
+            None => (default, 0..0),
+        };
+        let value = parse(text).map_err(|reason| self.fault(&span, reason, ""))?;
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        Err(self.fault(
+            &span,
+            format!("\"{text}\" is out of range"),
+            format!("write {} to {}", show(range.start()), show(range.end())),
+        ))
+    }
+
+    fn count(&self, word: &Count, default: u32, range: RangeInclusive<u32>) -> Checked<u32> {
+        let Some(word) = word else { return Ok(default) };
+        match u32::try_from(*word.get_ref()) {
+            Ok(value) if range.contains(&value) => Ok(value),
+            _ => Err(self.fault(
+                &word.span(),
+                format!("{} is out of range", word.get_ref()),
+                format!("write {} to {}", range.start(), range.end()),
+            )),
+        }
+    }
+
+    fn fault(
+        &self,
+        span: &Range<usize>,
+        reason: impl Into<String>,
+        advice: impl Into<String>,
+    ) -> ConfigError {
+        ConfigError::at(
+            self.path,
+            self.text,
+            span.clone(),
+            reason.into(),
+            advice.into(),
+        )
+    }
+}
+
+/// `host:port` with a port other than zero; an IPv6 host stands in brackets.
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let host_fits = match host.strip_prefix('[') {
+        Some(rest) => rest
+            .strip_suffix(']')
+            .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => {
+            !host.is_empty()
+                && host
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+        }
+    };
+    host_fits && port.parse::<u16>().is_ok_and(|port| port != 0)
+}

@@ -1,0 +1,106 @@
+//! The defaults, and the commented file that `linckia init` writes.
+//!
+//! Where it stands: beside `rules.rs`, which takes the defaults from here. What always holds: the
+//! file parses as it is; every setting that exists stands in it; each commented setting shows its
+//! default (a test takes the comment signs away and compares).
+
+pub(super) const DOOR_BODY_MAX: &str = "8MiB";
+pub(super) const DOOR_EVENTS_PER_ARRAY_MAX: u32 = 10_000;
+pub(super) const DOOR_DEPTH_MAX: u32 = 64;
+pub(super) const DOOR_NAME_BYTES_MAX: u32 = 256;
+pub(super) const DOOR_IDLE_TIMEOUT: &str = "120s";
+pub(super) const LOG_BYTES_MAX: &str = "16GiB";
+pub(super) const LOG_SEGMENT_BYTES_FIRST: &str = "4MiB";
+pub(super) const LOG_SEGMENT_BYTES_MAX: &str = "64MiB";
+pub(super) const STORE_CACHE: &str = "32MiB";
+pub(super) const CLOCK_EPSILON: &str = "500ms";
+pub(super) const SHIP_LINGER: &str = "5ms";
+pub(super) const SHIP_HEARTBEAT: &str = "250ms";
+
+/// The file that `linckia init` writes.
+#[must_use]
+pub fn commented_default() -> String {
+    format!(
+        r##"# One region of a Linckia fleet.
+#
+# Lines that begin with `#` and a name show a setting with its default or an example: remove the
+# sign to change it. `linckia check FILE` says whether the file is right, and if not where and why.
+# Sizes and times carry their unit ("64MiB", "30s"); unknown names are refused; relative paths
+# start at this file's folder; secrets stand in files of their own, never here.
+
+# The name of this region: 1 to 32 of a-z, 0-9 and -. It is part of everything written here and
+# cannot change later.
+region = "us-east-1"
+
+# The directory of this region's logs and store. Nothing else may write there.
+dir = "./data"
+
+# ---- The HTTP door, for applications and operators --------------------------------------------
+[door]
+# An IP address with a port. Outside loopback the door opens only with certificate, key, and a
+# token_file or client_ca.
+listen = "127.0.0.1:7401"
+
+# TLS: certificate chain and private key, PEM.
+#certificate = "./door.crt"
+#key = "./door.key"
+
+# Who may come in: holders of a certificate that this authority signed, ...
+#client_ca = "./clients-ca.crt"
+# ... or callers that present the token in this file (Authorization: Bearer ...).
+#token_file = "./token"
+
+# The largest request body, but for NDJSON, which is unlimited.
+#body_max = "{DOOR_BODY_MAX}"
+# The most events in one JSON array.
+#events_per_array_max = {DOOR_EVENTS_PER_ARRAY_MAX}
+# The deepest nesting of a JSON document.
+#depth_max = {DOOR_DEPTH_MAX}
+# The longest name (event type, aggregate type and id), in bytes.
+#name_bytes_max = {DOOR_NAME_BYTES_MAX}
+# A connection without a request for this long is closed.
+#idle_timeout = "{DOOR_IDLE_TIMEOUT}"
+
+# ---- Where other regions come in; needed as soon as there are [[peers]] -------------------------
+# Always mutual TLS 1.3: the certificate names this region, the authority is the whole fleet's.
+#[peer]
+#listen = "127.0.0.1:7411"
+#certificate = "./region.crt"
+#key = "./region.key"
+#ca = "./fleet-ca.crt"
+
+# ---- Every other region, one [[peers]] each ------------------------------------------------------
+#[[peers]]
+#region = "eu-west-1"
+#address = "10.0.0.7:7411"
+
+# ---- The durable logs -----------------------------------------------------------------------------
+[log]
+# At this size on disk new writes are refused; reading goes on.
+#bytes_max = "{LOG_BYTES_MAX}"
+# Segment files are zeroed ahead; they begin small and double up to the maximum.
+#segment_bytes_first = "{LOG_SEGMENT_BYTES_FIRST}"
+#segment_bytes_max = "{LOG_SEGMENT_BYTES_MAX}"
+
+# ---- What holds now; rebuilt from the logs after a crash --------------------------------------------
+[store]
+# Memory for cached blocks.
+#cache = "{STORE_CACHE}"
+
+# ---- Time ----------------------------------------------------------------------------------------------
+[clock]
+# How far this machine's clock may be ahead of or behind the others'.
+#epsilon = "{CLOCK_EPSILON}"
+
+# ---- From the logs to the store: no settings yet -------------------------------------------------------
+[apply]
+
+# ---- Logs between regions ---------------------------------------------------------------------------------
+[ship]
+# How long a mirror gathers before it syncs, so that it shares the disk with this region's own log.
+#linger = "{SHIP_LINGER}"
+# How often an idle link says that it lives.
+#heartbeat = "{SHIP_HEARTBEAT}"
+"##
+    )
+}

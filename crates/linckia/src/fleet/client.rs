@@ -1,0 +1,157 @@
+//! Short HTTP requests to this machine: a region's `/readyz`, the supervisor's control server.
+//!
+//! Where it stands: used by `up` while it waits, and by `wan`, `start`, `stop`. What always holds:
+//! one request, one connection, to loopback; answers and waiting are bounded; an error says what
+//! to do.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::state::FleetState;
+
+/// The longest answer: every link of the largest fleet, many times over.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// Longer than the longest order takes (a start waits a minute for its region).
+const ORDER_PATIENCE: Duration = Duration::from_secs(75);
+
+/// Sends one request to `http://address` and reads the answer.
+pub async fn send(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+    patience: Duration,
+) -> anyhow::Result<(StatusCode, Bytes)> {
+    let exchange = async {
+        let stream = TcpStream::connect(address).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, address.to_string())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(text)))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        connection.abort();
+        let body = body.map_err(|error| anyhow!("the answer cannot be read: {error}"))?;
+        Ok((status, body.to_bytes()))
+    };
+    match timeout(patience, exchange).await {
+        Ok(answer) => answer,
+        Err(_) => bail!("no answer from {address} within {} s", patience.as_secs()),
+    }
+}
+
+/// Whether a door answers that it is ready.
+pub async fn is_ready(address: SocketAddr, patience: Duration) -> bool {
+    let answer = send(address, Method::GET, "/readyz", None, patience).await;
+    answer.is_ok_and(|(status, _)| status == StatusCode::OK)
+}
+
+/// The address in a URL of this machine, as the supervisor writes them.
+#[must_use]
+pub fn address_of(url: &str) -> Option<SocketAddr> {
+    url.strip_prefix("http://")?.trim_end_matches('/').parse().ok()
+}
+
+/// The fleet that runs in `dir`.
+#[derive(Debug)]
+pub struct Fleet<'a> {
+    dir: &'a Path,
+    control: SocketAddr,
+    region_names: String,
+}
+
+impl<'a> Fleet<'a> {
+    /// Finds it by its file; nothing is asked yet.
+    pub fn find(dir: &'a Path) -> anyhow::Result<Self> {
+        let state = FleetState::read(dir)
+            .with_context(|| format!("cannot read the fleet's file in {}", dir.display()))?
+            .ok_or_else(|| none_runs(dir))?;
+        let control = address_of(&state.control)
+            .with_context(|| format!("\"{}\" is no URL of a supervisor", state.control))?;
+        Ok(Self { dir, control, region_names: state.names() })
+    }
+
+    /// Its regions, for messages.
+    #[must_use]
+    pub fn region_names(&self) -> &str {
+        &self.region_names
+    }
+
+    /// Asks the supervisor; an answer that is no success becomes an error with its reason.
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let answer = send(self.control, method, path, body, ORDER_PATIENCE).await;
+        let (status, bytes) = match answer {
+            Ok(answer) => answer,
+            Err(error) if was_refused(&error) => return Err(none_runs(self.dir)),
+            Err(error) => return Err(error.context("the fleet's supervisor does not answer")),
+        };
+        let value: Value = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} does not answer as a supervisor", self.control))?;
+        if status.is_success() {
+            return Ok(value);
+        }
+        let detail = value.get("detail").and_then(Value::as_str);
+        bail!(detail.map_or_else(|| format!("the supervisor answers {status}"), str::to_owned))
+    }
+}
+
+fn was_refused(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
+fn none_runs(dir: &Path) -> anyhow::Error {
+    anyhow!(
+        "no fleet runs in {}: start one with `linckia up`, or say where it is with --dir",
+        dir.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::ports::loopback;
+
+    #[tokio::test]
+    async fn without_a_fleet_it_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Fleet::find(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("no fleet runs in") && error.contains("linckia up"), "{error}");
+        let gone = std::net::TcpListener::bind(loopback(0)).unwrap().local_addr().unwrap();
+        let control = format!("http://{gone}");
+        FleetState { dir: dir.path().into(), control, regions: vec![] }.write().unwrap();
+        let fleet = Fleet::find(dir.path()).unwrap();
+        let error = fleet.ask(Method::GET, "/links", None).await.unwrap_err().to_string();
+        assert!(error.contains("no fleet runs in"), "{error}");
+    }
+
+    #[test]
+    fn urls_of_this_machine() {
+        assert_eq!(address_of("http://127.0.0.1:7400"), Some(loopback(7400)));
+        assert_eq!(address_of("https://127.0.0.1:7400"), None);
+        assert_eq!(address_of("http://example.com"), None);
+    }
+}
