@@ -126,6 +126,11 @@ impl Apply {
         self.stability.stable()
     }
 
+    /// The time of the latest event or heartbeat of that origin's region that is applied here.
+    pub fn told_until(&self, origin: &Origin) -> Hlc {
+        self.stability.told_until(origin)
+    }
+
     /// Records put since the start.
     pub fn conflicts(&self) -> u64 {
         self.conflicts

@@ -56,6 +56,11 @@ impl Stability {
         self.counted.values()
     }
 
+    pub(crate) fn told_until(&self, origin: &Origin) -> Hlc {
+        let member = self.told.iter().find(|(region, _)| origin.is_of(region));
+        member.map_or(Hlc::ZERO, |(_, told)| told.hlc)
+    }
+
     fn tell(&mut self, origin: &Origin, hlc: Hlc, deps: &Vector) {
         let member = self.told.iter_mut().find(|(region, _)| origin.is_of(region));
         if let Some((_, told)) = member

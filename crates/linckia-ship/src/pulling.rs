@@ -88,6 +88,11 @@ impl Pulling {
         self.heard_at.is_some_and(|at| now.monotonic.saturating_sub(at) <= RELAY_MILLISECONDS)
     }
 
+    /// How long nothing was heard, in milliseconds; none if nothing was since the link came up.
+    pub fn silent(&self, now: Now) -> Option<u64> {
+        self.heard_at.map(|at| now.monotonic.saturating_sub(at))
+    }
+
     pub fn round_trip_milliseconds(&self) -> Option<u64> {
         self.round_trip
     }

@@ -1,0 +1,55 @@
+//! What comes into a region and what goes out of it, as values.
+
+use linckia_log::SyncDone;
+use linckia_model::{Answer, Refusal, RegionName, Write};
+use linckia_ship::Frame;
+
+/// Which end of a link this region is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// We dialled: we pull from the peer.
+    Pull,
+    /// The peer dialled: it pulls from us.
+    Serve,
+}
+
+/// Something happened.
+pub enum Input {
+    /// A client wants to write; the answer names the ticket.
+    Write { ticket: u64, write: Write },
+    /// A link came up.
+    Opened { peer: RegionName, role: Role },
+    /// A link went down.
+    Closed { peer: RegionName, role: Role },
+    /// A frame came in.
+    Received { peer: RegionName, role: Role, frame: Frame },
+    /// The disk is done with a sync.
+    Synced { kind: crate::machine::SyncKind, done: SyncDone },
+    /// Time passed, or there is work left.
+    Tick,
+}
+
+/// Something to do for whoever drives the region.
+#[derive(Debug, PartialEq)]
+pub enum Output {
+    Answer { ticket: u64, answers: Vec<Result<Answer, Refusal>> },
+    Send { peer: RegionName, role: Role, frame: Frame },
+    Alarm(Alarm),
+}
+
+/// Something an operator must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// A peer holds another event under a dot that is held here.
+    ChainBroken { peer: RegionName, detail: String },
+    /// A peer sent what is no record, or of an origin that is no member's.
+    Malformed { peer: RegionName, detail: String },
+    /// The peer refused us.
+    Refused { peer: RegionName, reason: String },
+    /// Our wall clock is this far from the fleet's, in milliseconds.
+    ClockDrift { milliseconds: i64 },
+    /// An origin's events lie too far ahead of the fleet's time: they wait.
+    LogHalfFull { used: u64, bound: u64 },
+    /// Writing has ended until restart.
+    Poisoned { reason: String },
+}

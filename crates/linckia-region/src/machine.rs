@@ -1,0 +1,414 @@
+//! The region with its log and store: what the binary and the simulator drive.
+//!
+//! An input goes to the head, the head's steps are executed here, in order, and what is for the
+//! outside comes back. Syncing is the driver's: it takes a [`SyncJob`], runs it on some thread or at
+//! some later moment, and hands the result in as an input.
+
+use std::sync::Arc;
+
+use linckia_apply::{Apply, Pages, Query, Reading};
+use linckia_log::{Logs, Record, Scope, SyncDone, SyncJob, Usage};
+use linckia_model::{
+    Clock, Dot, Event, Fault, Hlc, Now, Origin, RegionName, Vector, decode_event, encode_event,
+};
+use linckia_store::Store;
+
+use crate::error::{Error, Result};
+use crate::input::{Alarm, Input, Output};
+use crate::region::{Region, RegionSettings, Rooms, Step};
+use crate::view::Status;
+
+/// Which logs a sync covers: clients wait for the one, mirrors may linger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncKind {
+    Own,
+    Mirrors,
+}
+
+/// How many times recovery may go round before it is sure not to end: events wait for events that
+/// are not here, which is no error.
+const RECOVERY_ROUNDS_MAX: usize = 1 << 20;
+
+/// A region on its disk.
+pub struct Machine {
+    region: Region,
+    logs: Logs,
+    store: Box<dyn Store>,
+    pages: Pages,
+    segment_bytes: u64,
+    /// Each kind of sync has at most one job in flight.
+    in_flight: [bool; 2],
+    own_dirty: bool,
+    /// When the first record since the last sync of the mirrors was appended.
+    mirrors_dirty_since: Option<u64>,
+    half_full_told: bool,
+}
+
+impl Machine {
+    /// Recovers: the store is brought up to the log as far as the deps allow.
+    ///
+    /// # Errors
+    /// What the log or the store says, or that they do not belong together.
+    pub fn open(
+        settings: RegionSettings,
+        mut logs: Logs,
+        store: Box<dyn Store>,
+        segment_bytes: u64,
+        now: Now,
+    ) -> Result<Self> {
+        if !logs.origins().any(|origin| origin == settings.origin.as_str()) {
+            logs.create(settings.origin.as_str())?;
+        }
+        let durable = durable(&logs)?;
+        let apply = Apply::open(settings.apply, settings.members.clone(), store.as_ref())?;
+        for (origin, applied) in apply.applied().iter() {
+            let durable = durable.get(origin);
+            if durable < applied {
+                return Err(Error::StoreAhead { origin: origin.to_string(), applied, durable });
+            }
+        }
+        let mut clock = Clock::new(settings.clock, Hlc::from_bits(logs.clock()));
+        if settings.fault == Some(Fault::ClampWhole) {
+            clock.plant_clamp_whole();
+        }
+        for (origin, last) in durable.iter() {
+            let own = *origin == settings.origin;
+            let last = if own { last } else { apply.applied().get(origin) };
+            if let Some(event) = event_at(&logs, origin, last)? {
+                clock.observe(event.hlc);
+            }
+        }
+        let mut region = Region::new(settings, clock, apply, &logs);
+        region.known = durable.clone();
+        region.durable = durable;
+        let mut machine = Self {
+            region,
+            logs,
+            store,
+            pages: Pages::default(),
+            segment_bytes,
+            in_flight: [false; 2],
+            own_dirty: false,
+            mirrors_dirty_since: None,
+            half_full_told: false,
+        };
+        machine.recover(now)?;
+        Ok(machine)
+    }
+
+    fn recover(&mut self, now: Now) -> Result<()> {
+        for _ in 0..RECOVERY_ROUNDS_MAX {
+            let before = self.region.applied().total();
+            let mut steps = Vec::new();
+            let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
+            self.region.advance(now, rooms, &mut steps)?;
+            self.execute(now, steps, &mut Vec::new())?;
+            if self.region.applied().total() == before {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The store, for the simulator's judge.
+    pub fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    /// The logs, for whoever reads them from other threads.
+    pub fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.logs.usage()
+    }
+
+    /// True if a tick would find work at once.
+    pub fn more(&self) -> bool {
+        self.region.more
+    }
+
+    /// Takes an input; answers what is for the outside.
+    ///
+    /// # Errors
+    /// The store's: the region must stop. The log's failures end writing, and are an alarm.
+    pub fn handle(&mut self, now: Now, input: Input) -> Result<Vec<Output>> {
+        let mut outputs = Vec::new();
+        self.handle_into(now, input, &mut outputs)?;
+        Ok(outputs)
+    }
+
+    /// [`Machine::handle`] into a buffer of the caller's.
+    ///
+    /// # Errors
+    /// As [`Machine::handle`].
+    pub fn handle_into(
+        &mut self,
+        now: Now,
+        input: Input,
+        outputs: &mut Vec<Output>,
+    ) -> Result<()> {
+        let mut steps = Vec::new();
+        let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
+        match input {
+            Input::Write { ticket, write } => {
+                let (usage, segment) = (self.logs.usage(), self.segment_bytes);
+                self.region.write(now, ticket, &write, usage, segment, rooms, &mut steps)?;
+            }
+            Input::Opened { peer, role } => self.region.opened(now, &peer, role, &mut steps),
+            Input::Closed { peer, role } => self.region.closed(&peer, role),
+            Input::Received { peer, role, frame } => {
+                let records =
+                    self.region.received(now, &peer, role, frame, rooms, &mut steps);
+                if let Some((origin, bytes)) = records {
+                    self.mirror(now, &peer, &origin, &bytes, &mut steps);
+                }
+            }
+            Input::Synced { kind, done } => self.synced(now, kind, done, &mut steps)?,
+            Input::Tick => {
+                self.region.tick(now, rooms, &mut steps)?;
+                self.watch_disk(&mut steps);
+            }
+        }
+        self.execute(now, steps, outputs)
+    }
+
+    fn execute(&mut self, now: Now, steps: Vec<Step>, outputs: &mut Vec<Output>) -> Result<()> {
+        for step in steps {
+            match step {
+                Step::Out(output) => outputs.push(output),
+                Step::Keep(batch) => self.store.write(batch)?,
+                Step::Clock(hlc) => {
+                    self.own_dirty = true;
+                    if let Err(error) = self.logs.put_clock(hlc) {
+                        self.poison(now, &error, outputs)?;
+                    }
+                }
+                Step::Append(events) => {
+                    if let Err(error) = self.append(events) {
+                        self.poison(now, &error, outputs)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, events: Vec<Arc<Event>>) -> linckia_log::Result<()> {
+        let payloads: Vec<Vec<u8>> = events.iter().map(|event| encode_event(event)).collect();
+        let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
+        let Some(first) = events.first() else { return Ok(()) };
+        self.own_dirty = true;
+        self.logs.append_own_group(first.dot.origin.as_str(), first.dot.sequence, &payloads)?;
+        events.into_iter().for_each(|event| self.region.appended(event));
+        Ok(())
+    }
+
+    fn poison(
+        &mut self,
+        now: Now,
+        error: &linckia_log::Error,
+        outputs: &mut Vec<Output>,
+    ) -> Result<()> {
+        let mut steps = Vec::new();
+        self.region.poison(chain_text(error), &mut steps);
+        self.execute(now, steps, outputs)
+    }
+
+    /// Appends a peer's records to their mirror, as far as they continue it.
+    fn mirror(
+        &mut self,
+        now: Now,
+        peer: &RegionName,
+        origin: &Origin,
+        bytes: &[u8],
+        steps: &mut Vec<Step>,
+    ) {
+        if let Err(error) = self.try_mirror(now, origin, bytes) {
+            let peer = peer.clone();
+            let detail = chain_text(&error);
+            let alarm = match error {
+                linckia_log::Error::OutOfOrder { .. } => None,
+                linckia_log::Error::ChainBroken { .. } => {
+                    Some(Alarm::ChainBroken { peer: peer.clone(), detail })
+                }
+                linckia_log::Error::Poisoned { .. } | linckia_log::Error::Io { .. } => {
+                    self.region.poison(detail, steps);
+                    return;
+                }
+                _ => Some(Alarm::Malformed { peer: peer.clone(), detail }),
+            };
+            self.region.mirror_refused(now, &peer, alarm, steps);
+        }
+    }
+
+    fn try_mirror(&mut self, now: Now, origin: &Origin, bytes: &[u8]) -> linckia_log::Result<()> {
+        let name = origin.as_str();
+        if !self.logs.origins().any(|known| known == name) {
+            self.logs.create(name)?;
+        }
+        let mut tail = self.logs.tail(name)?.sequence;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (record, after) = Record::parse(rest)?;
+            rest = after;
+            if record.sequence() <= tail {
+                continue;
+            }
+            let dot = Dot::new(origin.clone(), record.sequence());
+            let event = decode_event(dot, record.payload(), &self.region.known)
+                .map_err(|_| linckia_log::Error::Malformed { why: "its payload is no event" })?;
+            self.logs.append_mirror(name, &record)?;
+            tail = record.sequence();
+            self.mirrors_dirty_since.get_or_insert(now.monotonic);
+            self.region.arrived(Arc::new(event));
+        }
+        Ok(())
+    }
+
+    /// The sync that is due now, if any: the driver runs it and hands the result in.
+    pub fn begin_sync(&mut self, now: Now) -> Option<(SyncKind, SyncJob)> {
+        let own = self.region.settings.origin.clone();
+        let names = [own.as_str()];
+        if self.own_dirty && !self.in_flight[SyncKind::Own as usize] {
+            self.own_dirty = false;
+            if let Ok(Some(job)) = self.logs.begin_sync(Scope::Own(&names)) {
+                self.in_flight[SyncKind::Own as usize] = true;
+                return Some((SyncKind::Own, job));
+            }
+        }
+        let linger = self.region.settings.linger_milliseconds;
+        let due = |since: u64| now.monotonic.saturating_sub(since) >= linger;
+        if self.mirrors_dirty_since.is_some_and(due) && !self.in_flight[SyncKind::Mirrors as usize]
+        {
+            self.mirrors_dirty_since = None;
+            if let Ok(Some(job)) = self.logs.begin_sync(Scope::Others(&names)) {
+                self.in_flight[SyncKind::Mirrors as usize] = true;
+                return Some((SyncKind::Mirrors, job));
+            }
+        }
+        None
+    }
+
+    /// True while a sync of the mirrors waits for its time.
+    pub fn lingers(&self) -> bool {
+        self.mirrors_dirty_since.is_some() && !self.in_flight[SyncKind::Mirrors as usize]
+    }
+
+    fn synced(
+        &mut self,
+        now: Now,
+        kind: SyncKind,
+        done: SyncDone,
+        steps: &mut Vec<Step>,
+    ) -> Result<()> {
+        self.in_flight[kind as usize] = false;
+        match self.logs.complete_sync(done) {
+            Err(error) => {
+                self.region.poison(chain_text(&error), steps);
+                Ok(())
+            }
+            Ok(advanced) => {
+                let advanced = advanced.into_iter().map(|(name, upto)| {
+                    let origin = Origin::parse(&name);
+                    origin.map(|origin| (origin, upto)).map_err(|_| Error::Origin(name.to_string()))
+                });
+                let advanced: Result<Vec<_>> = advanced.collect();
+                let clock = Hlc::from_bits(self.logs.clock());
+                let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
+                self.region.synced(now, advanced?, clock, rooms, steps)
+            }
+        }
+    }
+
+    fn watch_disk(&mut self, steps: &mut Vec<Step>) {
+        let Usage { used, bound, alarm } = self.logs.usage();
+        if alarm && !self.half_full_told {
+            let alarm = Alarm::LogHalfFull { used, bound };
+            steps.push(Step::Out(Output::Alarm(alarm)));
+        }
+        self.half_full_told = alarm;
+    }
+
+    /// Answers a query at the vector applied now.
+    ///
+    /// # Errors
+    /// The store's: the region must stop.
+    pub fn read(&mut self, now: Now, query: &Query) -> Result<Reading> {
+        let events =
+            crate::rooms::Durable { logs: &self.logs, known: &self.region.durable };
+        let store = self.store.as_mut();
+        Ok(self.region.apply.read(now, query, store, &events, &mut self.pages)?)
+    }
+
+    /// Brings the store up to the applied vector.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn flush(&mut self, now: Now) -> Result<()> {
+        if let Some(batch) = self.region.apply.flush(now) {
+            self.store.write(batch)?;
+        }
+        Ok(())
+    }
+
+    /// What the region has applied, for the simulator's judge; call [`Machine::flush`] before.
+    pub fn apply(&self) -> &Apply {
+        &self.region.apply
+    }
+
+    /// The fleet as seen from here.
+    pub fn status(&mut self, now: Now) -> Status {
+        self.region.status(now)
+    }
+
+    /// Ends cleanly: state is flushed, the logs are synced and marked.
+    ///
+    /// # Errors
+    /// What the log or the store says.
+    pub fn close(mut self, now: Now) -> Result<()> {
+        self.flush(now)?;
+        self.logs.close()?;
+        Ok(())
+    }
+}
+
+fn durable(logs: &Logs) -> Result<Vector> {
+    let each = logs.origins().map(|name| {
+        let origin = Origin::parse(name).map_err(|_| Error::Origin(name.to_owned()))?;
+        Ok((origin, logs.durable(name)?))
+    });
+    each.collect()
+}
+
+fn event_at(logs: &Logs, origin: &Origin, sequence: u64) -> Result<Option<Event>> {
+    if sequence == 0 {
+        return Ok(None);
+    }
+    let batch = logs.read(origin.as_str(), sequence, 1, 1)?;
+    let Some(record) = batch.first() else { return Ok(None) };
+    let dot = Dot::new(origin.clone(), sequence);
+    let event = decode_event(dot, record.payload(), &Vector::new());
+    event.map(Some).map_err(|source| Error::Event {
+        origin: origin.to_string(),
+        sequence,
+        source,
+    })
+}
+
+/// An error with its causes, in one line.
+fn chain_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,107 @@
+//! The rooms as the head sees them: logs and store, for reading.
+//!
+//! Connects the ports of apply, capture and ship to the log's readers. Nothing that is not durable can
+//! be read here.
+
+use std::sync::Arc;
+
+use linckia_apply::{Apply, Events};
+use linckia_capture::Standing;
+use linckia_log::Logs;
+use linckia_model::{
+    Dot, Event, EventSource, Identity, Key, KeyState, Origin, Stamp, Vector, decode_event,
+};
+use linckia_ship::{Chunk, Records};
+use linckia_store::View;
+
+/// Records looked at for one read: bounds the work of one input.
+const RECORDS_MAX: usize = 4_096;
+
+/// The largest transaction that can be sent at once.
+const TRANSACTION_BYTES_MAX: u64 = 64 << 20;
+
+/// Durable events of all logs.
+#[derive(Clone, Copy)]
+pub(crate) struct Durable<'a> {
+    pub(crate) logs: &'a Logs,
+    /// Lends its origins' names.
+    pub(crate) known: &'a Vector,
+}
+
+impl Durable<'_> {
+    fn decode(&self, origin: &Origin, record: &linckia_log::Record<'_>) -> Option<Arc<Event>> {
+        let dot = Dot::new(origin.clone(), record.sequence());
+        decode_event(dot, record.payload(), self.known).ok().map(Arc::new)
+    }
+}
+
+impl EventSource for Durable<'_> {
+    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
+        let batch = self.logs.read(dot.origin.as_str(), dot.sequence, 1, 1).ok()?;
+        let record = batch.first().filter(|record| record.sequence() == dot.sequence)?;
+        self.decode(&dot.origin, &record)
+    }
+}
+
+impl Events for Durable<'_> {
+    fn events(&self, origin: &Origin, from: u64, bytes_max: u64) -> Vec<Arc<Event>> {
+        let Ok(batch) = self.logs.read(origin.as_str(), from, bytes_max, RECORDS_MAX) else {
+            return Vec::new();
+        };
+        batch.iter().map_while(|record| self.decode(origin, &record)).collect()
+    }
+
+    fn first(&self, origin: &Origin) -> u64 {
+        self.logs.reader(origin.as_str()).map_or(1, |reader| reader.first().max(1))
+    }
+}
+
+impl Records for Durable<'_> {
+    fn records(&self, origin: &Origin, from: u64, until: u64, bytes_max: u64) -> Option<Chunk> {
+        let mut bytes_max = bytes_max;
+        loop {
+            let batch = self.logs.read(origin.as_str(), from, bytes_max, RECORDS_MAX).ok()?;
+            let within = || batch.iter().take_while(|record| record.sequence() <= until);
+            let end = within().filter(|record| !record.more()).last();
+            if let Some(end) = end {
+                let last = end.sequence();
+                let mut bytes = Vec::with_capacity(batch.wire_bytes() as usize);
+                for record in within().take_while(|record| record.sequence() <= last) {
+                    bytes.extend_from_slice(record.wire());
+                }
+                return Some(Chunk { bytes, last });
+            }
+            if batch.is_empty() || bytes_max >= TRANSACTION_BYTES_MAX {
+                return None;
+            }
+            bytes_max *= 4;
+        }
+    }
+}
+
+/// What is applied, for capture.
+pub(crate) struct Here<'a> {
+    pub(crate) apply: &'a mut Apply,
+    pub(crate) view: &'a dyn View,
+    pub(crate) durable: Durable<'a>,
+}
+
+impl Standing for Here<'_> {
+    type Error = linckia_apply::Error;
+
+    fn applied(&self) -> &Vector {
+        self.apply.applied()
+    }
+
+    fn state(&mut self, key: &Key) -> Result<KeyState, Self::Error> {
+        self.apply.state(key, self.view).cloned()
+    }
+
+    fn copies(&mut self, key: &Key, identity: &Identity) -> Result<Vec<Stamp>, Self::Error> {
+        self.apply.copies(key, identity, self.view)
+    }
+
+    fn event(&self, stamp: &Stamp) -> Option<Arc<Event>> {
+        self.durable.event(&stamp.dot)
+    }
+}

@@ -1,0 +1,100 @@
+//! Time and the disk: what became durable, heartbeats, and what is due.
+
+use std::sync::Arc;
+
+use linckia_model::{Heartbeat, Hlc, Now, Origin};
+
+use crate::error::Result;
+use crate::input::{Alarm, Output, Role};
+use crate::region::{Region, Rooms, Step};
+
+impl Region {
+    /// These logs are durable up to there, and the clock up to `clock`.
+    pub(crate) fn synced(
+        &mut self,
+        now: Now,
+        advanced: Vec<(Origin, u64)>,
+        clock: Hlc,
+        rooms: Rooms<'_>,
+        steps: &mut Vec<Step>,
+    ) -> Result<()> {
+        for (origin, upto) in advanced {
+            self.durable.set(&origin, upto);
+            if let Some(arriving) = self.arriving.get_mut(&origin) {
+                while arriving.front().is_some_and(|event| event.dot.sequence <= upto) {
+                    if let Some(event) = arriving.pop_front() {
+                        self.apply.enqueue(event);
+                    }
+                }
+            }
+        }
+        for pulling in self.pulling.values_mut() {
+            pulling.durable_grew();
+        }
+        if let Some(heartbeat) = self.heartbeat.take_if(|heartbeat| heartbeat.hlc <= clock) {
+            self.apply.heard(heartbeat);
+        }
+        self.advance(now, rooms, steps)?;
+        self.ask(now, steps);
+        Ok(())
+    }
+
+    /// An event of ours was appended: it is applied once durable.
+    pub(crate) fn appended(&mut self, event: Arc<linckia_model::Event>) {
+        self.known.set(&event.dot.origin, event.dot.sequence);
+        self.arriving.entry(event.dot.origin.clone()).or_default().push_back(event);
+    }
+
+    pub(crate) fn tick(
+        &mut self,
+        now: Now,
+        rooms: Rooms<'_>,
+        steps: &mut Vec<Step>,
+    ) -> Result<()> {
+        if now.monotonic.saturating_sub(self.beat_at) >= self.settings.heartbeat_milliseconds {
+            self.beat_at = now.monotonic;
+            self.take_heartbeat(now, steps);
+            self.send_beats(now, steps);
+            self.watch_clock(now, steps);
+        }
+        self.advance(now, rooms, steps)?;
+        self.ask(now, steps);
+        Ok(())
+    }
+
+    /// Takes a time for a heartbeat; it is told once that time is durable.
+    fn take_heartbeat(&mut self, now: Now, steps: &mut Vec<Step>) {
+        if self.heartbeat.is_some() || self.poisoned.is_some() {
+            return;
+        }
+        let hlc = self.clock.next(now);
+        let after = self.capture.last();
+        let mut deps = self.apply.applied().clone();
+        deps.set(&self.settings.origin, after);
+        let origin = self.settings.origin.clone();
+        self.heartbeat = Some(Heartbeat { origin, after, hlc, deps });
+        steps.push(Step::Clock(hlc.bits()));
+    }
+
+    fn send_beats(&mut self, now: Now, steps: &mut Vec<Step>) {
+        let heartbeats: Vec<Heartbeat> = self.apply.heartbeats().cloned().collect();
+        let wall = self.clock.told(now);
+        for (peer, serving) in &self.serving {
+            let applied = self.apply.applied().clone();
+            if let Some(frame) = serving.beat(heartbeats.clone(), wall, applied) {
+                let (peer, role) = (peer.clone(), Role::Serve);
+                steps.push(Step::Out(Output::Send { peer, role, frame }));
+            }
+        }
+    }
+
+    /// Alarms once when the wall clock leaves the fleet's time, until it is back.
+    fn watch_clock(&mut self, now: Now, steps: &mut Vec<Step>) {
+        let milliseconds = self.clock.drift(now);
+        let far = milliseconds.unsigned_abs() > 2 * self.settings.clock.epsilon_milliseconds;
+        if far && !self.drift_told {
+            steps.push(Step::Out(Output::Alarm(Alarm::ClockDrift { milliseconds })));
+        }
+        self.drift_told = far;
+    }
+}

@@ -1,0 +1,155 @@
+//! What an operator asks: regions, links and how far behind each is.
+
+use linckia_apply::Lag;
+use linckia_model::{Hlc, Now, RegionName, Vector};
+
+use crate::region::Region;
+
+/// A peer silent this long is suspect; three times as long, down. In milliseconds.
+const SUSPECT_MILLISECONDS: u64 = 1_000;
+
+/// How a region seems from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Healthy,
+    Suspect,
+    Down,
+}
+
+/// A region as seen from here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegionStatus {
+    pub name: RegionName,
+    pub is_self: bool,
+    pub verdict: Verdict,
+    /// What it has applied, as last heard.
+    pub vector: Vector,
+    pub lag: Vec<Lag>,
+}
+
+/// One directed link of this region: events flow from `from` to `to`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinkStatus {
+    pub from: RegionName,
+    pub to: RegionName,
+    pub connected: bool,
+    pub round_trip_milliseconds: Option<u64>,
+    pub lag: Vec<Lag>,
+}
+
+/// The fleet as seen from here, and this region's own measures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    pub regions: Vec<RegionStatus>,
+    pub links: Vec<LinkStatus>,
+    pub stable: Hlc,
+    pub conflicts: u64,
+    pub poisoned: Option<String>,
+}
+
+impl Region {
+    /// Everything an operator's page shows, at one moment.
+    pub fn status(&mut self, now: Now) -> Status {
+        let peers: Vec<RegionName> = self.pulling.keys().cloned().collect();
+        let mut regions = vec![self.own_status(now)];
+        let mut links = Vec::new();
+        for peer in peers {
+            regions.push(self.peer_status(&peer, now));
+            links.extend(self.links_with(&peer, now));
+        }
+        regions.sort_by(|a, b| a.name.cmp(&b.name));
+        Status {
+            regions,
+            links,
+            stable: self.apply.stable(),
+            conflicts: self.apply.conflicts(),
+            poisoned: self.poisoned.clone(),
+        }
+    }
+
+    fn own_status(&self, now: Now) -> RegionStatus {
+        let applied = self.apply.applied();
+        RegionStatus {
+            name: self.settings.name.clone(),
+            is_self: true,
+            verdict: Verdict::Healthy,
+            vector: applied.clone(),
+            lag: self.lag(applied, |origin| {
+                let told = self.apply.told_until(origin).milliseconds();
+                now.wall.saturating_sub(told)
+            }),
+        }
+    }
+
+    fn lag(&self, has: &Vector, age: impl Fn(&linckia_model::Origin) -> u64) -> Vec<Lag> {
+        let each = self.known.iter().map(|(origin, known)| {
+            let events = known.saturating_sub(has.get(origin));
+            let milliseconds = if events == 0 { 0 } else { age(origin) };
+            Lag { origin: origin.clone(), events, milliseconds }
+        });
+        each.collect()
+    }
+
+    /// What a peer has applied, as last heard on either link.
+    fn applied_at(&self, peer: &RegionName) -> Vector {
+        let mut vector = self.pulling.get(peer).map(|p| p.applied().clone()).unwrap_or_default();
+        if let Some(serving) = self.serving.get(peer) {
+            vector.join(serving.applied());
+        }
+        vector
+    }
+
+    fn peer_status(&mut self, peer: &RegionName, now: Now) -> RegionStatus {
+        let vector = self.applied_at(peer);
+        let behind = !vector.covers_all(&self.known);
+        if behind {
+            self.peers_behind_since.entry(peer.clone()).or_insert(now.monotonic);
+        } else {
+            self.peers_behind_since.remove(peer);
+        }
+        let since = self.peers_behind_since.get(peer).copied().unwrap_or(now.monotonic);
+        let lag = self.lag(&vector, |_| now.monotonic.saturating_sub(since));
+        RegionStatus {
+            name: peer.clone(),
+            is_self: false,
+            verdict: self.verdict(peer, now),
+            vector,
+            lag,
+        }
+    }
+
+    fn verdict(&self, peer: &RegionName, now: Now) -> Verdict {
+        let silent = self.pulling.get(peer).and_then(|pulling| pulling.silent(now));
+        match silent {
+            Some(silent) if silent <= SUSPECT_MILLISECONDS => Verdict::Healthy,
+            Some(silent) if silent <= 3 * SUSPECT_MILLISECONDS => Verdict::Suspect,
+            _ => Verdict::Down,
+        }
+    }
+
+    fn links_with(&self, peer: &RegionName, now: Now) -> [LinkStatus; 2] {
+        let own = &self.settings.name;
+        let of = |lag: Vec<Lag>, region: &RegionName| {
+            lag.into_iter().filter(|lag| lag.origin.is_of(region)).collect::<Vec<_>>()
+        };
+        let pulling = self.pulling.get(peer);
+        let inbound = LinkStatus {
+            from: peer.clone(),
+            to: own.clone(),
+            connected: pulling.is_some_and(|pulling| pulling.live(now)),
+            round_trip_milliseconds: pulling.and_then(|p| p.round_trip_milliseconds()),
+            lag: of(self.own_status(now).lag, peer),
+        };
+        let applied = self.applied_at(peer);
+        let since = self.peers_behind_since.get(peer).copied().unwrap_or(now.monotonic);
+        let lag = self.lag(&applied, |_| now.monotonic.saturating_sub(since));
+        let outbound = LinkStatus {
+            from: own.clone(),
+            to: peer.clone(),
+            connected: self.serving.contains_key(peer),
+            round_trip_milliseconds: pulling.and_then(|p| p.round_trip_milliseconds()),
+            lag: of(lag, own),
+        };
+        [inbound, outbound]
+    }
+}
