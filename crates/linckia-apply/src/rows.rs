@@ -87,12 +87,12 @@ fn take_stamp(reader: &mut Reader<'_>, known: &Vector) -> linckia_model::Result<
     Ok(Stamp { hlc: Hlc::from_bits(reader.fixed("HLC")?), dot: Dot { origin, sequence } })
 }
 
-/// A conflict's id: the hash of its sorted dots.
+/// A conflict's id: the hash of its losers' dots, sorted, and then the winner's. The winner stands
+/// apart because two events can hide each other: one by its value, the other by its reused id.
 pub(crate) fn conflict_id(key: &RecordKey) -> [u8; ID_BYTES] {
-    let dots: BTreeSet<&Dot> =
-        key.losers.iter().chain([&key.winner]).map(|stamp| &stamp.dot).collect();
+    let losers: BTreeSet<&Dot> = key.losers.iter().map(|stamp| &stamp.dot).collect();
     let mut hasher = blake3::Hasher::new();
-    for dot in dots {
+    for dot in losers.into_iter().chain([&key.winner.dot]) {
         hasher.update(dot.origin.as_str().as_bytes());
         hasher.update(b":");
         hasher.update(&dot.sequence.to_be_bytes());

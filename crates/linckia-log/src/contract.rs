@@ -59,11 +59,14 @@ pub fn check_disk(disk: &dyn Disk) {
     assert!(emptied.is_empty().expect("it has a length"), "creating empties");
 }
 
-/// Checks the logs on a disk. `fresh` gives an empty directory's disks.
+/// Runs one check in an empty directory.
+pub type InEmpty<'a> = &'a mut dyn FnMut(fn(Reopen<'_>));
+
+/// Checks the logs on a disk.
 ///
 /// # Panics
 /// Where the logs do not keep the contract.
-pub fn check_logs(fresh: &mut dyn FnMut(&mut dyn FnMut(Reopen<'_>))) {
+pub fn check_logs(in_empty: InEmpty<'_>) {
     let checks: [fn(Reopen<'_>); 8] = [
         nothing_is_visible_before_it_is_durable,
         appends_go_on_while_a_job_is_in_flight,
@@ -75,7 +78,7 @@ pub fn check_logs(fresh: &mut dyn FnMut(&mut dyn FnMut(Reopen<'_>))) {
         clock_and_small_files_are_durable_and_whole,
     ];
     for check in checks {
-        fresh(&mut |reopen| check(reopen));
+        in_empty(check);
     }
 }
 
@@ -260,7 +263,7 @@ fn refuse_changed(logs: &mut Logs, wire: &[u8]) {
         let mut changed = wire.to_vec();
         changed[at] ^= 4;
         let refused = match Record::parse(&changed) {
-            Ok((record, rest)) => rest.len() != 0 || logs.append_mirror("a", &record).is_err(),
+            Ok((record, rest)) => !rest.is_empty() || logs.append_mirror("a", &record).is_err(),
             Err(_) => true,
         };
         assert!(refused, "byte {at} of a foreign record was changed unnoticed");

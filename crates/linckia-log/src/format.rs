@@ -5,18 +5,20 @@
 //! are little-endian; records start at multiples of 8.
 //!
 //! ```text
-//! segment   header(512) · records … · zeros … · the same header again(512)
+//! segment   header(512) · records … · zeros … · mark(512) · the same header again(512)
 //! header    magic(8) version(4) origin length(2) 0(2) first(8) previous(8) durable(8)
 //!           capacity(8) salt(16) chain before first(16) origin(≤ 128) 0… crc(4)
 //! record    header crc(4) payload crc(4) durable(8)                          local
 //!           length(4) kind(1) flags(1) 0(2) sequence(8) salt(16) chain(16)   travels
 //!           payload(length)                                                  travels
 //!           0…(to a multiple of 8)
+//! mark      a record of another kind, without payload, replaced in place
 //! ```
 //!
 //! `durable` is the highest sequence that the writer knew to be fsynced when it made the record (or
 //! the header). It is what lets recovery tell a torn tail from lost data: a hole at sequence n is
-//! corruption exactly if anything that survived says `durable ≥ n`.
+//! corruption exactly if anything that survived says `durable ≥ n`. A mark says it for the last
+//! records, where no record behind them can; it has a sector of its own, far from theirs.
 //!
 //! The header stands at both ends of the file because losing it would make the whole segment look
 //! as if it had never been completed; no single fault takes both.
@@ -40,20 +42,19 @@ const MAGIC: &[u8; 8] = b"linckia\x1b";
 
 /// An event's record.
 pub(crate) const KIND_EVENT: u8 = 1;
-/// A record that only states what is durable; it has the sequence of the event before it.
+/// The mark, which only states what is durable.
 pub(crate) const KIND_MARK: u8 = 2;
 /// The next record belongs to the same group.
 pub(crate) const FLAG_MORE: u8 = 1;
 
-/// The bytes of records that a segment of this capacity can take. A mark always fits behind the
-/// last of them.
+/// The bytes of records that a segment of this capacity can take.
 pub(crate) fn room(capacity: u64) -> u64 {
-    capacity.saturating_sub(2 * SEGMENT_HEADER as u64 + RECORD_HEADER as u64)
+    data_end(capacity).saturating_sub(DATA_START)
 }
 
-/// Where records must end in a segment of this capacity.
+/// Where records must end in a segment of this capacity, and the mark stands.
 pub(crate) fn data_end(capacity: u64) -> u64 {
-    capacity.saturating_sub(SEGMENT_HEADER as u64)
+    capacity.saturating_sub(2 * SEGMENT_HEADER as u64)
 }
 
 /// What a record with a payload of this length takes.
@@ -205,8 +206,8 @@ impl RecordHeader {
     pub(crate) fn decode(seed: u32, bytes: &[u8]) -> Option<RecordHeader> {
         let bytes = bytes.get(..RECORD_HEADER)?;
         let (kind, flags) = (bytes[20], bytes[21]);
-        let known = (kind == KIND_EVENT && flags & !FLAG_MORE == 0)
-            || (kind == KIND_MARK && flags == 0);
+        let known =
+            (kind == KIND_EVENT && flags & !FLAG_MORE == 0) || (kind == KIND_MARK && flags == 0);
         if !known || bytes[22..24] != [0, 0] || u32_at(bytes, 0) != crc(seed, &bytes[4..]) {
             return None;
         }

@@ -71,9 +71,9 @@ impl OriginLog {
         })
     }
 
-    /// Whether records of so many bytes fit the active segment, with a mark behind them.
+    /// Whether records of so many bytes fit the active segment.
     pub(crate) fn fits(&self, bytes: u64) -> bool {
-        let end = format::data_end(self.active.capacity) - RECORD_HEADER as u64;
+        let end = format::data_end(self.active.capacity);
         self.written + self.buffer.len() as u64 + bytes <= end
     }
 
@@ -84,40 +84,43 @@ impl OriginLog {
         let salt = self.secret.salt(sequence);
         let commitment = chain::commitment(KIND_EVENT, flags, sequence, &salt, payload);
         let chain = chain::chain_after(&self.chain, &commitment);
-        self.push(RecordHeader {
-            payload_crc: 0,
-            durable: self.durable,
-            length: 0,
-            kind: KIND_EVENT,
-            flags,
-            sequence,
-            salt,
-            chain,
-        }, payload);
+        self.push(
+            RecordHeader {
+                payload_crc: 0,
+                durable: self.durable,
+                length: 0,
+                kind: KIND_EVENT,
+                flags,
+                sequence,
+                salt,
+                chain,
+            },
+            payload,
+        );
     }
 
     /// Appends an event born elsewhere, if it continues the chain held here.
     pub(crate) fn push_mirror(&mut self, record: &Record<'_>) {
-        self.push(RecordHeader {
-            payload_crc: 0,
-            durable: self.durable,
-            length: 0,
-            kind: KIND_EVENT,
-            flags: record.flags(),
-            sequence: record.sequence(),
-            salt: record.salt(),
-            chain: record.chain(),
-        }, record.payload());
+        self.push(
+            RecordHeader {
+                payload_crc: 0,
+                durable: self.durable,
+                length: 0,
+                kind: KIND_EVENT,
+                flags: record.flags(),
+                sequence: record.sequence(),
+                salt: record.salt(),
+                chain: record.chain(),
+            },
+            record.payload(),
+        );
     }
 
     pub(crate) fn check_chain(&self, record: &Record<'_>) -> Result<()> {
         if chain::chain_after(&self.chain, &record.commitment()) == record.chain() {
             return Ok(());
         }
-        Err(Error::ChainBroken {
-            origin: self.origin.to_string(),
-            sequence: record.sequence(),
-        })
+        Err(Error::ChainBroken { origin: self.origin.to_string(), sequence: record.sequence() })
     }
 
     fn push(&mut self, header: RecordHeader, payload: &[u8]) {
@@ -136,13 +139,11 @@ impl OriginLog {
         self.stated = self.stated.max(header.durable);
     }
 
-    /// States the durable sequence behind the last record, where nothing written says it yet and
-    /// no later record will soon. Returns whether there is something to flush.
-    pub(crate) fn push_mark(&mut self) -> bool {
-        let offset = self.written + self.buffer.len() as u64;
-        let idle = self.tail == self.durable && self.stated < self.durable;
-        if !idle || offset + RECORD_HEADER as u64 > format::data_end(self.active.capacity) {
-            return false;
+    /// States in the active segment's mark what is durable, where nothing written says it yet and no
+    /// later record will soon. Returns whether it did.
+    pub(crate) fn write_mark(&mut self) -> Result<bool> {
+        if self.tail != self.durable || self.stated >= self.durable {
+            return Ok(false);
         }
         let mark = RecordHeader {
             payload_crc: 0,
@@ -154,9 +155,22 @@ impl OriginLog {
             salt: [0; 16],
             chain: self.chain,
         };
-        mark.encode(self.active.seed, &[], &mut self.buffer);
+        let mut bytes = Vec::with_capacity(RECORD_HEADER);
+        mark.encode(self.active.seed, &[], &mut bytes);
+        self.active
+            .file
+            .write_at(format::data_end(self.active.capacity), &bytes)
+            .map_err(Error::io("write", &self.active.path))?;
         self.stated = self.durable;
-        true
+        self.soil();
+        Ok(true)
+    }
+
+    /// Notes that the active segment was written.
+    fn soil(&mut self) {
+        if self.dirty.last().is_none_or(|last| !Arc::ptr_eq(last, &self.active)) {
+            self.dirty.push(Arc::clone(&self.active));
+        }
     }
 
     /// Hands the buffer to the disk.
@@ -171,9 +185,7 @@ impl OriginLog {
         self.written += self.buffer.len() as u64;
         self.active.set_written(self.written);
         self.buffer.clear();
-        if self.dirty.last().is_none_or(|last| !Arc::ptr_eq(last, &self.active)) {
-            self.dirty.push(Arc::clone(&self.active));
-        }
+        self.soil();
         Ok(())
     }
 
@@ -185,7 +197,6 @@ impl OriginLog {
         self.written = format::DATA_START;
         self.dirty.push(Arc::clone(&segment));
         self.dir_dirty = true;
-        self.stated = self.stated.max(self.durable);
         self.active = segment;
     }
 

@@ -135,12 +135,7 @@ impl Logs {
     ///
     /// # Errors
     /// As [`append_own`](Logs::append_own); a group must fit one segment.
-    pub fn append_own_group(
-        &mut self,
-        origin: &str,
-        first: u64,
-        payloads: &[&[u8]],
-    ) -> Result<()> {
+    pub fn append_own_group(&mut self, origin: &str, first: u64, payloads: &[&[u8]]) -> Result<()> {
         self.alive()?;
         self.log(origin)?.expect_next(first)?;
         let mut bytes = 0;
@@ -187,8 +182,8 @@ impl Logs {
         Ok(())
     }
 
-    /// States, behind the last record of every idle log, that it is durable, so that damage to it
-    /// cannot be mistaken for a torn write later. Call it when nothing has been appended for a
+    /// States in every idle log that its last records are durable, so that damage to them cannot be
+    /// mistaken for a torn write later. Call it when nothing has been appended for a
     /// while (with a heartbeat); the marks become durable with the next sync. Returns how many
     /// marks were written.
     ///
@@ -196,8 +191,13 @@ impl Logs {
     /// [`Error::Poisoned`].
     pub fn mark(&mut self) -> Result<usize> {
         self.alive()?;
-        let marked = self.logs.values_mut().map(|log| usize::from(log.push_mark())).sum();
-        self.flush()?;
+        let mut marked = 0;
+        for log in self.logs.values_mut() {
+            match log.write_mark() {
+                Ok(written) => marked += usize::from(written),
+                Err(error) => return Err(self.poison(error)),
+            }
+        }
         Ok(marked)
     }
 

@@ -10,10 +10,10 @@
 //! states what was durable when it was made. If anything that survived, before or after the hole,
 //! states n or more, then n was durable: corrupt. Otherwise nobody can have been told about n:
 //! torn. What this cannot see is damage to the last records before anything was written after
-//! them; `Logs::mark`, called when idle, at closing and by each opening, closes that gap.
+//! them; the mark, written when idle, at closing and by each opening, closes that gap.
 //!
-//! Only the segments that can have been in flight are walked: those from the last one on whose
-//! header states that everything before it was durable. Older ones are checked when they are read
+//! Only the segments that can have been in flight are walked: those from the last one on which
+//! states that everything before it was durable. Older ones are checked when they are read
 //! and by `verify`; that none of them is missing is checked here.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::log::{self, OriginLog, Spare};
 use crate::logs::LOGS_DIR;
 use crate::port::Disk;
 use crate::reader::Shared;
-use crate::scan::{self, Found, Point, Remains, Stop, Walk, Walker};
+use crate::scan::{self, Found, Point, Remains, Walk, Walker};
 use crate::segment::Segment;
 
 /// What opening found.
@@ -148,13 +148,13 @@ fn has_content(found: &Found) -> Result<bool> {
     Ok(scan::remains(found, &guess, DATA_START)?.end > 0)
 }
 
-/// The last segment before which everything was durable when it was made. That no file before it is
+/// The last segment that states that everything before it is durable. That no file before it is
 /// missing or headless is checked on the way.
 fn first_in_doubt(files: &[Found]) -> Result<usize> {
     let start = files
         .iter()
         .rposition(|found| {
-            found.header.as_ref().is_some_and(|header| header.durable + 1 >= header.first)
+            found.header.as_ref().is_some_and(|header| found.stated() + 1 >= header.first)
         })
         .unwrap_or(0);
     for pair in files[..=start].windows(2) {
@@ -180,19 +180,18 @@ fn first_in_doubt(files: &[Found]) -> Result<usize> {
 /// Walks from the first segment in doubt to the first hole.
 fn survey(files: &[Found], start: usize) -> Result<Survey> {
     let header = files[start].header.as_ref().expect("a segment in doubt is chosen by its header");
-    let begin =
-        Point {
-            offset: DATA_START,
-            sequence: header.first - 1,
-            chain: header.chain,
-            stated: header.durable,
-        };
+    let begin = Point {
+        offset: DATA_START,
+        sequence: header.first - 1,
+        chain: header.chain,
+        stated: files[start].stated(),
+    };
     let mut survey = Survey {
         keep: start,
         complete: begin,
         stop: start,
         at: begin,
-        stated: header.durable,
+        stated: begin.stated,
         walks: Vec::new(),
     };
     for (number, found) in files.iter().enumerate().skip(start) {
@@ -201,16 +200,12 @@ fn survey(files: &[Found], start: usize) -> Result<Survey> {
             break;
         }
         let walk = Walker::new(found, header).finish()?;
-        if walk.stop == Stop::Impossible {
-            let advice = "a record verifies but does not continue the chain; the file was altered";
-            return Err(corrupt(found, walk.at.offset, walk.at.sequence + 1, advice));
-        }
         if let Some(complete) = walk.complete {
             (survey.keep, survey.complete) = (number, complete);
         } else if survey.complete.sequence == survey.at.sequence {
             // An empty segment behind a whole group: new records go there.
             if walk.records == 0 {
-                let stated = survey.complete.stated.max(header.durable);
+                let stated = survey.complete.stated.max(found.stated());
                 let end = Point { offset: DATA_START, stated, ..survey.complete };
                 (survey.keep, survey.complete) = (number, end);
             }
@@ -230,7 +225,7 @@ fn judge(files: &[Found], start: usize, survey: &Survey) -> Result<Remains> {
     let mut kept_rest = Remains::default();
     for (number, found) in files.iter().enumerate().skip(start) {
         let Some(header) = &found.header else { continue };
-        stated = stated.max(header.durable);
+        stated = stated.max(found.stated());
         if number < survey.keep.min(survey.stop) {
             continue;
         }
@@ -370,8 +365,7 @@ fn assemble(
         spare: Spare::None,
         allocated,
     };
-    if log.push_mark() {
-        log.flush()?;
+    if log.write_mark()? {
         log.active.file.sync_data().map_err(Error::io("sync", &log.active.path))?;
         log.dirty.clear();
     }
@@ -381,4 +375,3 @@ fn assemble(
 fn corrupt(found: &Found, offset: u64, sequence: u64, advice: &'static str) -> Error {
     Error::Corrupt { file: found.path.clone(), offset, sequence, advice }
 }
-

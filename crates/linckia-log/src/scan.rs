@@ -30,6 +30,8 @@ pub(crate) struct Found {
     pub(crate) header: Option<SegmentHeader>,
     /// Both copies verify.
     pub(crate) whole: bool,
+    /// What its mark states to be durable, 0 if it has none.
+    pub(crate) marked: u64,
 }
 
 /// The first sequences of a directory's segments, sorted, and whether there is a spare.
@@ -79,7 +81,25 @@ pub(crate) fn open(disk: &dyn Disk, dir: &str, origin: &str, first: u64) -> Resu
             advice: "the header names another origin or sequence; the file was moved or renamed",
         });
     }
-    Ok(Found { path, first, file, length, header, whole })
+    let marked = match &header {
+        Some(header) => marked(&*file, header).map_err(failed)?,
+        None => 0,
+    };
+    Ok(Found { path, first, file, length, header, whole, marked })
+}
+
+fn marked(file: &dyn DiskFile, header: &SegmentHeader) -> io::Result<u64> {
+    let mut bytes = [0; RECORD_HEADER];
+    let read = file.read_at(format::data_end(header.capacity), &mut bytes)?;
+    let mark = RecordHeader::decode(format::seed(&header.salt), &bytes[..read]);
+    Ok(mark.map_or(0, |mark| if mark.kind == KIND_MARK { mark.durable } else { 0 }))
+}
+
+impl Found {
+    /// The highest durable sequence that its header or mark states.
+    pub(crate) fn stated(&self) -> u64 {
+        self.header.as_ref().map_or(0, |header| header.durable.max(self.marked))
+    }
 }
 
 fn header_at(file: &dyn DiskFile, offset: u64) -> io::Result<Header> {
@@ -107,8 +127,9 @@ pub(crate) enum Stop {
     End,
     /// Bytes that do not verify.
     Damaged,
-    /// A record that verifies, and that no crash can have put there.
-    Impossible,
+    /// A record that verifies but does not follow the one before: one that was cut off earlier,
+    /// by a recovery whose zeros never reached the disk, or an altered one.
+    Stray,
 }
 
 /// What a walk found.
@@ -138,7 +159,7 @@ impl Walker {
             offset: DATA_START,
             sequence: header.first - 1,
             chain: header.chain,
-            stated: header.durable,
+            stated: found.stated(),
         };
         Walker {
             window: Window::new(found),
@@ -171,7 +192,7 @@ impl Walker {
         }
         let payload = &bytes[RECORD_HEADER..RECORD_HEADER + length];
         if !follows(&header, sequence, &chain, payload) {
-            self.walk.stop = Stop::Impossible;
+            self.walk.stop = Stop::Stray;
             return Ok(None);
         }
         self.walk.take(offset, &header);
@@ -205,16 +226,14 @@ impl Walk {
     fn take(&mut self, offset: u64, header: &RecordHeader) {
         self.at.offset = offset + header.bytes();
         self.at.stated = self.at.stated.max(header.durable);
-        if header.kind == KIND_EVENT {
-            let here = (header.sequence, offset);
-            if self.index.last().is_none_or(|last| due(*last, here)) {
-                self.index.push(here);
-            }
-            self.at.sequence = header.sequence;
-            self.at.chain = header.chain;
-            self.records += 1;
-            self.payload_bytes += u64::from(header.length);
+        let here = (header.sequence, offset);
+        if self.index.last().is_none_or(|last| due(*last, here)) {
+            self.index.push(here);
         }
+        self.at.sequence = header.sequence;
+        self.at.chain = header.chain;
+        self.records += 1;
+        self.payload_bytes += u64::from(header.length);
         if !header.more() {
             self.complete = Some(self.at);
         }
@@ -223,12 +242,10 @@ impl Walk {
 
 /// Whether a record that verifies may stand behind `sequence`.
 fn follows(header: &RecordHeader, sequence: u64, before: &Chain, payload: &[u8]) -> bool {
-    if header.kind == KIND_MARK {
-        return header.sequence == sequence && header.chain == *before;
-    }
     let RecordHeader { kind, flags, salt, .. } = header;
     let commitment = chain::commitment(*kind, *flags, header.sequence, salt, payload);
-    header.sequence == sequence + 1
+    header.kind == KIND_EVENT
+        && header.sequence == sequence + 1
         && header.chain == chain::chain_after(before, &commitment)
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::format::{self, DATA_START, KIND_MARK, LOCAL_HEADER, RECORD_HEADER, RecordHeader};
+use crate::format::{self, DATA_START, KIND_EVENT, LOCAL_HEADER, RECORD_HEADER, RecordHeader};
 use crate::port::DiskFile;
 use crate::record::Batch;
 
@@ -98,10 +98,7 @@ impl Segment {
         let entry = (sequence.saturating_sub(self.first) as u32, offset as u32);
         let mut index = self.index();
         let last = index.last().copied().unwrap_or((0, DATA_START as u32));
-        if due(
-            (u64::from(last.0), u64::from(last.1)),
-            (u64::from(entry.0), u64::from(entry.1)),
-        ) {
+        if due((u64::from(last.0), u64::from(last.1)), (u64::from(entry.0), u64::from(entry.1))) {
             index.push(entry);
         }
     }
@@ -190,29 +187,27 @@ impl Segment {
                 pass.needed = header.bytes();
                 break;
             };
-            if header.kind != KIND_MARK {
-                if header.sequence != pass.sequence {
+            if header.kind != KIND_EVENT || header.sequence != pass.sequence {
+                return Err(self.corrupt(pass.offset, pass.sequence));
+            }
+            if pass.sequence >= pass.from {
+                let wire_bytes = (format::WIRE_HEADER + header.length as usize) as u32;
+                if !limits.allow(batch, u64::from(wire_bytes)) {
+                    pass.full = true;
+                    break;
+                }
+                if format::crc(self.seed, &whole[RECORD_HEADER..]) != header.payload_crc {
                     return Err(self.corrupt(pass.offset, pass.sequence));
                 }
-                if pass.sequence >= pass.from {
-                    let wire_bytes = (format::WIRE_HEADER + header.length as usize) as u32;
-                    if !limits.allow(batch, u64::from(wire_bytes)) {
-                        pass.full = true;
-                        break;
-                    }
-                    if format::crc(self.seed, &whole[RECORD_HEADER..]) != header.payload_crc {
-                        return Err(self.corrupt(pass.offset, pass.sequence));
-                    }
-                    batch.spans.push(((at + LOCAL_HEADER) as u32, wire_bytes));
-                    batch.wire_bytes += u64::from(wire_bytes);
-                }
-                let here = (pass.sequence, pass.offset);
-                if due(pass.noted, here) {
-                    self.note(here.0, here.1);
-                    pass.noted = here;
-                }
-                pass.sequence += 1;
+                batch.spans.push(((at + LOCAL_HEADER) as u32, wire_bytes));
+                batch.wire_bytes += u64::from(wire_bytes);
             }
+            let here = (pass.sequence, pass.offset);
+            if due(pass.noted, here) {
+                self.note(here.0, here.1);
+                pass.noted = here;
+            }
+            pass.sequence += 1;
             at += header.bytes() as usize;
             pass.offset += header.bytes();
         }

@@ -25,12 +25,8 @@ pub(crate) fn read(disk: &dyn Disk, name: &str) -> Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let corrupt = |offset, advice| Error::Corrupt {
-        file: path.clone(),
-        offset,
-        sequence: 0,
-        advice,
-    };
+    let corrupt =
+        |offset, advice| Error::Corrupt { file: path.clone(), offset, sequence: 0, advice };
     let length = file.len().map_err(failed)?;
     if length > (HEADER + BYTES_MAX) as u64 {
         return Err(corrupt(0, "a small file is longer than any that is written"));

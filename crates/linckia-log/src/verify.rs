@@ -4,7 +4,7 @@
 //! from what a crash may leave by the same rule that recovery uses.
 
 use crate::error::{Error, Result};
-use crate::format::{DATA_START, KIND_MARK};
+use crate::format::{self, DATA_START};
 use crate::logs::{LOGS_DIR, check_origin};
 use crate::port::Disk;
 use crate::scan::{self, Found, Stop, Walk, Walker};
@@ -96,6 +96,7 @@ fn verify_origin(disk: &dyn Disk, origin: &str) -> Result<Vec<FileReport>> {
             Err(error) => return Err(error),
         };
         let mut walk = None;
+        stated = stated.max(found.stated());
         if let Some(header) = &found.header {
             let walked = Walker::new(&found, header).finish()?;
             let rest = scan::remains(&found, header, walked.at.offset)?;
@@ -110,6 +111,14 @@ fn verify_origin(disk: &dyn Disk, origin: &str) -> Result<Vec<FileReport>> {
         reports.push(report(seen[at].0.path.clone(), first, seen[at].1.as_ref(), damaged, bad));
     }
     join(&seen, &mut reports);
+    if let Some(last) = reports.last_mut()
+        && let Some((_, Some(walk))) = seen.last()
+        && last.bad.is_none()
+        && stated > walk.at.sequence
+    {
+        let what = "records that were durable are missing";
+        last.bad = Some(place(walk, false, what));
+    }
     for bad in reports.iter_mut().filter_map(|report| report.bad.as_mut()) {
         bad.torn = bad.torn && bad.sequence > stated;
     }
@@ -123,12 +132,16 @@ fn bad((found, walk): &(Found, Option<Walk>), end: u64) -> Option<Bad> {
         return Some(Bad { offset: 0, sequence: found.first, torn: true, what });
     };
     let (torn, what) = match walk.stop {
-        Stop::Impossible => (false, "a record verifies but does not continue the chain"),
+        Stop::Stray => (true, "a record verifies but does not continue the chain"),
         Stop::Damaged => (true, "bytes that do not verify"),
         Stop::End if end > walk.at.offset => (true, "a hole with bytes behind it"),
         Stop::End => return None,
     };
-    Some(Bad { offset: walk.at.offset, sequence: walk.at.sequence + 1, torn, what })
+    Some(place(walk, torn, what))
+}
+
+fn place(walk: &Walk, torn: bool, what: &'static str) -> Bad {
+    Bad { offset: walk.at.offset, sequence: walk.at.sequence + 1, torn, what }
 }
 
 /// What is wrong between files: an end that is not the next one's beginning.
@@ -139,21 +152,15 @@ fn join(seen: &[(Found, Option<Walk>)], reports: &mut [FileReport]) {
         let Some(report) = reports.iter_mut().find(|report| report.file == before.path) else {
             continue;
         };
-        let place = |torn, what| Bad {
-            offset: walk.at.offset,
-            sequence: walk.at.sequence + 1,
-            torn,
-            what,
-        };
         if header.first == walk.at.sequence + 1 && header.chain == walk.at.chain {
             // Whole: what stands in the unused end does not matter.
             if report.bad.as_ref().is_some_and(|bad| bad.torn) {
                 report.bad = None;
             }
         } else if header.first == walk.at.sequence + 1 {
-            report.bad = Some(place(false, "the next segment does not continue the chain"));
+            report.bad = Some(place(walk, false, "the next segment does not continue the chain"));
         } else if report.bad.is_none() {
-            report.bad = Some(place(true, "records are missing before the next segment"));
+            report.bad = Some(place(walk, true, "records are missing before the next segment"));
         }
     }
 }
@@ -181,7 +188,7 @@ fn report(
 pub enum EntryKind {
     /// An event.
     Event,
-    /// A statement that the event before it is durable.
+    /// A statement of what is durable, at the end of a file.
     Mark,
 }
 
@@ -194,7 +201,7 @@ pub struct Entry {
     pub offset: u64,
     /// What it is.
     pub kind: EntryKind,
-    /// Its sequence; a mark has that of the event before it.
+    /// Its sequence; a mark has what it states.
     pub sequence: u64,
     /// Whether the next record belongs to the same group.
     pub more: bool,
@@ -214,7 +221,7 @@ pub fn dump<'a>(disk: &'a dyn Disk, origin: &str) -> Result<Dump<'a>> {
     let dir = format!("{LOGS_DIR}/{origin}");
     let mut firsts = scan::list(disk, &dir)?.0;
     firsts.reverse();
-    Ok(Dump { disk, origin: origin.to_owned(), dir, firsts, current: None })
+    Ok(Dump { disk, origin: origin.to_owned(), dir, firsts, current: None, mark: None })
 }
 
 /// The iterator of [`dump`].
@@ -225,6 +232,8 @@ pub struct Dump<'a> {
     /// Segments not yet opened, last first.
     firsts: Vec<u64>,
     current: Option<(Found, Walker)>,
+    /// The mark of the file that was listed last.
+    mark: Option<Entry>,
 }
 
 impl Dump<'_> {
@@ -241,6 +250,9 @@ impl Dump<'_> {
 
     fn step(&mut self) -> Result<Option<Entry>> {
         loop {
+            if let Some(mark) = self.mark.take() {
+                return Ok(Some(mark));
+            }
             let Some((found, walker)) = &mut self.current else {
                 if self.open_next()? {
                     continue;
@@ -248,11 +260,10 @@ impl Dump<'_> {
                 return Ok(None);
             };
             if let Some((offset, header, payload)) = walker.next()? {
-                let mark = header.kind == KIND_MARK;
                 return Ok(Some(Entry {
                     file: found.path.clone(),
                     offset,
-                    kind: if mark { EntryKind::Mark } else { EntryKind::Event },
+                    kind: EntryKind::Event,
                     sequence: header.sequence,
                     more: header.more(),
                     durable: header.durable,
@@ -261,7 +272,9 @@ impl Dump<'_> {
             }
             let (at, stop) = (walker.walk.at, walker.walk.stop);
             let ended = corrupt(found, at.offset, at.sequence + 1, "bytes that do not verify");
+            let mark = mark(found);
             self.current = None;
+            self.mark = mark;
             if stop != Stop::End {
                 return Err(ended);
             }
@@ -281,6 +294,19 @@ impl Iterator for Dump<'_> {
             }
         }
     }
+}
+
+fn mark(found: &Found) -> Option<Entry> {
+    let header = found.header.as_ref()?;
+    (found.marked > 0).then(|| Entry {
+        file: found.path.clone(),
+        offset: format::data_end(header.capacity),
+        kind: EntryKind::Mark,
+        sequence: found.marked,
+        more: false,
+        durable: found.marked,
+        payload: Vec::new(),
+    })
 }
 
 fn corrupt(found: &Found, offset: u64, sequence: u64, advice: &'static str) -> Error {

@@ -73,7 +73,7 @@ fn a_group_is_refused_as_a_whole() {
     let settings = Settings { bytes_max: 8192, ..bounded() };
     let (mut logs, _) = support::open_with(&disk, settings, &mut Random::new(3)).unwrap();
     logs.create("here").unwrap();
-    let payload = [1; 1000];
+    let payload = [1; 700];
     logs.append_own_group("here", 1, &[&payload, &payload]).unwrap();
     logs.append_own_group("here", 3, &[&payload, &payload]).unwrap();
     let refused = logs.append_own_group("here", 5, &[&payload, &payload]);
@@ -118,7 +118,7 @@ fn a_spare_is_used_and_counted() {
     let (mut logs, _) = support::open(&disk, &mut Random::new(3)).unwrap();
     logs.create("here").unwrap();
     assert!(logs.begin_spare().unwrap().is_none(), "the first segment is hardly used");
-    for sequence in 1..=4 {
+    for sequence in 1..=3 {
         logs.append_own("here", sequence, &[2; 700]).unwrap();
     }
     logs.flush().unwrap();
@@ -126,7 +126,7 @@ fn a_spare_is_used_and_counted() {
     let used = logs.usage().used;
     logs.complete_spare(job.run()).unwrap();
     assert!(logs.begin_spare().unwrap().is_none(), "one is enough");
-    for sequence in 5..=8 {
+    for sequence in 4..=8 {
         logs.append_own("here", sequence, &[2; 700]).unwrap();
     }
     assert_eq!(logs.usage().used, used, "rolling over took the spare");

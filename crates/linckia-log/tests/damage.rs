@@ -52,7 +52,7 @@ fn refused(disk: &Arc<MemoryDisk>, written: &[Vec<u8>], what: &str) -> bool {
         Err(other) => panic!("{what}: {other}"),
     };
     match support::payloads(&logs, "a") {
-        Ok(read) => assert_eq!(read, written, "{what}"),
+        Ok(read) => assert!(read == written, "{what}: a silent difference"),
         Err(Error::Corrupt { .. }) => {
             assert!(!report.unwrap().sound(), "{what}: verify must see it too");
             bad = true;
@@ -67,9 +67,12 @@ fn no_changed_byte_goes_unnoticed() {
     let (disk, written) = closed(60);
     let mut refusals = 0;
     for (path, length) in disk.files() {
+        let file = disk.open(&path).unwrap();
         for offset in 0..length {
-            // The clock's file is mostly unused.
-            if path == "clock" && offset % 4096 >= 40 {
+            // Of the zeros that mean nothing yet a sample is enough.
+            let mut word = [0; 8];
+            file.read_at(offset / 8 * 8, &mut word).unwrap();
+            if word == [0; 8] && offset % 64 != 5 {
                 continue;
             }
             let copy = Arc::new(disk.durable_copy());
@@ -101,8 +104,12 @@ fn no_lost_sector_goes_unnoticed() {
 #[test]
 fn no_lost_file_goes_unnoticed_but_the_last() {
     let (disk, written) = closed(120);
-    let segments: Vec<String> =
-        disk.files().into_iter().map(|file| file.0).filter(|path| path.ends_with("segment")).collect();
+    let segments: Vec<String> = disk
+        .files()
+        .into_iter()
+        .map(|file| file.0)
+        .filter(|path| path.ends_with("segment"))
+        .collect();
     assert!(segments.len() > 2);
     for path in &segments[1..segments.len() - 1] {
         let copy = Arc::new(disk.durable_copy());

@@ -29,6 +29,7 @@ enum Op {
     Clock(u8),
     Small(u8),
     Crash(u64),
+    CrashTwice(u64, u8),
     Restart,
     Close,
     FailWrite(u8),
@@ -51,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (1..9u8).prop_map(Op::Clock),
         1 => any::<u8>().prop_map(Op::Small),
         3 => any::<u64>().prop_map(Op::Crash),
+        1 => (any::<u64>(), 1..12u8).prop_map(|(seed, nth)| Op::CrashTwice(seed, nth)),
         1 => Just(Op::Restart),
         1 => Just(Op::Close),
         1 => (1..6u8).prop_map(Op::FailWrite),
@@ -204,6 +206,24 @@ impl World {
         self.logs = Some(logs);
     }
 
+    /// Recovery itself is interrupted, by a failed write or sync, and then by a second crash.
+    fn crash_in_recovery(&mut self, seed: u64, nth: u64) {
+        self.logs = None;
+        (self.job, self.done, self.spare) = (None, None, None);
+        let mut random = Random::new(seed);
+        self.disk.crash(&mut || random.next());
+        if seed & 1 == 0 {
+            self.disk.fail_write(nth);
+        } else {
+            self.disk.fail_sync(nth);
+        }
+        match support::open(&self.disk, &mut self.random) {
+            Ok(_) | Err(Error::Io { .. }) => {}
+            Err(other) => panic!("recovery after a crash: {other}"),
+        }
+        self.reopen(Some(random.next()));
+    }
+
     /// Runs one step. A failed one may only have failed because writing stopped.
     fn step(&mut self, op: &Op) {
         match self.attempt(op) {
@@ -316,6 +336,7 @@ impl World {
                 self.small.0 = Some(*value);
             }
             Op::Crash(seed) => self.reopen(Some(*seed)),
+            Op::CrashTwice(seed, nth) => self.crash_in_recovery(*seed, u64::from(*nth)),
             Op::Restart => self.reopen(None),
             Op::Close => {
                 if self.job.is_none() && self.done.is_none() {
@@ -334,8 +355,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
+    // PROPTEST_CASES makes it longer.
     #[test]
     fn no_history_loses_or_invents_anything(
         seed in any::<u64>(),

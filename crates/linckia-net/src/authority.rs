@@ -34,7 +34,7 @@ const REGION_VALID: Duration = DAY.saturating_mul(365);
 /// is restarted now and then ever meets an expired one.
 pub(crate) const RENEW_BEFORE: Duration = DAY.saturating_mul(30);
 
-/// Certificates are valid from this long before they are made, for machines whose clocks are behind.
+/// Certificates are valid from this long before they are made, for machines with clocks behind.
 const BACKDATED: Duration = Duration::from_secs(60 * 60);
 
 /// The names and addresses, beside its identity, under which a region's own door is reached.
@@ -94,7 +94,13 @@ impl Authority {
     }
 
     fn certify(key: KeyPair, now: SystemTime) -> Result<Self> {
-        let mut params = params_valid(now, AUTHORITY_VALID, "Linckia development authority");
+        let mut params = params_valid(now, AUTHORITY_VALID, "");
+        // Named after the key, so that a certificate of another development authority is refused
+        // as of an unknown issuer, not as forged by this one.
+        let key_name: String =
+            params.key_identifier(&key)[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("Linckia development authority {key_name}");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?.pem();
@@ -143,11 +149,7 @@ pub(crate) fn is_fresh(certificate: &CertificateDer<'_>, now: SystemTime) -> boo
 }
 
 /// Whether a certificate names that region and carries all these names.
-pub(crate) fn covers(
-    certificate: &CertificateDer<'_>,
-    region: &str,
-    names: &SubjectNames,
-) -> bool {
+pub(crate) fn covers(certificate: &CertificateDer<'_>, region: &str, names: &SubjectNames) -> bool {
     use x509_parser::extensions::GeneralName;
     let Ok(found) = region_of_certificate(certificate) else { return false };
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };

@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn an_end_inside_a_frame_is_noticed() {
-        for cut in 1..9 {
+        for cut in 1..=9 {
             let bytes = encode(&[vec![7; 5]]);
             let (frames, whole) = decode(&[&bytes[..cut]]).unwrap();
             assert_eq!((frames.len(), whole), (usize::from(cut == 9), cut == 9), "{cut}");

@@ -191,10 +191,7 @@ pub struct ClientTls {
 }
 
 impl ClientTls {
-    pub(crate) fn from_pem(
-        authority: &Pem<'_>,
-        own: Option<(&Pem<'_>, &Pem<'_>)>,
-    ) -> Result<Self> {
+    pub(crate) fn from_pem(authority: &Pem<'_>, own: Option<(&Pem<'_>, &Pem<'_>)>) -> Result<Self> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots_of(authority)?);

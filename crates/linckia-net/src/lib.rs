@@ -23,7 +23,7 @@ pub use error::{Again, Error, Result, Whose};
 pub use frame::FRAME_BYTES_MAX;
 pub use identity::{ClientTls, DoorTls, Identity, PeerTls};
 pub use io::client::{Client, ClientOptions, ClientResponse, RequestBody};
-pub use io::development_ca::{DevelopmentCa, IssuedFiles};
+pub use io::development_ca::DevelopmentCa;
 pub use io::door::{Connection, Door, DoorOptions};
 pub use io::identity_files::IdentityFiles;
 pub use io::peer::{

@@ -78,10 +78,11 @@ async fn http_2_by_prior_knowledge() {
     let (address, _trigger) = open(None, DoorOptions::default());
     let mut tcp = TcpStream::connect(address).await.unwrap();
     // The preface in two pieces, so that the door must wait for the second.
+    tcp.set_nodelay(true).unwrap();
     tcp.write_all(b"PRI * HT").await.unwrap();
-    tcp.flush().await.unwrap();
-    let rest = tokio::io::join(tokio::io::empty(), tokio::io::sink());
-    drop(rest);
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
     tcp.write_all(b"TP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
     let mut settings = [0; 9];
     soon(tcp.read_exact(&mut settings)).await.unwrap();
@@ -113,7 +114,7 @@ async fn over_tls_with_and_without_a_client_certificate() {
     let stranger = theirs.ca.issue("eu", &SubjectNames::default(), now).unwrap();
     let tls = DoorTls::load(&door.certificate, &door.key, Some(&door.authority)).unwrap();
     let (address, _trigger) = open(Some(&tls), DoorOptions::default());
-    let client = |own: Option<&linckia_net::IssuedFiles>| {
+    let client = |own: Option<&linckia_net::IdentityFiles>| {
         let own = own.map(|files| (&*files.certificate, &*files.key));
         let tls = Some(ClientTls::load(&door.authority, own).unwrap());
         let url = format!("https://localhost:{}", address.port());
@@ -260,7 +261,7 @@ async fn the_shutdown_lets_requests_finish() {
     let (busy, idle) = (client(address), client(address));
     get(&idle, "/").await;
     let mut tcp = TcpStream::connect(address).await.unwrap();
-    tcp.write_all(b"GET /slow/300 HTTP/1.1\r\nhost: a\r\n\r\nGET /").await.unwrap();
+    tcp.write_all(b"GET /slow/300 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     let finishing = tokio::spawn(async move { get(&busy, "/slow/300").await });
     let mut answer = Vec::new();
     // Both requests are under way once a third, sent later, was answered.
@@ -280,7 +281,8 @@ async fn the_shutdown_cuts_what_takes_too_long() {
     let (address, trigger) = open(None, options);
     let client = client(address);
     get(&client, "/").await;
-    let cut = tokio::spawn(async move { client.request(Method::GET, "/slow/60000", &[], "").await });
+    let cut =
+        tokio::spawn(async move { client.request(Method::GET, "/slow/60000", &[], "").await });
     let mut tcp = TcpStream::connect(address).await.unwrap();
     tcp.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
     soon(tcp.read_to_end(&mut Vec::new())).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use linckia_net::{Error, LinkOptions, dial};
 
-use crate::support::{Authority, Listening, Proxy, soon};
+use crate::support::{Authority, LONGEST, Listening, Proxy, soon};
 
 fn impatient() -> LinkOptions {
     LinkOptions {
@@ -20,19 +20,35 @@ async fn a_dropped_link_ends_at_the_other_end() {
     let us = authority.tls("us");
     let mut listening = Listening::start(&us, LinkOptions::for_listener());
     let (dialled, mut accepted) = listening.dialled(&us, "us").await;
-    dialled.sender.send("goodbye").await.unwrap();
     drop(dialled);
-    assert_eq!(soon(accepted.receiver.recv()).await.unwrap().unwrap(), "goodbye");
-    // Ended between two frames, or broken off; either way over.
     assert!(!matches!(soon(accepted.receiver.recv()).await, Ok(Some(_))));
+    soon(accepted.sender.closed()).await;
+    assert!(matches!(accepted.sender.send("?").await, Err(Error::LinkClosed { .. })));
 
     let (mut dialled, accepted) = listening.dialled(&us, "us").await;
-    accepted.sender.send("goodbye").await.unwrap();
     drop(accepted);
-    assert_eq!(soon(dialled.receiver.recv()).await.unwrap().unwrap(), "goodbye");
     assert!(!matches!(soon(dialled.receiver.recv()).await, Ok(Some(_))));
     soon(dialled.sender.closed()).await;
     assert!(matches!(dialled.sender.send("?").await, Err(Error::LinkClosed { .. })));
+}
+
+#[tokio::test]
+async fn a_closed_link_loses_no_last_words() {
+    let authority = Authority::new();
+    let us = authority.tls("us");
+    let mut listening = Listening::start(&us, LinkOptions::for_listener());
+    for dialler_closes in [true, false] {
+        let (dialled, accepted) = listening.dialled(&us, "us").await;
+        let (closing, mut hearing) =
+            if dialler_closes { (dialled, accepted) } else { (accepted, dialled) };
+        let words = bytes::Bytes::from(vec![1; 5_000_000]);
+        closing.sender.send(words.clone()).await.unwrap();
+        let closing = tokio::spawn(closing.close(LONGEST));
+        assert_eq!(soon(hearing.receiver.recv()).await.unwrap().unwrap(), words);
+        assert_eq!(soon(hearing.receiver.recv()).await.unwrap(), None);
+        drop(hearing);
+        soon(closing).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -28,8 +28,7 @@ async fn raw_tls(
     version: &'static rustls::SupportedProtocolVersion,
     with_certificate: bool,
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let files =
-        authority.ca.issue("raw", &SubjectNames::default(), SystemTime::now()).unwrap();
+    let files = authority.ca.issue("raw", &SubjectNames::default(), SystemTime::now()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(&files.authority).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());

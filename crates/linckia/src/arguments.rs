@@ -11,12 +11,7 @@ use clap::Args;
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct GlobalArguments {
     /// The directory of the local fleet.
-    #[arg(
-        global = true,
-        long,
-        value_name = "DIR",
-        default_value = "./linckia-data"
-    )]
+    #[arg(global = true, long, value_name = "DIR", default_value = "./linckia-data")]
     pub dir: PathBuf,
     /// The URL of a region's door, instead of one of the local fleet's.
     #[arg(global = true, long, value_name = "URL")]

@@ -6,9 +6,9 @@
 //! page and every file it names could be read; unknown keys are refused; no secret stands in it,
 //! only the path of a file; after loading nobody reads the file again.
 //!
-//! Reading order: the types here, `config/raw.rs` (the file's words), `config/rules.rs` (words to
-//! checked values), `config/files.rs` (what lies on the disk), `config/template.rs` (what
-//! `linckia init` writes), `config/units.rs`.
+//! Reading order: the types here, `config/raw.rs` (the file's words), `config/rules.rs` and
+//! `config/words.rs` (words to checked values), `config/files.rs` (what lies on the disk),
+//! `config/template.rs` (what `linckia init` writes), `config/units.rs`.
 
 mod error;
 mod files;
@@ -19,6 +19,7 @@ mod tests;
 pub mod units;
 
 mod template;
+mod words;
 
 use std::fs::File;
 use std::io::Read;
@@ -27,8 +28,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ConfigError;
-pub(crate) use rules::is_region_name;
 pub use template::commented_default;
+pub(crate) use words::is_region_name;
 
 /// A configuration is a page or two of text; more is another file given by mistake.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -164,10 +165,7 @@ fn read_bounded(path: &Path) -> Result<String, ConfigError> {
         .read_to_string(&mut text)
         .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     if text.len() as u64 > CONFIG_BYTES_MAX {
-        return Err(unreadable(format!(
-            "is larger than {}",
-            units::bytes_text(CONFIG_BYTES_MAX)
-        )));
+        return Err(unreadable(format!("is larger than {}", units::bytes_text(CONFIG_BYTES_MAX))));
     }
     Ok(text)
 }

@@ -4,14 +4,17 @@
 //! for what runs, `command` for what asks. What always holds: exit code 0 is done, 1 refused or
 //! failed, 2 wrong use; nothing binds, connects or opens before the words are checked.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use linckia::arguments::GlobalArguments;
 use linckia::command::address::AccessArguments;
 use linckia::command::{self, Context, Outcome, aggregate, config, conflicts, digests};
-use linckia::command::{events, export, import, regions, status};
+use linckia::command::{events, export, import, log, regions, status};
+use linckia::config::Config;
+use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
 
 /// An active-active replication layer: every region takes every write, and all converge.
 #[derive(Debug, Parser)]
@@ -27,55 +30,102 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Starts a local fleet and keeps it running until Ctrl-C.
+    Up(UpArguments),
+    /// Shows and changes the emulated links of a local fleet.
+    #[command(subcommand)]
+    Wan(WanCommand),
+    /// Starts a region of a local fleet that was stopped.
+    Start(StartArguments),
+    /// Stops a region of a local fleet; it stays down until it is started.
+    Stop(StopArguments),
+    Status(status::StatusArguments),
+    /// Shows the regions of the fleet, as one of them sees it.
+    Regions,
+    Digests(digests::DigestsArguments),
     Import(import::ImportArguments),
     Export(export::ExportArguments),
     Append(aggregate::AppendArguments),
     Get(aggregate::GetArguments),
     Events(events::EventsArguments),
     Conflicts(conflicts::ConflictsArguments),
-    /// Shows the regions of the fleet, as one of them sees it.
-    Regions,
-    Status(status::StatusArguments),
-    Digests(digests::DigestsArguments),
+    Region(RegionArguments),
     Init(config::InitArguments),
     Check(config::CheckArguments),
+    #[command(subcommand)]
+    Log(log::LogCommand),
+}
+
+/// Runs one region.
+#[derive(Debug, Args)]
+struct RegionArguments {
+    /// Its configuration; `linckia init` writes one.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let json = cli.global.json;
-    command::finish(run(cli), json)
+    run(&cli).unwrap_or_else(|error| command::finish(Err(error), cli.global.json))
 }
 
-fn run(cli: Cli) -> anyhow::Result<Outcome> {
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     let json = cli.global.json;
-    match &cli.command {
-        Command::Init(arguments) => return config::init(arguments, json),
-        Command::Check(arguments) => return config::check(arguments, json),
-        _ => {}
-    }
+    let outcome = match &cli.command {
+        Command::Init(arguments) => config::init(arguments, json),
+        Command::Check(arguments) => config::check(arguments, json),
+        Command::Log(arguments) => arguments.run(json),
+        Command::Region(arguments) => run_region(Config::load(&arguments.config)?),
+        _ => return run_with_runtime(cli),
+    };
+    Ok(command::finish(outcome, json))
+}
+
+/// One region, until a signal ends it.
+fn run_region(config: Config) -> anyhow::Result<Outcome> {
+    // The call site of `linckia::house::run_region(config)`.
+    anyhow::bail!("region {} cannot be run by this build", config.region)
+}
+
+fn run_with_runtime(cli: &Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let outcome = runtime.block_on(ask(&cli));
+    let code = runtime.block_on(async {
+        match &cli.command {
+            Command::Up(arguments) => arguments.run(&cli.global).await,
+            Command::Wan(order) => order.run(&cli.global).await,
+            Command::Start(arguments) => arguments.run(&cli.global).await,
+            Command::Stop(arguments) => arguments.run(&cli.global).await,
+            _ => Ok(command::finish(ask(cli).await, cli.global.json)),
+        }
+    });
     // Not waited for: a thread may hang on standard input.
     runtime.shutdown_background();
-    outcome
+    code
 }
 
 async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
     let context = Context::new(&cli.global, &cli.access)?;
     match &cli.command {
+        Command::Status(arguments) => status::run(&context, arguments).await,
+        Command::Regions => regions::run(&context).await,
+        Command::Digests(arguments) => digests::run(&context, arguments).await,
         Command::Import(arguments) => import::run(&context, arguments).await,
         Command::Export(arguments) => export::run(&context, arguments).await,
         Command::Append(arguments) => aggregate::append(&context, arguments).await,
         Command::Get(arguments) => aggregate::get(&context, arguments).await,
         Command::Events(arguments) => events::run(&context, arguments).await,
         Command::Conflicts(arguments) => conflicts::run(&context, arguments).await,
-        Command::Regions => regions::run(&context).await,
-        Command::Status(arguments) => status::run(&context, arguments).await,
-        Command::Digests(arguments) => digests::run(&context, arguments).await,
-        Command::Init(_) | Command::Check(_) => Ok(Outcome::Done),
+        // Handled by the callers, which never come here with them.
+        Command::Up(_)
+        | Command::Wan(_)
+        | Command::Start(_)
+        | Command::Stop(_)
+        | Command::Region(_)
+        | Command::Init(_)
+        | Command::Check(_)
+        | Command::Log(_) => Ok(Outcome::Done),
     }
 }

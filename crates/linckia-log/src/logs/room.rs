@@ -42,11 +42,7 @@ impl Logs {
     }
 
     /// The spare under its new name, if there is one that is large enough.
-    fn take_spare(
-        &mut self,
-        origin: &str,
-        bytes: u64,
-    ) -> Result<Option<(Arc<dyn DiskFile>, u64)>> {
+    fn take_spare(&mut self, origin: &str, bytes: u64) -> Result<Option<(Arc<dyn DiskFile>, u64)>> {
         let disk = Arc::clone(&self.disk);
         let log = self.log_mut(origin)?;
         let Spare::Ready(file, capacity) = &log.spare else { return Ok(None) };
@@ -56,9 +52,8 @@ impl Logs {
         let taken = (Arc::clone(file), *capacity);
         log.spare = Spare::None;
         let path = log::segment_path(&log.dir, log.tail + 1);
-        let renamed = disk
-            .rename(&log::spare_path(&log.dir), &path)
-            .map_err(Error::io("rename", &path));
+        let renamed =
+            disk.rename(&log::spare_path(&log.dir), &path).map_err(Error::io("rename", &path));
         match renamed {
             Ok(()) => Ok(Some(taken)),
             Err(error) => Err(self.poison(error)),
@@ -105,9 +100,9 @@ impl Logs {
         let log = self.log_mut(origin)?;
         let header = log.next_header(capacity);
         let path = log::segment_path(&log.dir, header.first);
-        let written = log.flush().and_then(|()| {
-            log::write_headers(&*file, &header).map_err(Error::io("write", &path))
-        });
+        let written = log
+            .flush()
+            .and_then(|()| log::write_headers(&*file, &header).map_err(Error::io("write", &path)));
         if let Err(error) = written {
             return Err(self.poison(error));
         }
@@ -183,10 +178,7 @@ struct Settings {
 
 impl Settings {
     fn of(logs: &Logs) -> Self {
-        Settings {
-            first: logs.settings.segment_bytes_first,
-            max: logs.settings.segment_bytes_max,
-        }
+        Settings { first: logs.settings.segment_bytes_first, max: logs.settings.segment_bytes_max }
     }
 }
 

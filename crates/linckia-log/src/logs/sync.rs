@@ -43,6 +43,12 @@ struct Part {
     upto: u64,
 }
 
+/// What a job covers.
+struct Gathered {
+    parts: Vec<Part>,
+    clock: Option<(Arc<dyn DiskFile>, u64)>,
+}
+
 /// What the hands do: one fdatasync per file that was written, one fsync per directory that
 /// changed. It must be run and completed, or its logs are never synced again.
 #[must_use = "run it, and give the result to complete_sync"]
@@ -98,20 +104,18 @@ impl Logs {
     /// [`Error::Poisoned`].
     pub fn begin_sync(&mut self, scope: Scope<'_>) -> Result<Option<SyncJob>> {
         self.alive()?;
-        match self.gather(scope) {
-            Ok((parts, clock)) if parts.is_empty() && clock.is_none() => Ok(None),
-            Ok((parts, clock)) => Ok(Some(SyncJob {
-                disk: Arc::clone(&self.disk),
-                life: Arc::clone(&self.life),
-                parts,
-                clock,
-            })),
-            Err(error) => Err(self.poison(error)),
+        let Gathered { parts, clock } = match self.gather(scope) {
+            Ok(gathered) => gathered,
+            Err(error) => return Err(self.poison(error)),
+        };
+        if parts.is_empty() && clock.is_none() {
+            return Ok(None);
         }
+        let (disk, life) = (Arc::clone(&self.disk), Arc::clone(&self.life));
+        Ok(Some(SyncJob { disk, life, parts, clock }))
     }
 
-    #[allow(clippy::type_complexity)]
-    fn gather(&mut self, scope: Scope<'_>) -> Result<(Vec<Part>, Option<(Arc<dyn DiskFile>, u64)>)> {
+    fn gather(&mut self, scope: Scope<'_>) -> Result<Gathered> {
         let mut parts = Vec::new();
         for log in self.logs.values_mut().filter(|log| scope.has(&log.origin)) {
             if log.in_flight {
@@ -131,7 +135,7 @@ impl Logs {
             });
         }
         let clock = if scope.has_clock() { self.clock.begin()? } else { None };
-        Ok((parts, clock))
+        Ok(Gathered { parts, clock })
     }
 
     /// Takes note of a job's outcome. Returns the logs whose durable sequence advanced, with it.

@@ -88,12 +88,7 @@ impl Inode {
 }
 
 /// Of one unsynced write: nothing, all, a beginning, or some sectors.
-fn keep_some(
-    written: &[u8],
-    start: usize,
-    durable: &mut Vec<u8>,
-    random: &mut dyn FnMut() -> u64,
-) {
+fn keep_some(written: &[u8], start: usize, durable: &mut Vec<u8>, random: &mut dyn FnMut() -> u64) {
     match random() % 4 {
         0 => {}
         1 => put(durable, start, written),

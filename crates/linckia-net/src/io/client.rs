@@ -233,9 +233,8 @@ impl Target {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (requests, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|source| self.failed(source))?;
+        let (requests, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|source| self.failed(source))?;
         // Ends when the last handle is dropped; its failures are told to whoever awaits an answer.
         tokio::spawn(connection);
         Ok(requests)

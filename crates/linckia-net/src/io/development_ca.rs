@@ -19,9 +19,6 @@ use crate::identity::{Pem, certificates_of};
 use crate::io::identity_files::{IdentityFiles, read_pem};
 use crate::region_identity::check_region_name;
 
-/// What `issue` leaves in the directory.
-pub type IssuedFiles = IdentityFiles;
-
 const AUTHORITY_NAME: &str = "ca";
 const KEY_MODE: u32 = 0o600;
 const CERTIFICATE_MODE: u32 = 0o644;
@@ -71,7 +68,7 @@ impl DevelopmentCa {
         region: &str,
         names: &SubjectNames,
         now: SystemTime,
-    ) -> Result<IssuedFiles> {
+    ) -> Result<IdentityFiles> {
         check_region_name(region)?;
         if region == AUTHORITY_NAME {
             return Err(Error::RegionName {
@@ -95,12 +92,7 @@ impl DevelopmentCa {
     }
 }
 
-fn is_usable(
-    files: &IdentityFiles,
-    region: &str,
-    names: &SubjectNames,
-    now: SystemTime,
-) -> bool {
+fn is_usable(files: &IdentityFiles, region: &str, names: &SubjectNames, now: SystemTime) -> bool {
     let Ok(text) = read_pem(&files.certificate) else { return false };
     let pem = Pem { path: &files.certificate, text: &text };
     let Ok(chain) = certificates_of(&pem) else { return false };

@@ -142,8 +142,7 @@ struct Context {
 impl Door {
     pub fn bind(address: SocketAddr, tls: Option<&DoorTls>, options: DoorOptions) -> Result<Self> {
         let listener = tcp::listen(address)?;
-        let address =
-            listener.local_addr().map_err(|source| Error::Bind { address, source })?;
+        let address = listener.local_addr().map_err(|source| Error::Bind { address, source })?;
         let mut http1 = http1::Builder::new();
         http1
             .timer(TokioTimer::new())
@@ -164,7 +163,9 @@ impl Door {
         self.address
     }
 
-    /// Serves until the end is announced, with one service per connection made by `service_for`.
+    /// Serves until the end is announced, with one service per connection made by `service_for`,
+    /// which keeps what it wants to know of the connection, or puts it into every request's
+    /// extensions (`request.extensions_mut().insert(connection.clone())`), at that cost.
     /// Requests then under way hold a guard of `shutdown`; they are cut after `drain_longest`.
     pub async fn serve<M, S, B>(self, service_for: M, shutdown: Shutdown)
     where

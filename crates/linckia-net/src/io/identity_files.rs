@@ -50,9 +50,8 @@ impl DoorTls {
         let certificate_text = read_pem(certificate)?;
         let key_text = read_key(key)?;
         let authority_text = client_authority.map(read_pem).transpose()?;
-        let authority = client_authority
-            .zip(authority_text.as_deref())
-            .map(|(path, text)| Pem { path, text });
+        let authority =
+            client_authority.zip(authority_text.as_deref()).map(|(path, text)| Pem { path, text });
         Self::from_pem(
             &Pem { path: certificate, text: &certificate_text },
             &Pem { path: key, text: &key_text },

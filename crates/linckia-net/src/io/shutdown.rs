@@ -38,7 +38,6 @@ pub struct Guard {
 
 impl Shutdown {
     /// A signal not yet given.
-    #[expect(clippy::new_ret_no_self, reason = "the two ends only make sense as a pair")]
     pub fn new() -> (Trigger, Shutdown) {
         let (triggered, receiver) = watch::channel(false);
         let (guards, _) = watch::channel(0);

@@ -24,8 +24,7 @@ const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener> {
     let bind = || {
-        let socket =
-            if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         // A region that is restarted takes its port back at once.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;

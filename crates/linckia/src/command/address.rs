@@ -68,14 +68,8 @@ impl Addresses {
             ),
             None => env::var(TOKEN_VARIABLE).ok(),
         };
-        let token = token
-            .map(|token| token.trim().to_owned())
-            .filter(|token| !token.is_empty());
-        let tls = access
-            .ca
-            .as_deref()
-            .map(|path| ClientTls::load(path, None))
-            .transpose()?;
+        let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+        let tls = access.ca.as_deref().map(|path| ClientTls::load(path, None)).transpose()?;
         Ok(Self {
             directory: global.dir.clone(),
             url: global.url.clone(),
@@ -100,10 +94,7 @@ impl Addresses {
         }
         let regions = self.list().await?;
         let found = match &self.region {
-            None => regions
-                .into_iter()
-                .next()
-                .context("the fleet has no region")?,
+            None => regions.into_iter().next().context("the fleet has no region")?,
             Some(wanted) => {
                 let names: Vec<&str> = regions.iter().map(|region| region.name.as_str()).collect();
                 let unknown = anyhow!(
@@ -111,10 +102,7 @@ impl Addresses {
                     self.place(),
                     names.join(", ")
                 );
-                regions
-                    .into_iter()
-                    .find(|region| region.name == *wanted)
-                    .ok_or(unknown)?
+                regions.into_iter().find(|region| region.name == *wanted).ok_or(unknown)?
             }
         };
         self.door(found)
@@ -122,20 +110,12 @@ impl Addresses {
 
     /// The doors of all regions, or only the one that was named.
     pub(crate) async fn many(&self) -> anyhow::Result<Vec<Door>> {
-        if self.names_one() {
-            Ok(vec![self.one().await?])
-        } else {
-            self.every().await
-        }
+        if self.names_one() { Ok(vec![self.one().await?]) } else { self.every().await }
     }
 
     /// The doors of all regions, the first one first, even where one was named.
     pub(crate) async fn every(&self) -> anyhow::Result<Vec<Door>> {
-        self.list()
-            .await?
-            .into_iter()
-            .map(|region| self.door(region))
-            .collect()
+        self.list().await?.into_iter().map(|region| self.door(region)).collect()
     }
 
     /// The fleet behind `--url` if there is one, else the local fleet.

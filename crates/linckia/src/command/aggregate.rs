@@ -136,20 +136,13 @@ pub async fn append(context: &Context, arguments: &AppendArguments) -> anyhow::R
         headers.push(("if-none-match", "*"));
     }
     let door = context.addresses.one().await?;
-    let answer = match door
-        .send(Method::POST, &format!("{path}/events"), &headers, body)
-        .await
-    {
+    let answer = match door.send(Method::POST, &format!("{path}/events"), &headers, body).await {
         Ok(answer) => answer,
         Err(failure) => {
             let unsure =
                 failure.is_lost() || failure.is_status(StatusCode::GATEWAY_TIMEOUT.as_u16());
             let error = anyhow::Error::from(failure);
-            return Err(if unsure {
-                error.context(advice(&event_id))
-            } else {
-                error
-            });
+            return Err(if unsure { error.context(advice(&event_id)) } else { error });
         }
     };
     if context.json {
@@ -157,11 +150,7 @@ pub async fn append(context: &Context, arguments: &AppendArguments) -> anyhow::R
         return Ok(Outcome::Done);
     }
     let done: Appended = door.read(&answer)?;
-    let verb = if done.duplicate {
-        "was there already"
-    } else {
-        "written"
-    };
+    let verb = if done.duplicate { "was there already" } else { "written" };
     print(&plain(&format!(
         "Event {} {verb} in {} as {}:{}; {}/{} is at version {}; acknowledged: {}.",
         done.event_id,
@@ -187,12 +176,7 @@ fn advice(event_id: &str) -> String {
 pub async fn get(context: &Context, arguments: &GetArguments) -> anyhow::Result<Outcome> {
     let path = aggregate_path(&arguments.aggregate_type, &arguments.aggregate_id)?;
     let door = context.addresses.one().await?;
-    let answer = door
-        .get(&format!(
-            "{path}{}",
-            query(&[("at", arguments.at.as_deref())])
-        ))
-        .await?;
+    let answer = door.get(&format!("{path}{}", query(&[("at", arguments.at.as_deref())]))).await?;
     if context.json {
         print_bytes(&answer.body)?;
         return Ok(Outcome::Done);
@@ -206,11 +190,7 @@ pub async fn get(context: &Context, arguments: &GetArguments) -> anyhow::Result<
         "{}/{} in {}: version {}, updated {}",
         arguments.aggregate_type,
         arguments.aggregate_id,
-        if aggregate.region.is_empty() {
-            door.label()
-        } else {
-            &aggregate.region
-        },
+        if aggregate.region.is_empty() { door.label() } else { &aggregate.region },
         aggregate.version,
         aggregate.updated_at
     );
@@ -236,10 +216,7 @@ fn quoted(etag: &str) -> String {
 
 fn read_data(argument: &str) -> anyhow::Result<Box<RawValue>> {
     let (text, place) = match argument.strip_prefix('@') {
-        _ if argument == "-" => (
-            read_limited(io::stdin().lock())?,
-            "standard input".to_owned(),
-        ),
+        _ if argument == "-" => (read_limited(io::stdin().lock())?, "standard input".to_owned()),
         Some(path) => {
             let file = File::open(path).with_context(|| format!("cannot read --data @{path}"))?;
             (read_limited(file)?, path.to_owned())
@@ -249,9 +226,7 @@ fn read_data(argument: &str) -> anyhow::Result<Box<RawValue>> {
     let value: Box<RawValue> = serde_json::from_str(&text)
         .map_err(|error| wrong_use(format!("{place} holds no JSON: {error}")))?;
     if !value.get().starts_with('{') {
-        return Err(wrong_use(format!(
-            "{place} must hold a JSON object, such as {{\"a\": 1}}"
-        )));
+        return Err(wrong_use(format!("{place} must hold a JSON object, such as {{\"a\": 1}}")));
     }
     Ok(value)
 }
@@ -278,10 +253,7 @@ mod tests {
 
     #[test]
     fn data_is_an_object() {
-        assert_eq!(
-            read_data(r#" {"a": 1.10} "#).unwrap().get(),
-            r#"{"a": 1.10}"#
-        );
+        assert_eq!(read_data(r#" {"a": 1.10} "#).unwrap().get(), r#"{"a": 1.10}"#);
         assert!(read_data("[1]").is_err());
         assert!(read_data("{").is_err());
         assert!(read_data("@/nowhere").is_err());

@@ -35,10 +35,7 @@ pub fn init(arguments: &InitArguments, json: bool) -> anyhow::Result<Outcome> {
     let mut file = match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            bail!(
-                "{} is there already; remove it or name another path",
-                path.display()
-            )
+            bail!("{} is there already; remove it or name another path", path.display())
         }
         Err(error) => {
             return Err(error).with_context(|| format!("cannot write {}", path.display()));
@@ -78,11 +75,7 @@ pub fn check(arguments: &CheckArguments, json: bool) -> anyhow::Result<Outcome> 
         let answer = serde_json::json!({ "path": path, "ok": true, "region": config.region });
         print(&answer.to_string())?;
     } else {
-        print(&format!(
-            "{} is right: region {}.",
-            path.display(),
-            config.region
-        ))?;
+        print(&format!("{} is right: region {}.", path.display(), config.region))?;
     }
     Ok(Outcome::Done)
 }

@@ -128,22 +128,11 @@ pub async fn run(context: &Context, arguments: &ConflictsArguments) -> anyhow::R
     }
     let page: Page = door.read(&answer)?;
     if page.items.is_empty() {
-        print(&format!(
-            "No such conflict is on record in {}.",
-            door.label()
-        ))?;
+        print(&format!("No such conflict is on record in {}.", door.label()))?;
         return Ok(Outcome::Done);
     }
     let rows = page.items.iter().flat_map(rows).collect();
-    let header = [
-        "ID",
-        "AGGREGATE",
-        "PATH",
-        "WINNER",
-        "LOSER",
-        "WHY",
-        "STATUS",
-    ];
+    let header = ["ID", "AGGREGATE", "PATH", "WINNER", "LOSER", "WHY", "STATUS"];
     print(&table(&header, &[], rows))?;
     if let Some(next) = page.next {
         eprintln!("linckia: there are more: --cursor {}", plain(&next));
@@ -190,18 +179,14 @@ impl Conflict {
     fn winner(&self, path: Option<&str>) -> Option<&Write> {
         let at_path = path.and_then(|path| self.resolved_fields.get(path)?.as_deref());
         let id = at_path.or(self.resolved_event.as_deref())?;
-        self.conflicting_events
-            .iter()
-            .find(|write| write.event_id == id)
+        self.conflicting_events.iter().find(|write| write.event_id == id)
     }
 
     /// Everything that did not win at a path. One id on both sides is told apart by the dot.
     fn losers(&self, path: Option<&str>) -> Vec<&Write> {
         let winner = self.winner(path).map(|write| write.dot.as_str());
         let losers = self.conflicting_events.iter();
-        losers
-            .filter(|write| winner.is_some() && Some(write.dot.as_str()) != winner)
-            .collect()
+        losers.filter(|write| winner.is_some() && Some(write.dot.as_str()) != winner).collect()
     }
 
     /// Its paths; the one place that has no path is the aggregate as a whole.
@@ -210,11 +195,7 @@ impl Conflict {
         if paths.is_empty() {
             paths = self.resolved_fields.keys().map(String::as_str).collect();
         }
-        if paths.is_empty() {
-            vec![None]
-        } else {
-            paths.into_iter().map(Some).collect()
-        }
+        if paths.is_empty() { vec![None] } else { paths.into_iter().map(Some).collect() }
     }
 }
 
@@ -233,12 +214,7 @@ impl Write {
     }
 
     fn cell(&self, path: Option<&str>) -> String {
-        format!(
-            "{} {} {}",
-            self.region,
-            self.timestamp,
-            short(&self.wrote(path), VALUE_SHOWN)
-        )
+        format!("{} {} {}", self.region, self.timestamp, short(&self.wrote(path), VALUE_SHOWN))
     }
 }
 
@@ -259,18 +235,12 @@ fn rows(conflict: &Conflict) -> Vec<Vec<String>> {
             Some(winner) => winner.cell(path),
             None => "(nobody yet)".to_owned(),
         };
-        let losers: Vec<String> = conflict
-            .losers(path)
-            .iter()
-            .map(|loser| loser.cell(path))
-            .collect();
+        let losers: Vec<String> =
+            conflict.losers(path).iter().map(|loser| loser.cell(path)).collect();
         let id: String = conflict.conflict_id.chars().take(ID_SHOWN).collect();
         rows.push(vec![
             once(id),
-            once(format!(
-                "{}/{}",
-                conflict.aggregate_type, conflict.aggregate_id
-            )),
+            once(format!("{}/{}", conflict.aggregate_type, conflict.aggregate_id)),
             path_shown(path),
             winner,
             losers.join("; "),
@@ -296,19 +266,12 @@ fn story(conflict: &Conflict) -> String {
         format!("{kind}:"),
     ];
     for write in &conflict.conflicting_events {
-        let actor = write
-            .actor
-            .as_ref()
-            .map(|actor| format!(" by {actor}"))
-            .unwrap_or_default();
+        let actor = write.actor.as_ref().map(|actor| format!(" by {actor}")).unwrap_or_default();
         lines.push(format!(
             "- {} at {}{actor}: {} {}",
             write.region, write.timestamp, write.operation, write.data
         ));
-        lines.push(format!(
-            "  (event {}, dot {}, stamp {})",
-            write.event_id, write.dot, write.hlc
-        ));
+        lines.push(format!("  (event {}, dot {}, stamp {})", write.event_id, write.dot, write.hlc));
     }
     lines.push(String::new());
     for path in conflict.places() {
@@ -317,11 +280,7 @@ fn story(conflict: &Conflict) -> String {
     lines.push(String::new());
     lines.push(reason(conflict));
     lines.push(standing(conflict));
-    lines
-        .iter()
-        .map(|line| plain(line).into_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
+    lines.iter().map(|line| plain(line).into_owned()).collect::<Vec<_>>().join("\n")
 }
 
 fn outcome(conflict: &Conflict, path: Option<&str>) -> String {
@@ -338,11 +297,7 @@ fn outcome(conflict: &Conflict, path: Option<&str>) -> String {
         "At {place} {} of {} won; {} lost and is on record here.",
         winner.wrote(path),
         winner.region,
-        if losers.is_empty() {
-            "the other".to_owned()
-        } else {
-            losers.join(", ")
-        }
+        if losers.is_empty() { "the other".to_owned() } else { losers.join(", ") }
     )
 }
 
@@ -363,11 +318,7 @@ fn reason(conflict: &Conflict) -> String {
 }
 
 fn standing(conflict: &Conflict) -> String {
-    let at = conflict
-        .resolved_at
-        .as_ref()
-        .map(|at| format!(" at {at}"))
-        .unwrap_or_default();
+    let at = conflict.resolved_at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
     let status = match conflict.status.as_str() {
         "open" => "It waits for a person".to_owned(),
         "settled" => format!("It was settled by this rule{at}"),
@@ -388,9 +339,11 @@ mod tests {
     const CONFLICT: &str = r#"{"conflictId":"0123456789abcdef","conflictType":"update-update",
         "aggregateType":"W","aggregateId":"1","paths":["/name","/size"],
         "conflictingEvents":[
-            {"eventId":"e1","operation":"put","region":"us-east-1","timestamp":"2026-01-01T00:00:01Z",
+            {"eventId":"e1","operation":"put","region":"us-east-1",
+             "timestamp":"2026-01-01T00:00:01Z",
              "data":{"name":"A","size":1},"actor":"ann","dot":"us-east-1.1:1","hlc":"01"},
-            {"eventId":"e2","operation":"patch","region":"eu-west-1","timestamp":"2026-01-01T00:00:02Z",
+            {"eventId":"e2","operation":"patch","region":"eu-west-1",
+             "timestamp":"2026-01-01T00:00:02Z",
              "data":{"name":"B","size":null},"dot":"eu-west-1.1:1","hlc":"02"}],
         "resolutionStrategy":"LastWriterWins","resolvedEvent":null,
         "resolvedFields":{"/name":"e2","/size":"e2"},"resolvedAt":"2026-01-01T00:00:02Z",

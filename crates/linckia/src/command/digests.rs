@@ -14,9 +14,9 @@ use serde::Deserialize;
 
 use super::door::{Door, Failure};
 use super::regions::unknown;
-use super::retry::duration;
 use super::text::{VALUE_SHOWN, print, print_bytes, short, table};
 use super::{Context, Outcome};
+use crate::config::units::parse_duration;
 
 /// Between two looks of `--wait`: a digest costs a region some work.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -28,7 +28,7 @@ const ROOT_SHOWN: usize = 16;
 #[derive(Debug, Args)]
 pub struct DigestsArguments {
     /// Wait until all are equal, so long at most; exit 1 if they are not then.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
 }
 
@@ -78,11 +78,7 @@ pub async fn run(context: &Context, arguments: &DigestsArguments) -> anyhow::Res
     }
     let waited_in_vain = arguments.wait.is_some() && verdict != Verdict::Equal;
     let failed = waited_in_vain || matches!(verdict, Verdict::Incomplete | Verdict::Diverged);
-    Ok(if failed {
-        Outcome::Refused
-    } else {
-        Outcome::Done
-    })
+    Ok(if failed { Outcome::Refused } else { Outcome::Done })
 }
 
 async fn ask(door: &Door) -> Said {
@@ -90,10 +86,7 @@ async fn ask(door: &Door) -> Said {
         let answer = door.get("/v1/digests").await?;
         Ok((door.read(&answer)?, answer.body))
     };
-    Said {
-        label: door.label().to_owned(),
-        answer: answer.await,
-    }
+    Said { label: door.label().to_owned(), answer: answer.await }
 }
 
 /// The one region that was named: there is nothing to compare.
@@ -112,23 +105,16 @@ fn one(context: &Context, mut said: Vec<Said>) -> anyhow::Result<Outcome> {
 }
 
 fn verdict(said: &[Said]) -> Verdict {
-    let digests: Vec<&Digest> = said
-        .iter()
-        .filter_map(|said| Some(&said.answer.as_ref().ok()?.0))
-        .collect();
+    let digests: Vec<&Digest> =
+        said.iter().filter_map(|said| Some(&said.answer.as_ref().ok()?.0)).collect();
     let diverged = digests.iter().enumerate().any(|(place, one)| {
-        digests[..place]
-            .iter()
-            .any(|other| one.vector == other.vector && one.root != other.root)
+        digests[..place].iter().any(|other| one.vector == other.vector && one.root != other.root)
     });
     if diverged {
         Verdict::Diverged
     } else if digests.len() < said.len() {
         Verdict::Incomplete
-    } else if digests
-        .windows(2)
-        .all(|pair| pair[0].vector == pair[1].vector)
-    {
+    } else if digests.windows(2).all(|pair| pair[0].vector == pair[1].vector) {
         Verdict::Equal
     } else {
         Verdict::Behind
@@ -137,16 +123,12 @@ fn verdict(said: &[Said]) -> Verdict {
 
 fn show(said: &[Said], verdict: Verdict) -> String {
     let rows = said.iter().map(|said| match &said.answer {
-        Ok((digest, _)) => vec![
-            said.label.clone(),
-            vector_text(&digest.vector),
-            short(&digest.root, ROOT_SHOWN),
-        ],
-        Err(failure) => vec![
-            said.label.clone(),
-            short(&failure.to_string(), 2 * VALUE_SHOWN),
-            unknown(),
-        ],
+        Ok((digest, _)) => {
+            vec![said.label.clone(), vector_text(&digest.vector), short(&digest.root, ROOT_SHOWN)]
+        }
+        Err(failure) => {
+            vec![said.label.clone(), short(&failure.to_string(), 2 * VALUE_SHOWN), unknown()]
+        }
     });
     let sentence = match verdict {
         Verdict::Equal => "Equal: all regions hold the same, at the same vector.",
@@ -168,10 +150,8 @@ fn vector_text(vector: &BTreeMap<String, u64>) -> String {
     if vector.is_empty() {
         return "(nothing yet)".to_owned();
     }
-    let dots: Vec<String> = vector
-        .iter()
-        .map(|(origin, last)| format!("{origin}:{last}"))
-        .collect();
+    let dots: Vec<String> =
+        vector.iter().map(|(origin, last)| format!("{origin}:{last}")).collect();
     dots.join(",")
 }
 
@@ -192,11 +172,7 @@ fn json(said: &[Said], verdict: Verdict) -> String {
         }
     });
     let items: Vec<String> = items.collect();
-    format!(
-        "{{\"equal\":{},\"items\":[{}]}}",
-        verdict == Verdict::Equal,
-        items.join(",")
-    )
+    format!("{{\"equal\":{},\"items\":[{}]}}", verdict == Verdict::Equal, items.join(","))
 }
 
 #[cfg(test)]
@@ -206,19 +182,13 @@ mod tests {
     fn said(label: &str, sequence: u64, root: &str) -> Said {
         let body = format!("{{\"vector\":{{\"a.1\":{sequence}}},\"root\":\"{root}\"}}\n");
         let digest = serde_json::from_str(&body).unwrap();
-        Said {
-            label: label.to_owned(),
-            answer: Ok((digest, Bytes::from(body))),
-        }
+        Said { label: label.to_owned(), answer: Ok((digest, Bytes::from(body))) }
     }
 
     #[test]
     fn a_delay_is_no_divergence() {
         let check = |digests: &[(u64, &str)], expected: Verdict| {
-            let all: Vec<Said> = digests
-                .iter()
-                .map(|(n, root)| said("a", *n, root))
-                .collect();
+            let all: Vec<Said> = digests.iter().map(|(n, root)| said("a", *n, root)).collect();
             assert_eq!(verdict(&all), expected, "{digests:?}");
         };
         check(&[(1, "x"), (1, "x"), (1, "x")], Verdict::Equal);
@@ -232,7 +202,10 @@ mod tests {
         let all = [said("a", 1, "x"), said("b", 1, "x")];
         assert_eq!(
             json(&all, verdict(&all)),
-            r#"{"equal":true,"items":[{"region":"a","vector":{"a.1":1},"root":"x"},{"region":"b","vector":{"a.1":1},"root":"x"}]}"#
+            concat!(
+                r#"{"equal":true,"items":[{"region":"a","vector":{"a.1":1},"root":"x"},"#,
+                r#"{"region":"b","vector":{"a.1":1},"root":"x"}]}"#
+            )
         );
         assert!(show(&all, Verdict::Equal).contains("a.1:1"));
     }

@@ -66,12 +66,7 @@ pub(crate) enum FailureKind {
     /// There is no answer.
     Broken(Broken),
     /// The door answered with another status than 2xx.
-    Refused {
-        status: u16,
-        sentence: String,
-        retry_after: Option<Duration>,
-        body: Bytes,
-    },
+    Refused { status: u16, sentence: String, retry_after: Option<Duration>, body: Bytes },
     /// The answer is none that this program understands.
     Unreadable(String),
 }
@@ -99,11 +94,7 @@ impl Door {
             )));
         }
         let authorization = access.token.as_ref().map(|token| format!("Bearer {token}"));
-        Ok(Self {
-            name,
-            authorization,
-            client,
-        })
+        Ok(Self { name, authorization, client })
     }
 
     /// The region's name if it is known, else its URL: what a table shows.
@@ -124,13 +115,7 @@ impl Door {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, Failure> {
-        self.send(
-            Method::GET,
-            path,
-            &[("accept", "application/json")],
-            Bytes::new(),
-        )
-        .await
+        self.send(Method::GET, path, &[("accept", "application/json")], Bytes::new()).await
     }
 
     /// Sends a request and reads the whole answer.
@@ -158,28 +143,19 @@ impl Door {
         headers: &[(&str, &str)],
     ) -> Result<Pieces, Failure> {
         let headers = self.with_token(headers);
-        let answer = self
-            .client
-            .send(Method::GET, path, &headers, RequestBody::empty())
-            .await;
+        let answer = self.client.send(Method::GET, path, &headers, RequestBody::empty()).await;
         let answer = answer.map_err(|error| self.broken(error.into()))?;
         let status = answer.status;
         if status.is_success() {
             return Ok(Pieces::new(answer));
         }
         let headers = answer.headers.clone();
-        let body = Pieces::new(answer)
-            .whole(PROBLEM_LIMIT)
-            .await
-            .unwrap_or_default();
+        let body = Pieces::new(answer).whole(PROBLEM_LIMIT).await.unwrap_or_default();
         Err(self.refused(status.as_u16(), &headers, body))
     }
 
     fn with_token<'a>(&'a self, headers: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
-        let token = self
-            .authorization
-            .as_deref()
-            .map(|token| ("authorization", token));
+        let token = self.authorization.as_deref().map(|token| ("authorization", token));
         headers.iter().copied().chain(token).collect()
     }
 
@@ -188,10 +164,7 @@ impl Door {
     }
 
     pub(crate) fn fail(&self, kind: FailureKind) -> Failure {
-        Failure {
-            door: self.described(),
-            kind,
-        }
+        Failure { door: self.described(), kind }
     }
 
     fn refused(&self, status: u16, headers: &HeaderMap, body: Bytes) -> Failure {
@@ -199,20 +172,13 @@ impl Door {
             .and_then(|text| text.trim().parse().ok())
             .map(Duration::from_secs);
         let sentence = sentence(status, &body);
-        self.fail(FailureKind::Refused {
-            status,
-            sentence,
-            retry_after,
-            body,
-        })
+        self.fail(FailureKind::Refused { status, sentence, retry_after, body })
     }
 
     /// Reads a JSON answer.
     pub(crate) fn read<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, Failure> {
         serde_json::from_slice(&answer.body).map_err(|error| {
-            self.fail(FailureKind::Unreadable(format!(
-                "not the JSON expected: {error}"
-            )))
+            self.fail(FailureKind::Unreadable(format!("not the JSON expected: {error}")))
         })
     }
 }
@@ -256,15 +222,8 @@ fn on_loopback(url: &str) -> bool {
     let Ok(url) = url.parse::<Uri>() else {
         return false;
     };
-    let host = url
-        .host()
-        .unwrap_or_default()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    host == "localhost"
-        || host
-            .parse()
-            .is_ok_and(|address: IpAddr| address.is_loopback())
+    let host = url.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// 429: too fast; 503: behind, draining, full or restarting; 504: written, not yet acknowledged.
@@ -275,10 +234,7 @@ pub(crate) fn retryable(status: u16) -> bool {
 /// What a problem says, in one line: its code, its detail, and where.
 pub(crate) fn sentence(status: u16, body: &[u8]) -> String {
     let problem: Problem = serde_json::from_slice(body).unwrap_or_default();
-    let code = problem
-        .r#type
-        .as_deref()
-        .and_then(|page| page.rsplit('/').next());
+    let code = problem.r#type.as_deref().and_then(|page| page.rsplit('/').next());
     let mut text = match (code, problem.detail.or(problem.title)) {
         (Some(code), Some(detail)) => format!("{code}: {detail}"),
         (Some(code), None) => code.to_owned(),
@@ -307,11 +263,7 @@ impl fmt::Display for Failure {
                 self.door
             ),
             FailureKind::Broken(broken) => {
-                write!(
-                    formatter,
-                    "the connection with {} was lost: {broken}",
-                    self.door
-                )
+                write!(formatter, "the connection with {} was lost: {broken}", self.door)
             }
             FailureKind::Refused { sentence, .. } => {
                 write!(formatter, "{} refused: {sentence}", self.door)
@@ -343,11 +295,7 @@ pub(crate) fn query(pairs: &[(&str, Option<&str>)]) -> String {
         .iter()
         .filter_map(|(name, value)| value.map(|value| format!("{name}={}", encode(value))))
         .collect();
-    if given.is_empty() {
-        String::new()
-    } else {
-        format!("?{}", given.join("&"))
-    }
+    if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
 }
 
 /// The path of an aggregate; `.` and `..` as names would be taken for steps in the path.
@@ -380,11 +328,7 @@ mod tests {
             r#"{"type":"/problems/invalid-event","title":"T","detail":"no type","pointer":"/3"}"#,
             "invalid-event: no type (at /3) [400]",
         );
-        check(
-            503,
-            r#"{"type":"/problems/behind","title":"Behind"}"#,
-            "behind: Behind [503]",
-        );
+        check(503, r#"{"type":"/problems/behind","title":"Behind"}"#, "behind: Behind [503]");
         check(502, "<html>\u{1b}[31mbad", "<html>\u{fffd}[31mbad [502]");
         check(500, "", "no reason was given [500]");
     }
@@ -397,10 +341,7 @@ mod tests {
         );
         assert!(aggregate_path("A", "..").is_err());
         let vector = "us-east-1.7f3a9c01d2e4b5a6:42,eu-west-1.7f3a9c01d2e4b5a6.1:7";
-        assert_eq!(
-            query(&[("a", None), ("after", Some(vector))]),
-            format!("?after={vector}")
-        );
+        assert_eq!(query(&[("a", None), ("after", Some(vector))]), format!("?after={vector}"));
         assert_eq!(query(&[("a", None)]), "");
         assert_eq!(query(&[("a", Some("1&2")), ("b", Some(""))]), "?a=1%262&b=");
     }
@@ -408,11 +349,7 @@ mod tests {
     #[test]
     fn urls_are_checked() {
         let check = |url: &str, good: bool| {
-            assert_eq!(
-                Door::new(None, url, &Access::default()).is_ok(),
-                good,
-                "{url}"
-            );
+            assert_eq!(Door::new(None, url, &Access::default()).is_ok(), good, "{url}");
         };
         check("http://127.0.0.1:7401", true);
         check("http://region.example/", true);
@@ -426,10 +363,7 @@ mod tests {
 
     #[test]
     fn tokens_cross_no_network_unencrypted() {
-        let access = Access {
-            token: Some("secret".into()),
-            tls: None,
-        };
+        let access = Access { token: Some("secret".into()), tls: None };
         let check = |url: &str, good: bool| {
             assert_eq!(Door::new(None, url, &access).is_ok(), good, "{url}");
         };

@@ -11,10 +11,11 @@ use serde_json::value::RawValue;
 
 use super::client::Broken;
 use super::door::{Door, Failure, FailureKind, query};
-use super::retry::{Patience, RETRY_FOR_DEFAULT, duration};
+use super::retry::{Patience, RETRY_FOR_DEFAULT};
 use super::sse::{Message, Parser};
 use super::text::{VALUE_SHOWN, plain, print, print_bytes, short};
 use super::{Context, Outcome};
+use crate::config::units::parse_duration;
 
 /// A line of a terminal has room for this much of an event's data.
 const DATA_SHOWN: usize = 2 * VALUE_SHOWN;
@@ -49,7 +50,8 @@ pub struct EventsArguments {
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     /// With --follow: how long to go on trying when the region does not answer.
-    #[arg(long, value_name = "DURATION", default_value = RETRY_FOR_DEFAULT, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = RETRY_FOR_DEFAULT,
+          value_parser = parse_duration)]
     retry_for: Duration,
 }
 
@@ -99,17 +101,12 @@ pub async fn run(context: &Context, arguments: &EventsArguments) -> anyhow::Resu
     if arguments.follow {
         let follower = Follower {
             json: context.json,
-            path: format!(
-                "/v1/events{}",
-                arguments.filter.query(arguments.after.as_deref(), None)
-            ),
+            path: format!("/v1/events{}", arguments.filter.query(arguments.after.as_deref(), None)),
             last: None,
         };
         return follower.run(&door, arguments.retry_for).await;
     }
-    let query = arguments
-        .filter
-        .query(arguments.after.as_deref(), Some(arguments.limit));
+    let query = arguments.filter.query(arguments.after.as_deref(), Some(arguments.limit));
     let answer = door.get(&format!("/v1/events{query}")).await?;
     if context.json {
         print_bytes(&answer.body)?;

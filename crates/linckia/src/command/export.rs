@@ -20,9 +20,10 @@ use serde_json::value::RawValue;
 use super::door::{Answer, Door, Failure};
 use super::events::{EventFilter, Page};
 use super::progress::{Progress, Reading};
-use super::retry::{Patience, RETRY_FOR_DEFAULT, duration};
+use super::retry::{Patience, RETRY_FOR_DEFAULT};
 use super::text::{count, plain, print};
 use super::{Context, Outcome};
+use crate::config::units::parse_duration;
 
 /// The door's largest page: the fewest requests.
 const PAGE: u16 = 1_000;
@@ -42,7 +43,8 @@ pub struct ExportArguments {
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// How long to go on trying when the region does not answer.
-    #[arg(long, value_name = "DURATION", default_value = RETRY_FOR_DEFAULT, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = RETRY_FOR_DEFAULT,
+          value_parser = parse_duration)]
     retry_for: Duration,
 }
 
@@ -56,11 +58,7 @@ pub async fn run(context: &Context, arguments: &ExportArguments) -> anyhow::Resu
     let door = context.addresses.one().await?;
     let answer = door.get("/v1/vector").await?;
     let goal: VectorAnswer = door.read(&answer)?;
-    let begin = arguments
-        .after
-        .as_deref()
-        .map(parse_vector)
-        .unwrap_or_default();
+    let begin = arguments.after.as_deref().map(parse_vector).unwrap_or_default();
     let counts = Arc::new(Counts::default());
     let looked_at = Arc::clone(&counts);
     let progress = Progress::start(Some(beyond(&goal.vector, &begin)), move || Reading {
@@ -137,13 +135,9 @@ impl Export<'_> {
             for event in &page.items {
                 self.out.line(event)?;
             }
-            self.counts
-                .events
-                .fetch_add(page.items.len() as u64, Ordering::Relaxed);
+            self.counts.events.fetch_add(page.items.len() as u64, Ordering::Relaxed);
             let reached = page.next.as_deref().map(parse_vector).unwrap_or_default();
-            self.counts
-                .passed
-                .store(beyond(&reached, &self.begin), Ordering::Relaxed);
+            self.counts.passed.store(beyond(&reached, &self.begin), Ordering::Relaxed);
             let caught_up = page.next.is_none() || page.next == self.after;
             self.after = page.next.or(self.after.take());
             if caught_up || beyond(&self.goal, &reached) == 0 {
@@ -236,9 +230,7 @@ impl Output {
         let file = BufWriter::new(file);
         if path.extension().is_some_and(|extension| extension == "zst") {
             // Appending adds a frame of its own: a file of several frames is one stream.
-            Ok(Self::Compressed(zstd::stream::write::Encoder::new(
-                file, ZSTD_LEVEL,
-            )?))
+            Ok(Self::Compressed(zstd::stream::write::Encoder::new(file, ZSTD_LEVEL)?))
         } else {
             Ok(Self::Plain(file))
         }

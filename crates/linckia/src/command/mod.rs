@@ -17,6 +17,7 @@ mod door;
 pub mod events;
 pub mod export;
 pub mod import;
+pub mod log;
 mod progress;
 pub mod regions;
 mod retry;
@@ -47,10 +48,7 @@ pub struct Context {
 impl Context {
     /// Checks the words; asks nobody yet.
     pub fn new(global: &GlobalArguments, access: &AccessArguments) -> anyhow::Result<Self> {
-        Ok(Self {
-            addresses: Addresses::new(global, access)?,
-            json: global.json,
-        })
+        Ok(Self { addresses: Addresses::new(global, access)?, json: global.json })
     }
 }
 
@@ -101,7 +99,5 @@ pub fn finish(result: anyhow::Result<Outcome>, json: bool) -> ExitCode {
 
 /// `linckia events | head`: the reader has what it wanted.
 fn is_hang_up(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

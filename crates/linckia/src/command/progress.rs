@@ -114,10 +114,7 @@ struct Pace {
 
 impl Pace {
     fn new(now: Instant) -> Self {
-        Self {
-            start: now,
-            recent: VecDeque::from([(now, 0)]),
-        }
+        Self { start: now, recent: VecDeque::from([(now, 0)]) }
     }
 
     fn line(&mut self, now: Instant, total: Option<u64>, reading: &Reading) -> String {
@@ -126,16 +123,9 @@ impl Pace {
         }
         self.recent.push_back((now, reading.events));
         let (since, before) = self.recent.front().copied().unwrap_or((now, 0));
-        let seconds = now
-            .saturating_duration_since(since)
-            .as_secs_f64()
-            .max(0.001);
+        let seconds = now.saturating_duration_since(since).as_secs_f64().max(0.001);
         let rate = reading.events.saturating_sub(before) as f64 / seconds;
-        let mut line = format!(
-            "{}, {}/s",
-            count(reading.events, "event"),
-            number(rate as u64)
-        );
+        let mut line = format!("{}, {}/s", count(reading.events, "event"), number(rate as u64));
         if let Some(left) = self.left(now, total, reading.position) {
             line = format!("{line}, {left} left");
         }
@@ -166,18 +156,10 @@ mod tests {
     fn lines_tell_rate_and_remaining_time() {
         let start = Instant::now();
         let mut pace = Pace::new(start);
-        let reading = Reading {
-            position: 250,
-            events: 10_000,
-            note: String::new(),
-        };
+        let reading = Reading { position: 250, events: 10_000, note: String::new() };
         let line = pace.line(start + Duration::from_secs(2), Some(1_000), &reading);
         assert_eq!(line, "10,000 events, 5,000/s, 6 s left");
-        let reading = Reading {
-            position: 250,
-            events: 10_000,
-            note: "waiting".into(),
-        };
+        let reading = Reading { position: 250, events: 10_000, note: "waiting".into() };
         let line = pace.line(start + Duration::from_secs(4), None, &reading);
         assert_eq!(line, "10,000 events, 2,500/s; waiting");
     }

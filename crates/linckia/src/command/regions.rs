@@ -54,10 +54,7 @@ impl Lag {
         match self {
             Self::One(behind) => *behind,
             Self::Several(origins) => {
-                let mut whole = Behind {
-                    events: 0,
-                    milliseconds: 0.0,
-                };
+                let mut whole = Behind { events: 0, milliseconds: 0.0 };
                 for behind in origins.values() {
                     whole.events += behind.events;
                     whole.milliseconds = whole.milliseconds.max(behind.milliseconds);
@@ -77,11 +74,7 @@ pub(crate) fn lag_cells(lag: Option<&Lag>) -> [String; 2] {
 }
 
 pub(crate) fn milliseconds(value: f64) -> String {
-    if value > 0.0 && value < 10.0 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.0}")
-    }
+    if value > 0.0 && value < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") }
 }
 
 pub(crate) fn unknown() -> String {
@@ -103,16 +96,7 @@ pub async fn run(context: &Context) -> anyhow::Result<Outcome> {
     }
     let list: RegionList = door.read(&answer)?;
     let rows = list.items.iter().map(row).collect();
-    let header = [
-        "REGION",
-        "VERDICT",
-        "SAID BY",
-        "APPLIED",
-        "BEHIND",
-        "BEHIND MS",
-        "URL",
-        "",
-    ];
+    let header = ["REGION", "VERDICT", "SAID BY", "APPLIED", "BEHIND", "BEHIND MS", "URL", ""];
     print(&table(&header, &[3, 4, 5], rows))?;
     Ok(Outcome::Done)
 }
@@ -127,11 +111,7 @@ fn row(region: &Region) -> Vec<String> {
         events,
         time,
         region.url.clone().unwrap_or_else(unknown),
-        if region.is_self {
-            "(asked)".to_owned()
-        } else {
-            String::new()
-        },
+        if region.is_self { "(asked)".to_owned() } else { String::new() },
     ]
 }
 

@@ -28,11 +28,7 @@ pub(crate) struct Patience {
 
 impl Patience {
     pub(crate) fn new(limit: Duration) -> Self {
-        Self {
-            limit,
-            since: None,
-            delay: DELAY_SHORTEST,
-        }
+        Self { limit, since: None, delay: DELAY_SHORTEST }
     }
 
     /// Something was achieved: the next failure begins a new outage.
@@ -54,37 +50,14 @@ impl Patience {
 
     fn next_delay(&mut self, now: Instant, asked: Option<Duration>) -> Option<Duration> {
         let since = *self.since.get_or_insert(now);
-        let left = self
-            .limit
-            .checked_sub(now.saturating_duration_since(since))?;
+        let left = self.limit.checked_sub(now.saturating_duration_since(since))?;
         if left.is_zero() {
             return None;
         }
-        let delay = self
-            .delay
-            .max(asked.unwrap_or_default().min(ASKED_LONGEST))
-            .min(left);
+        let delay = self.delay.max(asked.unwrap_or_default().min(ASKED_LONGEST)).min(left);
         self.delay = (self.delay * 2).min(DELAY_LONGEST);
         Some(delay)
     }
-}
-
-/// Reads `500ms`, `60s`, `5m` or `1h`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let problem = || format!("`{text}` is no duration; write for example 500ms, 60s or 5m");
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .ok_or_else(problem)?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| problem())?;
-    let milliseconds = match unit {
-        "ms" => Some(number),
-        "s" => number.checked_mul(1_000),
-        "m" => number.checked_mul(60_000),
-        "h" => number.checked_mul(3_600_000),
-        _ => None,
-    };
-    milliseconds.map(Duration::from_millis).ok_or_else(problem)
 }
 
 #[cfg(test)]
@@ -92,54 +65,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_need_a_unit() {
-        let check = |text: &str, milliseconds: Option<u64>| {
-            assert_eq!(
-                duration(text).ok(),
-                milliseconds.map(Duration::from_millis),
-                "{text}"
-            );
-        };
-        check("500ms", Some(500));
-        check("60s", Some(60_000));
-        check("5m", Some(300_000));
-        check("1h", Some(3_600_000));
-        check("0s", Some(0));
-        check("60", None);
-        check("s", None);
-        check("-1s", None);
-        check("1.5s", None);
-        check("99999999999999999999s", None);
-        check("18446744073709551615h", None);
-    }
-
-    #[test]
     fn waits_double_and_end_with_the_limit() {
         let start = Instant::now();
         let after = |milliseconds| start + Duration::from_millis(milliseconds);
         let mut patience = Patience::new(Duration::from_secs(3));
-        assert_eq!(
-            patience.next_delay(start, None),
-            Some(Duration::from_millis(100))
-        );
-        assert_eq!(
-            patience.next_delay(after(100), None),
-            Some(Duration::from_millis(200))
-        );
+        assert_eq!(patience.next_delay(start, None), Some(Duration::from_millis(100)));
+        assert_eq!(patience.next_delay(after(100), None), Some(Duration::from_millis(200)));
         let asked = Some(Duration::from_secs(1));
-        assert_eq!(
-            patience.next_delay(after(300), asked),
-            Some(Duration::from_secs(1))
-        );
-        assert_eq!(
-            patience.next_delay(after(2_900), None),
-            Some(Duration::from_millis(100))
-        );
+        assert_eq!(patience.next_delay(after(300), asked), Some(Duration::from_secs(1)));
+        assert_eq!(patience.next_delay(after(2_900), None), Some(Duration::from_millis(100)));
         assert_eq!(patience.next_delay(after(3_000), None), None);
         patience.succeeded();
-        assert_eq!(
-            patience.next_delay(after(9_000), None),
-            Some(Duration::from_millis(100))
-        );
+        assert_eq!(patience.next_delay(after(9_000), None), Some(Duration::from_millis(100)));
     }
 }

@@ -84,16 +84,15 @@ mod tests {
     use super::*;
 
     fn message(kind: &str, data: &str, id: Option<&str>) -> Message {
-        Message {
-            kind: kind.to_owned(),
-            data: data.to_owned(),
-            id: id.map(str::to_owned),
-        }
+        Message { kind: kind.to_owned(), data: data.to_owned(), id: id.map(str::to_owned) }
     }
 
     #[test]
     fn messages_are_found_however_the_stream_is_cut() {
-        let stream = ": ping\n\nid: a:1\ndata: {\"x\":1}\n\nevent: gap\r\ndata:1\r\ndata: 2\r\n\r\nid: b\ndata\n\ndata: unfinished\n";
+        let stream = concat!(
+            ": ping\n\nid: a:1\ndata: {\"x\":1}\n\nevent: gap\r\ndata:1\r\ndata: 2\r\n\r\n",
+            "id: b\ndata\n\ndata: unfinished\n"
+        );
         let expected = [
             message("", "{\"x\":1}", Some("a:1")),
             message("gap", "1\n2", Some("a:1")),

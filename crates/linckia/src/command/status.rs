@@ -94,10 +94,7 @@ pub async fn run(context: &Context, arguments: &StatusArguments) -> anyhow::Resu
     }
     let mut said = ask(&doors).await;
     if said.iter().all(|said| said.answer.is_err())
-        && let Some(Said {
-            answer: Err(failure),
-            ..
-        }) = said.pop()
+        && let Some(Said { answer: Err(failure), .. }) = said.pop()
     {
         return Err(failure.into());
     }
@@ -140,19 +137,15 @@ impl Drop for Screen {
     fn drop(&mut self) {
         // A terminal that is gone needs no restoring.
         let mut out = io::stdout();
-        let _ = out
-            .write_all(SCREEN_LEAVE.as_bytes())
-            .and_then(|()| out.flush());
+        let _ = out.write_all(SCREEN_LEAVE.as_bytes()).and_then(|()| out.flush());
     }
 }
 
 fn draw(text: &str) -> io::Result<()> {
     let lines: Vec<&str> = text.lines().collect();
     let hint = "Every second; Ctrl-C ends.";
-    let frame = format!(
-        "{CORNER}{}{LINE_END}{LINE_END}{hint}\x1b[K{REST_CLEAR}",
-        lines.join(LINE_END)
-    );
+    let frame =
+        format!("{CORNER}{}{LINE_END}{LINE_END}{hint}\x1b[K{REST_CLEAR}", lines.join(LINE_END));
     let mut out = io::stdout().lock();
     out.write_all(frame.as_bytes())?;
     out.flush()
@@ -163,11 +156,7 @@ async fn ask(doors: &[Door]) -> Vec<Said> {
         let answer = timeout(ANSWER_LIMIT, tell(door))
             .await
             .unwrap_or_else(|_| Err(door.broken(Broken::Slow(ANSWER_LIMIT))));
-        Said {
-            label: door.label().to_owned(),
-            url: door.url().to_owned(),
-            answer,
-        }
+        Said { label: door.label().to_owned(), url: door.url().to_owned(), answer }
     }))
     .await
 }
@@ -189,15 +178,7 @@ fn show(context: &Context, said: &[Said]) -> anyhow::Result<String> {
     let mut text = region_table(said);
     let links = link_rows(said);
     if !links.is_empty() {
-        let header = [
-            "FROM",
-            "TO",
-            "CONNECTED",
-            "RTT MS",
-            "BEHIND",
-            "BEHIND MS",
-            "EMULATED",
-        ];
+        let header = ["FROM", "TO", "CONNECTED", "RTT MS", "BEHIND", "BEHIND MS", "EMULATED"];
         text = format!("{text}\n\n{}", table(&header, &[3, 4, 5], links));
     }
     Ok(text)
@@ -207,11 +188,7 @@ fn show(context: &Context, said: &[Said]) -> anyhow::Result<String> {
 fn json(said: &[Said]) -> anyhow::Result<String> {
     let mut items = Vec::new();
     for said in said {
-        let mut item = Item {
-            region: &said.label,
-            url: &said.url,
-            ..Item::default()
-        };
+        let mut item = Item { region: &said.label, url: &said.url, ..Item::default() };
         match &said.answer {
             Ok(told) => {
                 item.region = told.own().map_or(&said.label, |own| &own.name);
@@ -268,31 +245,18 @@ fn region_table(said: &[Said]) -> String {
             one.url.clone(),
         ]);
     }
-    table(
-        &["REGION", "VERDICT", "APPLIED", "BEHIND", "BEHIND MS", "URL"],
-        &[2, 3, 4],
-        rows,
-    )
+    table(&["REGION", "VERDICT", "APPLIED", "BEHIND", "BEHIND MS", "URL"], &[2, 3, 4], rows)
 }
 
 /// What the region says of itself, and what others say where that differs.
 fn verdict(name: &str, own: Option<&Region>, said: &[Said]) -> String {
-    let own = own
-        .and_then(|own| own.verdict.clone())
-        .unwrap_or_else(unknown);
+    let own = own.and_then(|own| own.verdict.clone()).unwrap_or_else(unknown);
     let mut others = BTreeMap::new();
     for told in said.iter().filter_map(|said| said.answer.as_ref().ok()) {
         let speaker = told.own().map_or("?", |own| own.name.as_str());
-        for region in told
-            .regions
-            .iter()
-            .filter(|region| region.name == name && !region.is_self)
-        {
+        for region in told.regions.iter().filter(|region| region.name == name && !region.is_self) {
             if let Some(verdict) = region.verdict.as_deref().filter(|verdict| *verdict != own) {
-                others
-                    .entry(verdict.to_owned())
-                    .or_insert_with(Vec::new)
-                    .push(speaker);
+                others.entry(verdict.to_owned()).or_insert_with(Vec::new).push(speaker);
             }
         }
     }
@@ -300,11 +264,7 @@ fn verdict(name: &str, own: Option<&Region>, said: &[Said]) -> String {
         .iter()
         .map(|(verdict, speakers)| format!("{verdict} says {}", speakers.join(", ")))
         .collect();
-    if others.is_empty() {
-        own
-    } else {
-        format!("{own} ({})", others.join("; "))
-    }
+    if others.is_empty() { own } else { format!("{own} ({})", others.join("; ")) }
 }
 
 /// Every link once; the end that receives knows its lag, so its word is preferred.
@@ -337,15 +297,7 @@ fn link_row(link: &Link) -> Vec<String> {
         Some(Emulated { delay, .. }) => delay.clone().unwrap_or_default(),
     };
     let rtt = link.rtt_milliseconds.map_or_else(unknown, milliseconds);
-    vec![
-        link.from.clone(),
-        link.to.clone(),
-        connected,
-        rtt,
-        events,
-        time,
-        emulated,
-    ]
+    vec![link.from.clone(), link.to.clone(), connected, rtt, events, time, emulated]
 }
 
 #[cfg(test)]
@@ -365,11 +317,7 @@ mod tests {
             links: serde_json::from_str::<LinkList>(links).unwrap().items,
             bodies,
         };
-        Said {
-            label: name.to_owned(),
-            url: "http://x".to_owned(),
-            answer: Ok(told),
-        }
+        Said { label: name.to_owned(), url: "http://x".to_owned(), answer: Ok(told) }
     }
 
     #[test]
@@ -393,18 +341,9 @@ b       healthy (down says a)        7       3         12  http://x";
                     "emulated":{{"delay":"40ms","cut":false}}}}]}}"#
             )
         };
-        let expected = vec![
-            ["a", "b", "yes", "80", "2", "5.0", "40ms"]
-                .map(str::to_owned)
-                .to_vec(),
-        ];
-        assert_eq!(
-            link_rows(&[said("a", &link(1)), said("b", &link(2))]),
-            expected
-        );
-        assert_eq!(
-            link_rows(&[said("b", &link(2)), said("a", &link(1))]),
-            expected
-        );
+        let expected =
+            vec![["a", "b", "yes", "80", "2", "5.0", "40ms"].map(str::to_owned).to_vec()];
+        assert_eq!(link_rows(&[said("a", &link(1)), said("b", &link(2))]), expected);
+        assert_eq!(link_rows(&[said("b", &link(2)), said("a", &link(1))]), expected);
     }
 }

@@ -30,11 +30,7 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> io::Result<()> {
 /// The text without control characters, which could rewrite a terminal.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {
-        Cow::Owned(
-            text.chars()
-                .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-                .collect(),
-        )
+        Cow::Owned(text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
     } else {
         Cow::Borrowed(text)
     }
@@ -82,11 +78,7 @@ pub(crate) fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) ->
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
+    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -99,12 +91,7 @@ mod tests {
         assert_eq!(short("abcdef", 6), "abcdef");
         assert_eq!(short("abcdefg", 6), "abcde…");
         assert_eq!(short("ääääää", 3), "ää…");
-        for (value, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1,000"),
-            (336_776, "336,776"),
-        ] {
+        for (value, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (336_776, "336,776")] {
             assert_eq!(number(value), text);
         }
         assert_eq!(count(1, "event"), "1 event");
@@ -113,13 +100,7 @@ mod tests {
 
     #[test]
     fn tables_line_up() {
-        let rows = vec![
-            vec!["a".into(), "10".into()],
-            vec!["long".into(), "9".into()],
-        ];
-        assert_eq!(
-            table(&["NAME", "N"], &[1], rows),
-            "NAME   N\na     10\nlong   9"
-        );
+        let rows = vec![vec!["a".into(), "10".into()], vec!["long".into(), "9".into()]];
+        assert_eq!(table(&["NAME", "N"], &[1], rows), "NAME   N\na     10\nlong   9");
     }
 }

@@ -22,13 +22,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn of_file(file: &Path, reason: String, advice: String) -> Self {
-        Self {
-            file: file.to_owned(),
-            line: None,
-            column: None,
-            reason,
-            advice,
-        }
+        Self { file: file.to_owned(), line: None, column: None, reason, advice }
     }
 
     /// A fault at a byte range of the file's text.
@@ -40,13 +34,7 @@ impl ConfigError {
         advice: String,
     ) -> Self {
         let (line, column) = position(text, span.start);
-        Self {
-            file: file.to_owned(),
-            line: Some(line),
-            column: Some(column),
-            reason,
-            advice,
-        }
+        Self { file: file.to_owned(), line: Some(line), column: Some(column), reason, advice }
     }
 }
 
@@ -55,10 +43,7 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset.min(text.len())).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    let column = before
-        .get(line_start..)
-        .map_or(0, |part| part.chars().count())
-        + 1;
+    let column = before.get(line_start..).map_or(0, |part| part.chars().count()) + 1;
     (line, column)
 }
 
@@ -72,11 +57,7 @@ impl fmt::Display for ConfigError {
             write!(f, ":{column}")?;
         }
         write!(f, ": {}", self.reason)?;
-        if self.advice.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "\n  {}", self.advice)
-        }
+        if self.advice.is_empty() { Ok(()) } else { write!(f, "\n  {}", self.advice) }
     }
 }
 

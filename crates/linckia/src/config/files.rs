@@ -21,10 +21,7 @@ pub(super) fn check(named: &[NamedFile]) -> Result<(), ConfigError> {
     for file in named {
         if let Err(reason) = readable(&file.path) {
             let reason = format!("{} {}: {reason}", file.fault.reason, file.path.display());
-            return Err(ConfigError {
-                reason,
-                ..file.fault.clone()
-            });
+            return Err(ConfigError { reason, ..file.fault.clone() });
         }
     }
     Ok(())

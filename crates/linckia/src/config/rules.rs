@@ -6,22 +6,19 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::ops::{Range, RangeInclusive};
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::error::ConfigError;
 use super::files::NamedFile;
-use super::raw::{Count, RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawShip, Word};
-use super::units::{bytes_text, duration_text, parse_bytes, parse_duration};
+use super::raw::{RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawShip, Word};
+use super::words::{Checked, Words};
 use super::{
     Apply, CertificateFiles, Clock, Config, Door, Log, Peer, PeerAddress, Ship, Store, template,
 };
-
-/// A region's name is part of every origin, address and metric; 32 bytes keep those short.
-const REGION_BYTES_MAX: usize = 32;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -33,13 +30,9 @@ const ADVICE_EVERY_SETTING: &str = "`linckia init` writes a file with every sett
 /// Reads `text`; also gives the files it names, so that the caller can look at them.
 pub(super) fn checked(path: &Path, text: &str) -> Result<(Config, Vec<NamedFile>), ConfigError> {
     let raw = toml::from_str::<RawConfig>(text).map_err(|error| of_toml(path, text, &error))?;
-    let mut rules = Rules {
-        path,
-        text,
-        named: Vec::new(),
-    };
-    let config = rules.config(raw)?;
-    Ok((config, rules.named))
+    let mut words = Words::new(path, text);
+    let config = words.config(raw)?;
+    Ok((config, words.named))
 }
 
 /// What the parser refused, in the form of every other fault.
@@ -56,24 +49,7 @@ fn of_toml(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
     ConfigError::at(path, text, error.span().unwrap_or(0..0), reason, advice)
 }
 
-/// Whether `name` may name a region.
-#[must_use]
-pub(crate) fn is_region_name(name: &str) -> bool {
-    (1..=REGION_BYTES_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-struct Rules<'a> {
-    path: &'a Path,
-    text: &'a str,
-    named: Vec<NamedFile>,
-}
-
-type Checked<T> = Result<T, ConfigError>;
-
-impl Rules<'_> {
+impl Words<'_> {
     fn config(&mut self, raw: RawConfig) -> Checked<Config> {
         let start = 0..0;
         let region = self.region(raw.region.as_ref(), &start, "region")?;
@@ -95,7 +71,7 @@ impl Rules<'_> {
             return Err(self.fault(
                 &first.span(),
                 "there are [[peers]] but no section [peer]",
-                "add [peer] with listen, certificate, key and ca: regions only talk over mutual TLS",
+                "add [peer] with listen, certificate, key and ca: regions only use mutual TLS",
             ));
         }
         if let (Some(peer), Some(raw_peer)) = (&peer, &raw.peer)
@@ -128,21 +104,10 @@ impl Rules<'_> {
 
     fn door(&mut self, raw: &Spanned<RawDoor>) -> Checked<Door> {
         let (section, raw) = (raw.span(), raw.get_ref());
-        let listen = self.listen(
-            raw.listen.as_ref(),
-            &section,
-            "door.listen",
-            "127.0.0.1:7401",
-        )?;
-        let certificate = self.file(
-            raw.certificate.as_ref(),
-            "the certificate chain of the door",
-        );
+        let listen = self.listen(raw.listen.as_ref(), &section, "door.listen", "127.0.0.1:7401")?;
+        let certificate = self.file(raw.certificate.as_ref(), "the certificate chain of the door");
         let key = self.file(raw.key.as_ref(), "the private key of the door");
-        let client_ca = self.file(
-            raw.client_ca.as_ref(),
-            "the authority of client certificates",
-        );
+        let client_ca = self.file(raw.client_ca.as_ref(), "the authority of client certificates");
         let token_file = self.file(raw.token_file.as_ref(), "the file with the token");
         let tls = match (certificate, key) {
             (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
@@ -203,21 +168,21 @@ impl Rules<'_> {
             format!(
                 "door.listen {listen} is reachable from outside this machine, without protection"
             ),
-            format!(
-                "add to [door]: {}; or listen on 127.0.0.1",
-                missing.join(", and ")
-            ),
+            format!("add to [door]: {}; or listen on 127.0.0.1", missing.join(", and ")),
         ))
+    }
+
+    fn half(&self, word: &Word, section: &Range<usize>, given: &str, other: &str) -> ConfigError {
+        self.fault(
+            &word.as_ref().map_or(section.clone(), Spanned::span),
+            format!("door.{given} is given without {other}"),
+            format!("add {other} to [door], or remove {given}"),
+        )
     }
 
     fn peer(&mut self, raw: &Spanned<RawPeer>) -> Checked<Peer> {
         let (section, raw) = (raw.span(), raw.get_ref());
-        let listen = self.listen(
-            raw.listen.as_ref(),
-            &section,
-            "peer.listen",
-            "127.0.0.1:7411",
-        )?;
+        let listen = self.listen(raw.listen.as_ref(), &section, "peer.listen", "127.0.0.1:7411")?;
         let mut needed = |word: &Word, name: &str, what: &str| {
             self.file(word.as_ref(), what).ok_or_else(|| {
                 self.fault(
@@ -285,11 +250,7 @@ impl Rules<'_> {
         let at = |word: &Word| word.as_ref().map_or(0..0, Spanned::span);
         if log.segment_bytes_first > log.segment_bytes_max {
             let word = raw.segment_bytes_first.is_some();
-            let word = if word {
-                &raw.segment_bytes_first
-            } else {
-                &raw.segment_bytes_max
-            };
+            let word = if word { &raw.segment_bytes_first } else { &raw.segment_bytes_max };
             return Err(self.fault(
                 &at(word),
                 "log.segment_bytes_first is larger than log.segment_bytes_max",
@@ -298,11 +259,7 @@ impl Rules<'_> {
         }
         if log.segment_bytes_max > log.bytes_max / 2 {
             let word = raw.bytes_max.is_some();
-            let word = if word {
-                &raw.bytes_max
-            } else {
-                &raw.segment_bytes_max
-            };
+            let word = if word { &raw.bytes_max } else { &raw.segment_bytes_max };
             return Err(self.fault(
                 &at(word),
                 "log.bytes_max does not hold two segments of log.segment_bytes_max",
@@ -320,158 +277,6 @@ impl Rules<'_> {
             heartbeat: self.duration(&raw.heartbeat, template::SHIP_HEARTBEAT, heartbeat)?,
         })
     }
-
-    fn region(
-        &self,
-        word: Option<&Spanned<String>>,
-        section: &Range<usize>,
-        name: &str,
-    ) -> Checked<String> {
-        let region = self.required(word, section, name, "region = \"us-east-1\"")?;
-        if is_region_name(&region) {
-            return Ok(region);
-        }
-        Err(self.fault(
-            &word.map_or(section.clone(), Spanned::span),
-            format!("\"{region}\" is not a region's name"),
-            "use 1 to 32 of a-z, 0-9 and -, such as \"us-east-1\"",
-        ))
-    }
-
-    fn listen(
-        &self,
-        word: Option<&Spanned<String>>,
-        section: &Range<usize>,
-        name: &str,
-        example: &str,
-    ) -> Checked<SocketAddr> {
-        let text = self.required(word, section, name, &format!("listen = \"{example}\""))?;
-        text.parse::<SocketAddr>().map_err(|_| {
-            self.fault(
-                &word.map_or(section.clone(), Spanned::span),
-                format!("{name}: \"{text}\" is not an IP address with a port"),
-                format!("write \"{example}\", or \"[::1]:7401\" for IPv6"),
-            )
-        })
-    }
-
-    fn required(
-        &self,
-        word: Option<&Spanned<String>>,
-        section: &Range<usize>,
-        name: &str,
-        example: &str,
-    ) -> Checked<String> {
-        match word {
-            Some(word) if !word.get_ref().trim().is_empty() => Ok(word.get_ref().clone()),
-            Some(word) => Err(self.fault(
-                &word.span(),
-                format!("{name} is empty"),
-                format!("write for example {example}"),
-            )),
-            None => Err(self.fault(
-                section,
-                format!("{name} is missing"),
-                format!("add for example {example}"),
-            )),
-        }
-    }
-
-    /// The path that a word names, remembered so that the file is looked at before the start.
-    fn file(&mut self, word: Option<&Spanned<String>>, what: &str) -> Option<PathBuf> {
-        let word = word?;
-        let path = self.path_of(word.get_ref());
-        let fault = self.fault(
-            &word.span(),
-            format!("cannot read {what},"),
-            "put the file there, or correct the path (relative paths start at this file's folder)",
-        );
-        self.named.push(NamedFile {
-            path: path.clone(),
-            fault,
-        });
-        Some(path)
-    }
-
-    fn path_of(&self, text: &str) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("")).join(text)
-    }
-
-    fn half(&self, word: &Word, section: &Range<usize>, given: &str, other: &str) -> ConfigError {
-        self.fault(
-            &word.as_ref().map_or(section.clone(), Spanned::span),
-            format!("door.{given} is given without {other}"),
-            format!("add {other} to [door], or remove {given}"),
-        )
-    }
-
-    fn bytes(&self, word: &Word, default: &str, range: RangeInclusive<u64>) -> Checked<u64> {
-        self.measured(word, default, &range, parse_bytes, |bytes| {
-            bytes_text(*bytes)
-        })
-    }
-
-    fn duration(
-        &self,
-        word: &Word,
-        default: &str,
-        range: RangeInclusive<Duration>,
-    ) -> Checked<Duration> {
-        self.measured(word, default, &range, parse_duration, |time| {
-            duration_text(*time)
-        })
-    }
-
-    /// A number with a unit within its range; the default is written as a person would write it.
-    fn measured<T: PartialOrd>(
-        &self,
-        word: &Word,
-        default: &str,
-        range: &RangeInclusive<T>,
-        parse: fn(&str) -> Result<T, String>,
-        show: fn(&T) -> String,
-    ) -> Checked<T> {
-        let (text, span) = match word {
-            Some(word) => (word.get_ref().as_str(), word.span()),
-            None => (default, 0..0),
-        };
-        let value = parse(text).map_err(|reason| self.fault(&span, reason, ""))?;
-        if range.contains(&value) {
-            return Ok(value);
-        }
-        Err(self.fault(
-            &span,
-            format!("\"{text}\" is out of range"),
-            format!("write {} to {}", show(range.start()), show(range.end())),
-        ))
-    }
-
-    fn count(&self, word: &Count, default: u32, range: RangeInclusive<u32>) -> Checked<u32> {
-        let Some(word) = word else { return Ok(default) };
-        match u32::try_from(*word.get_ref()) {
-            Ok(value) if range.contains(&value) => Ok(value),
-            _ => Err(self.fault(
-                &word.span(),
-                format!("{} is out of range", word.get_ref()),
-                format!("write {} to {}", range.start(), range.end()),
-            )),
-        }
-    }
-
-    fn fault(
-        &self,
-        span: &Range<usize>,
-        reason: impl Into<String>,
-        advice: impl Into<String>,
-    ) -> ConfigError {
-        ConfigError::at(
-            self.path,
-            self.text,
-            span.clone(),
-            reason.into(),
-            advice.into(),
-        )
-    }
 }
 
 /// `host:port` with a port other than zero; an IPv6 host stands in brackets.
@@ -480,14 +285,12 @@ fn is_address(text: &str) -> bool {
         return false;
     };
     let host_fits = match host.strip_prefix('[') {
-        Some(rest) => rest
-            .strip_suffix(']')
-            .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok()),
+        Some(rest) => {
+            rest.strip_suffix(']').is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok())
+        }
         None => {
             !host.is_empty()
-                && host
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
         }
     };
     host_fits && port.parse::<u16>().is_ok_and(|port| port != 0)

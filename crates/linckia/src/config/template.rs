@@ -20,6 +20,10 @@ pub(super) const SHIP_HEARTBEAT: &str = "250ms";
 /// The file that `linckia init` writes.
 #[must_use]
 pub fn commented_default() -> String {
+    who_and_doors() + &peers_and_rooms()
+}
+
+fn who_and_doors() -> String {
     format!(
         r##"# One region of a Linckia fleet.
 #
@@ -35,7 +39,7 @@ region = "us-east-1"
 # The directory of this region's logs and store. Nothing else may write there.
 dir = "./data"
 
-# ---- The HTTP door, for applications and operators --------------------------------------------
+# ---- The HTTP door, for applications and operators -------------------------------------------
 [door]
 # An IP address with a port. Outside loopback the door opens only with certificate, key, and a
 # token_file or client_ca.
@@ -61,7 +65,13 @@ listen = "127.0.0.1:7401"
 # A connection without a request for this long is closed.
 #idle_timeout = "{DOOR_IDLE_TIMEOUT}"
 
-# ---- Where other regions come in; needed as soon as there are [[peers]] -------------------------
+"##
+    )
+}
+
+fn peers_and_rooms() -> String {
+    format!(
+        r##"# ---- Where other regions come in; needed as soon as there are [[peers]] ----------------------
 # Always mutual TLS 1.3: the certificate names this region, the authority is the whole fleet's.
 #[peer]
 #listen = "127.0.0.1:7411"
@@ -69,12 +79,12 @@ listen = "127.0.0.1:7401"
 #key = "./region.key"
 #ca = "./fleet-ca.crt"
 
-# ---- Every other region, one [[peers]] each ------------------------------------------------------
+# ---- Every other region, one [[peers]] each --------------------------------------------------
 #[[peers]]
 #region = "eu-west-1"
 #address = "10.0.0.7:7411"
 
-# ---- The durable logs -----------------------------------------------------------------------------
+# ---- The durable logs ------------------------------------------------------------------------
 [log]
 # At this size on disk new writes are refused; reading goes on.
 #bytes_max = "{LOG_BYTES_MAX}"
@@ -82,20 +92,20 @@ listen = "127.0.0.1:7401"
 #segment_bytes_first = "{LOG_SEGMENT_BYTES_FIRST}"
 #segment_bytes_max = "{LOG_SEGMENT_BYTES_MAX}"
 
-# ---- What holds now; rebuilt from the logs after a crash --------------------------------------------
+# ---- What holds now; rebuilt from the logs after a crash -------------------------------------
 [store]
 # Memory for cached blocks.
 #cache = "{STORE_CACHE}"
 
-# ---- Time ----------------------------------------------------------------------------------------------
+# ---- Time ------------------------------------------------------------------------------------
 [clock]
 # How far this machine's clock may be ahead of or behind the others'.
 #epsilon = "{CLOCK_EPSILON}"
 
-# ---- From the logs to the store: no settings yet -------------------------------------------------------
+# ---- From the logs to the store: no settings yet ---------------------------------------------
 [apply]
 
-# ---- Logs between regions ---------------------------------------------------------------------------------
+# ---- Logs between regions --------------------------------------------------------------------
 [ship]
 # How long a mirror gathers before it syncs, so that it shares the disk with this region's own log.
 #linger = "{SHIP_LINGER}"

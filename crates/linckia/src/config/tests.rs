@@ -59,11 +59,7 @@ fn a_full_file_is_read_as_written() {
     assert_eq!(config.door.tls.unwrap().key, Path::new("conf/door.key"));
     assert_eq!(config.door.body_bytes_max, 1 << 20);
     assert_eq!(config.peer.unwrap().ca, Path::new("conf/ca.crt"));
-    let names: Vec<_> = config
-        .peers
-        .iter()
-        .map(|peer| peer.region.as_str())
-        .collect();
+    let names: Vec<_> = config.peers.iter().map(|peer| peer.region.as_str()).collect();
     assert_eq!(names, ["eu-west-1", "ap-southeast-1"]);
     assert_eq!(config.ship.linger, Duration::ZERO);
 }
@@ -76,161 +72,38 @@ fn check(good: &str, from: &str, to: &str, line: usize, reason: &str, advice: &s
     assert_eq!(error.line, Some(line), "{to:?}: {all}");
     assert!(error.reason.contains(reason), "{to:?}: {all}");
     assert!(error.advice.contains(advice), "{to:?}: {all}");
-    assert!(
-        all.starts_with(&format!("conf/linckia.toml:{line}:")),
-        "{all}"
-    );
+    assert!(all.starts_with(&format!("conf/linckia.toml:{line}:")), "{all}");
 }
 
 #[test]
 fn bad_values_say_line_and_reason() {
     let bad = |from, to, line, reason, advice| check(GOOD, from, to, line, reason, advice);
-    bad(
-        "us-east-1",
-        "US East",
-        1,
-        "not a region's name",
-        "a-z, 0-9 and -",
-    );
+    bad("us-east-1", "US East", 1, "not a region's name", "a-z, 0-9 and -");
     bad("us-east-1", "", 1, "region is empty", "us-east-1");
-    bad(
-        "us-east-1",
-        "a-name-that-is-longer-than-thirty-two",
-        1,
-        "not a region's name",
-        "32",
-    );
-    bad(
-        "region =",
-        "regoin =",
-        1,
-        "unknown field `regoin`",
-        "linckia init",
-    );
-    bad(
-        "region = \"us-east-1\"\n",
-        "",
-        1,
-        "region is missing",
-        "add",
-    );
+    bad("us-east-1", "a-name-that-is-longer-than-thirty-two", 1, "not a region's name", "32");
+    bad("region =", "regoin =", 1, "unknown field `regoin`", "linckia init");
+    bad("region = \"us-east-1\"\n", "", 1, "region is missing", "add");
     bad("dir = \"data\"\n", "", 1, "dir is missing", "add");
     bad("\"data\"", "7", 2, "expected a string", "quotes");
     bad("\"data\"", "\"data", 2, "", "linckia init");
-    bad(
-        "[door]\nlisten = \"127.0.0.1:7401\"\n",
-        "",
-        1,
-        "[door] is missing",
-        "listen",
-    );
-    bad(
-        "listen =",
-        "#",
-        3,
-        "door.listen is missing",
-        "127.0.0.1:7401",
-    );
-    bad(
-        "127.0.0.1:7401",
-        "localhost:7401",
-        4,
-        "not an IP address with a port",
-        "127.0.0.1",
-    );
-    bad(
-        "127.0.0.1:7401",
-        "127.0.0.1",
-        4,
-        "not an IP address with a port",
-        "127.0.0.1",
-    );
-    bad(
-        "[door]\n",
-        "[door]\nbody_max = 8388608\n",
-        4,
-        "expected a string",
-        "8MiB",
-    );
-    bad(
-        "[door]\n",
-        "[door]\nbody_max = \"8\"\n",
-        4,
-        "is not a number of bytes",
-        "",
-    );
-    bad(
-        "[door]\n",
-        "[door]\nbody_max = \"9GiB\"\n",
-        4,
-        "out of range",
-        "1KiB to 1GiB",
-    );
-    bad(
-        "[door]\n",
-        "[door]\ndepth_max = 4096\n",
-        4,
-        "4096 is out of range",
-        "2 to 128",
-    );
+    bad("[door]\nlisten = \"127.0.0.1:7401\"\n", "", 1, "[door] is missing", "listen");
+    bad("listen =", "#", 3, "door.listen is missing", "127.0.0.1:7401");
+    bad("127.0.0.1:7401", "localhost:7401", 4, "not an IP address with a port", "127.0.0.1");
+    bad("127.0.0.1:7401", "127.0.0.1", 4, "not an IP address with a port", "127.0.0.1");
+    bad("[door]\n", "[door]\nbody_max = 8388608\n", 4, "expected a string", "8MiB");
+    bad("[door]\n", "[door]\nbody_max = \"8\"\n", 4, "is not a number of bytes", "");
+    bad("[door]\n", "[door]\nbody_max = \"9GiB\"\n", 4, "out of range", "1KiB to 1GiB");
+    bad("[door]\n", "[door]\ndepth_max = 4096\n", 4, "4096 is out of range", "2 to 128");
     bad("[door]\n", "[door]\ndepth_max = -1\n", 4, "-1", "");
-    bad(
-        "[door]\n",
-        "[door]\nidle_timeout = \"2 minutes\"\n",
-        4,
-        "is not a duration",
-        "",
-    );
-    bad(
-        "[door]\n",
-        "[door]\ntoken = \"secret\"\n",
-        4,
-        "unknown field `token`",
-        "linckia init",
-    );
+    bad("[door]\n", "[door]\nidle_timeout = \"2 minutes\"\n", 4, "is not a duration", "");
+    bad("[door]\n", "[door]\ntoken = \"secret\"\n", 4, "unknown field `token`", "linckia init");
     bad("[door]\n", "[doors]\n", 3, "unknown field `doors`", "");
-    bad(
-        "[door]\n",
-        "[log]\nbytes_max = \"1MiB\"\n[door]\n",
-        4,
-        "out of range",
-        "16MiB",
-    );
-    bad(
-        "[door]\n",
-        "[log]\nsegment_bytes_first = \"128MiB\"\n[door]\n",
-        4,
-        "larger than",
-        "",
-    );
-    bad(
-        "[door]\n",
-        "[log]\nbytes_max = \"100MiB\"\n[door]\n",
-        4,
-        "two segments",
-        "",
-    );
-    bad(
-        "[door]\n",
-        "[clock]\nepsilon = \"0\"\n[door]\n",
-        4,
-        "out of range",
-        "1ms to",
-    );
-    bad(
-        "[door]\n",
-        "[apply]\nthreads = 4\n[door]\n",
-        4,
-        "unknown field `threads`",
-        "",
-    );
-    bad(
-        "[door]\n",
-        "[ship]\nheartbeat = \"1h\"\n[door]\n",
-        4,
-        "out of range",
-        "10ms to 60s",
-    );
+    bad("[door]\n", "[log]\nbytes_max = \"1MiB\"\n[door]\n", 4, "out of range", "16MiB");
+    bad("[door]\n", "[log]\nsegment_bytes_first = \"128MiB\"\n[door]\n", 4, "larger than", "");
+    bad("[door]\n", "[log]\nbytes_max = \"100MiB\"\n[door]\n", 4, "two segments", "");
+    bad("[door]\n", "[clock]\nepsilon = \"0\"\n[door]\n", 4, "out of range", "1ms to");
+    bad("[door]\n", "[apply]\nthreads = 4\n[door]\n", 4, "unknown field `threads`", "");
+    bad("[door]\n", "[ship]\nheartbeat = \"1h\"\n[door]\n", 4, "out of range", "10ms to 60s");
     bad("dir", "region = \"again\"\ndir", 2, "duplicate key", "");
 }
 
@@ -241,42 +114,12 @@ fn an_open_door_outside_loopback_is_refused() {
     bad("127.0.0.1", "0.0.0.0", 4, "reachable from outside", both);
     bad("127.0.0.1", "[::]", 4, "reachable from outside", both);
     let key = "certificate = \"c\"\nkey = \"k\"\nlisten = \"10.0.0.1:7401\"";
-    bad(
-        "listen = \"127.0.0.1:7401\"",
-        key,
-        6,
-        "reachable from outside",
-        "token_file or client_ca",
-    );
+    bad("listen = \"127.0.0.1:7401\"", key, 6, "reachable from outside", "token_file or client_ca");
     let token = "token_file = \"t\"\nlisten = \"10.0.0.1:7401\"";
-    bad(
-        "listen = \"127.0.0.1:7401\"",
-        token,
-        5,
-        "reachable from outside",
-        "certificate and key",
-    );
-    bad(
-        "[door]",
-        "[door]\ncertificate = \"c\"",
-        4,
-        "without key",
-        "add key",
-    );
-    bad(
-        "[door]",
-        "[door]\nkey = \"k\"",
-        4,
-        "without certificate",
-        "add certificate",
-    );
-    bad(
-        "[door]",
-        "[door]\nclient_ca = \"c\"",
-        4,
-        "without certificate and key",
-        "add",
-    );
+    bad("listen = \"127.0.0.1:7401\"", token, 5, "reachable from outside", "certificate and key");
+    bad("[door]", "[door]\ncertificate = \"c\"", 4, "without key", "add key");
+    bad("[door]", "[door]\nkey = \"k\"", 4, "without certificate", "add certificate");
+    bad("[door]", "[door]\nclient_ca = \"c\"", 4, "without certificate and key", "add");
     assert!(parse(&GOOD.replace("127.0.0.1", "[::1]")).is_ok());
 }
 
@@ -284,82 +127,19 @@ fn an_open_door_outside_loopback_is_refused() {
 fn peers_come_in_by_mutual_tls_only() {
     let bad = |from, to, line, reason, advice| check(FLEET, from, to, line, reason, advice);
     bad("ca = \"ca.crt\"\n", "", 9, "peer.ca is missing", "add ca =");
-    bad(
-        "certificate = \"r.crt\"\n",
-        "",
-        9,
-        "peer.certificate is missing",
-        "certificate",
-    );
-    bad(
-        "key = \"r.key\"\n",
-        "",
-        9,
-        "only talk over mutual TLS",
-        "key = ",
-    );
-    bad(
-        "listen = \"0.0.0.0:7411\"\n",
-        "",
-        9,
-        "peer.listen is missing",
-        "7411",
-    );
-    bad(
-        "0.0.0.0:7411",
-        "0.0.0.0:7401",
-        9,
-        "both listen",
-        "its own port",
-    );
-    bad(
-        "\"eu-west-1\"",
-        "\"us-east-1\"",
-        15,
-        "is this region itself",
-        "other regions",
-    );
-    bad(
-        "\"ap-southeast-1\"",
-        "\"eu-west-1\"",
-        18,
-        "listed twice",
-        "remove",
-    );
-    bad(
-        "eu.example.com:7411",
-        "eu.example.com",
-        16,
-        "not an address",
-        "host:port",
-    );
-    bad(
-        "eu.example.com:7411",
-        "eu.example.com:0",
-        16,
-        "not an address",
-        "host:port",
-    );
-    bad(
-        "[fd00::7]:7411",
-        "fd00::7:7411",
-        19,
-        "not an address",
-        "host:port",
-    );
-    bad(
-        "region = \"eu-west-1\"\n",
-        "",
-        14,
-        "peers.region is missing",
-        "add",
-    );
+    bad("certificate = \"r.crt\"\n", "", 9, "peer.certificate is missing", "certificate");
+    bad("key = \"r.key\"\n", "", 9, "only talk over mutual TLS", "key = ");
+    bad("listen = \"0.0.0.0:7411\"\n", "", 9, "peer.listen is missing", "7411");
+    bad("0.0.0.0:7411", "0.0.0.0:7401", 9, "both listen", "its own port");
+    bad("\"eu-west-1\"", "\"us-east-1\"", 15, "is this region itself", "other regions");
+    bad("\"ap-southeast-1\"", "\"eu-west-1\"", 18, "listed twice", "remove");
+    bad("eu.example.com:7411", "eu.example.com", 16, "not an address", "host:port");
+    bad("eu.example.com:7411", "eu.example.com:0", 16, "not an address", "host:port");
+    bad("[fd00::7]:7411", "fd00::7:7411", 19, "not an address", "host:port");
+    bad("region = \"eu-west-1\"\n", "", 14, "peers.region is missing", "add");
     let alone = format!("{GOOD}[[peers]]\nregion = \"eu-west-1\"\naddress = \"h:1\"\n");
     let error = parse(&alone).unwrap_err();
-    assert_eq!(
-        (error.line, error.reason.contains("no section [peer]")),
-        (Some(5), true)
-    );
+    assert_eq!((error.line, error.reason.contains("no section [peer]")), (Some(5), true));
 }
 
 #[test]
@@ -378,10 +158,7 @@ fn what_init_writes_parses_and_shows_the_defaults() {
     let full = parse(&uncommented).unwrap();
     assert_eq!(full.peers.len(), 1);
     assert_eq!(full.door.body_bytes_max, config.door.body_bytes_max);
-    assert_eq!(
-        full.door.events_per_array_max,
-        config.door.events_per_array_max
-    );
+    assert_eq!(full.door.events_per_array_max, config.door.events_per_array_max);
     assert_eq!(full.door.depth_max, config.door.depth_max);
     assert_eq!(full.door.name_bytes_max, config.door.name_bytes_max);
     assert_eq!(full.door.idle_timeout, config.door.idle_timeout);
@@ -410,8 +187,5 @@ fn named_files_must_be_there() {
     std::fs::write(dir.path().join("ca.crt"), "x").unwrap();
     assert_eq!(Config::load(&path).unwrap().region, "us-east-1");
     let absent = Config::load(&dir.path().join("absent.toml")).unwrap_err();
-    assert_eq!(
-        (absent.line, absent.reason.contains("cannot be read")),
-        (None, true)
-    );
+    assert_eq!((absent.line, absent.reason.contains("cannot be read")), (None, true));
 }

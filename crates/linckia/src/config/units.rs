@@ -48,13 +48,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     parse_number(text, &BYTES_UNITS, COUNT_MAX)
         .map(|bytes| bytes.round() as u64)
-        .ok_or_else(|| {
-            wrong(
-                text,
-                "a number of bytes",
-                "\"64MiB\", \"16GiB\" or \"512KiB\"",
-            )
-        })
+        .ok_or_else(|| wrong(text, "a number of bytes", "\"64MiB\", \"16GiB\" or \"512KiB\""))
 }
 
 /// Bits a second: `10mbit`, `1gbit`.
@@ -72,31 +66,25 @@ pub fn parse_share(text: &str) -> Result<u32, String> {
         .ok_or_else(|| wrong(text, "a share", "\"2%\" or \"0.1%\", at most \"100%\""))
 }
 
-/// The shortest exact text of a duration.
+/// The exact text of a duration: whole seconds, else milliseconds.
 #[must_use]
 pub fn duration_text(duration: Duration) -> String {
-    let nanoseconds = duration.as_nanos();
-    for (unit, size) in [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)] {
-        if nanoseconds != 0 && nanoseconds.is_multiple_of(size) {
-            return format!("{}{unit}", nanoseconds / size);
-        }
+    if duration.subsec_nanos() == 0 && !duration.is_zero() {
+        return format!("{}s", duration.as_secs());
     }
-    if nanoseconds == 0 {
-        "0ms".to_owned()
-    } else {
-        format!("{nanoseconds}ns")
+    let (whole, rest) = (duration.as_millis(), duration.as_nanos() % 1_000_000);
+    if rest == 0 {
+        return format!("{whole}ms");
     }
+    let digits = format!("{rest:06}");
+    format!("{whole}.{}ms", digits.trim_end_matches('0'))
 }
 
 /// The shortest exact text of a number of bytes.
 #[must_use]
 pub fn bytes_text(bytes: u64) -> String {
-    for (unit, size) in [
-        ("TiB", 1u64 << 40),
-        ("GiB", 1 << 30),
-        ("MiB", 1 << 20),
-        ("KiB", 1 << 10),
-    ] {
+    for (unit, size) in [("TiB", 1u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+    {
         if bytes != 0 && bytes.is_multiple_of(size) {
             return format!("{}{unit}", bytes / size);
         }
@@ -107,11 +95,7 @@ pub fn bytes_text(bytes: u64) -> String {
 /// The shortest exact text of a bandwidth.
 #[must_use]
 pub fn bandwidth_text(bits: u64) -> String {
-    for (unit, size) in [
-        ("gbit", 1_000_000_000),
-        ("mbit", 1_000_000),
-        ("kbit", 1_000),
-    ] {
+    for (unit, size) in [("gbit", 1_000_000_000), ("mbit", 1_000_000), ("kbit", 1_000)] {
         if bits != 0 && bits.is_multiple_of(size) {
             return format!("{}{unit}", bits / size);
         }
@@ -137,9 +121,7 @@ fn parse_number(text: &str, units: &[(&str, f64)], max: f64) -> Option<f64> {
     if text == "0" {
         return Some(0.0);
     }
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim_start();
     let (_, size) = units.iter().find(|(name, _)| *name == unit)?;
@@ -164,33 +146,19 @@ mod tests {
             let read = parse_duration(text).ok();
             assert_eq!(read, expected.map(Duration::from_nanos), "{text}");
             if let Some(duration) = read {
-                assert_eq!(
-                    parse_duration(&duration_text(duration)),
-                    Ok(duration),
-                    "{text}"
-                );
+                assert_eq!(parse_duration(&duration_text(duration)), Ok(duration), "{text}");
             }
         };
         check("30s", Some(30_000_000_000));
         check("500ms", Some(500_000_000));
         check("0.8ms", Some(800_000));
         check("1.5 s", Some(1_500_000_000));
+        check("2.2ms", Some(2_200_000));
         check("2min", Some(120_000_000_000));
         check("0", Some(0));
         check("0s", Some(0));
         check("7ns", Some(7));
-        for bad in [
-            "",
-            "30",
-            "s",
-            "-1s",
-            "1 fortnight",
-            ".5s",
-            "5.s",
-            "1.2.3s",
-            "9999999d",
-            "1S",
-        ] {
+        for bad in ["", "30", "s", "-1s", "1 fortnight", ".5s", "5.s", "1.2.3s", "9999999d", "1S"] {
             check(bad, None);
         }
     }

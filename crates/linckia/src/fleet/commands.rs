@@ -105,8 +105,7 @@ impl WanCommand {
                 order_links(&fleet, "/links/set", &order).await?
             }
             Self::Cut { from, to, one_way } => {
-                let order =
-                    CutOrder { from: from.clone(), to: to.clone(), one_way: *one_way };
+                let order = CutOrder { from: from.clone(), to: to.clone(), one_way: *one_way };
                 order_links(&fleet, "/links/cut", &order).await?
             }
             Self::Heal { from, to } => {

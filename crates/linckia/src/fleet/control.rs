@@ -100,7 +100,9 @@ type Outcome = Result<serde_json::Value, Refusal>;
 pub async fn serve(listener: TcpListener, control: Arc<Control>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(_) => {
@@ -136,8 +138,7 @@ async fn answer(control: &Control, request: Request<Incoming>) -> Answer {
             (status, body)
         }
     };
-    let kind =
-        if status.is_success() { "application/json" } else { "application/problem+json" };
+    let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
     let mut answer = Response::new(Full::new(Bytes::from(body.to_string())));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));

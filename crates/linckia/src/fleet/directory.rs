@@ -99,7 +99,9 @@ fn held(path: &Path, lock: &mut File) -> String {
 /// Waits for regions that a killed supervisor left behind, and in the end kills them.
 pub async fn settle(directory: &FleetDirectory) -> anyhow::Result<()> {
     // A file that cannot be read as a fleet names no process to wait for.
-    let Ok(Some(previous)) = FleetState::read(&directory.path) else { return Ok(()) };
+    let Ok(Some(previous)) = FleetState::read(&directory.path) else {
+        return Ok(());
+    };
     let start = Instant::now();
     loop {
         let left: Vec<_> = previous
@@ -111,7 +113,10 @@ pub async fn settle(directory: &FleetDirectory) -> anyhow::Result<()> {
             return Ok(());
         }
         if start.elapsed() > LEFTOVER_MAX {
-            bail!("process {} of an earlier fleet does not end: kill it, then start again", left[0]);
+            bail!(
+                "process {} of an earlier fleet does not end: kill it, then start again",
+                left[0]
+            );
         }
         if start.elapsed() > LEFTOVER_GRACE {
             for pid in left.iter().filter_map(|pid| process_of(*pid)) {
@@ -131,7 +136,9 @@ pub fn process_of(pid: u32) -> Option<Pid> {
 
 /// Whether that process is still the region of that directory, and not a later one's number.
 fn is_region(pid: u32, dir: &Path) -> bool {
-    let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+    let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) else {
+        return false;
+    };
     let wanted = dir.as_os_str().as_encoded_bytes();
     !wanted.is_empty() && command.windows(wanted.len()).any(|part| part == wanted)
 }

@@ -54,11 +54,11 @@ impl RegionPlan {
 
     /// A region that is nothing but a directory.
     #[cfg(test)]
-    pub fn for_tests(dir: &Path) -> Self {
+    pub fn for_tests(dir: &Path, name: &str, url: &str) -> Self {
         Self {
-            name: "a".to_owned(),
+            name: name.to_owned(),
             dir: dir.to_owned(),
-            url: "http://127.0.0.1:1".to_owned(),
+            url: url.to_owned(),
             toml: String::new(),
         }
     }
@@ -87,7 +87,7 @@ pub fn plan(dir: &Path, ports: &Ports, wan: &Wan) -> anyhow::Result<Vec<RegionPl
     let now = SystemTime::now();
     let authority = DevelopmentCa::open_or_create(&certificates, now).with_context(|| {
         format!(
-            "cannot use the development authority in {}; remove that directory to have it made anew",
+            "cannot use the development authority in {}; remove it to have it made anew",
             certificates.display()
         )
     })?;
@@ -176,8 +176,7 @@ mod tests {
         let regions = names.iter().enumerate().map(region).collect();
         let ports = Ports { base: None, control: 7400, regions };
         let profile = Profile::load(&"none".parse().unwrap(), &names).unwrap();
-        let at: Vec<_> =
-            ports.regions.iter().map(|r| (r.name.clone(), loopback(r.peer))).collect();
+        let at: Vec<_> = ports.regions.iter().map(|r| (r.name.clone(), loopback(r.peer))).collect();
         let wan = Wan::start(&at, profile).await.unwrap();
         let plans = plan(&dir, &ports, &wan).unwrap();
         for plan in &plans {

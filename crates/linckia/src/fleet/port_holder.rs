@@ -21,7 +21,9 @@ pub fn holder_of(port: u16) -> Option<String> {
         else {
             continue;
         };
-        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
         let holds = files
             .flatten()
             .any(|file| fs::read_link(file.path()).is_ok_and(|link| *link == *wanted));
@@ -51,10 +53,13 @@ mod tests {
 
     #[test]
     fn the_kernel_table_is_read() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
-            0: 0100007F:1CE9 0100007F:9999 01 00000000:00000000 00:00000000 00000000  0  0 11 1\n\
-            1: 0100007F:1CE9 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 4242 1\n";
-        assert_eq!(inode_of(table, 7401).as_deref(), Some("4242"));
-        assert_eq!(inode_of(table, 7402), None);
+        let tail = "00000000:00000000 00:00000000 00000000  0  0";
+        let table = format!(
+            "  sl  local_address rem_address   st tx_queue rx_queue tr retrnsmt uid inode\n\
+                0: 0100007F:1CE9 0100007F:9999 01 {tail} 11 1\n\
+                1: 0100007F:1CE9 00000000:0000 0A {tail} 4242 1\n"
+        );
+        assert_eq!(inode_of(&table, 7401).as_deref(), Some("4242"));
+        assert_eq!(inode_of(&table, 7402), None);
     }
 }

@@ -203,7 +203,7 @@ mod tests {
     /// A shell script in the place of a region.
     async fn start(script: &str) -> Trial {
         let dir = tempfile::tempdir().unwrap();
-        let plan = RegionPlan::for_tests(dir.path());
+        let plan = RegionPlan::for_tests(dir.path(), "a", "http://127.0.0.1:1");
         let launch = Launch {
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
@@ -234,7 +234,8 @@ mod tests {
 
     #[tokio::test]
     async fn asked_to_end_it_ends_and_killed_it_is_gone() {
-        let mut polite = start("trap 'exit 0' TERM; echo begun; while :; do sleep 0.05; done").await;
+        let mut polite =
+            start("trap 'exit 0' TERM; echo begun; while :; do sleep 0.05; done").await;
         polite.process.ask(Request::End);
         assert_eq!(end(&mut polite).await, "exit code 0");
         let mut stubborn = start("trap '' TERM; echo begun; while :; do sleep 0.05; done").await;

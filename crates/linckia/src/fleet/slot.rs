@@ -45,13 +45,7 @@ pub struct Slot {
 impl Slot {
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            wanted: Wanted::Running,
-            restarts: 0,
-            restart_at: None,
-            short_lives: 0,
-            told: false,
-        }
+        Self { wanted: Wanted::Running, restarts: 0, restart_at: None, short_lives: 0, told: false }
     }
 
     /// An operator starts it: what was wrong may be mended, so ends are told of anew.

@@ -72,8 +72,7 @@ impl Supervisor {
         let (state, seen) = watch::channel(state);
         let region = |plan| Region { plan, slot: Slot::new(), process: None, waiting: Vec::new() };
         let regions = plans.into_iter().map(region).collect();
-        let supervisor =
-            Self { regions, launch, restart_after, state, orders, ends, ends_sender };
+        let supervisor = Self { regions, launch, restart_after, state, orders, ends, ends_sender };
         (supervisor, orders_sender, seen)
     }
 
@@ -182,7 +181,9 @@ impl Supervisor {
 
     fn ended(&mut self, ended: &Ended) {
         let restart_after = self.restart_after;
-        let Some(region) = self.regions.get_mut(ended.region) else { return };
+        let Some(region) = self.regions.get_mut(ended.region) else {
+            return;
+        };
         let Some(process) = region.process.take_if(|process| process.pid == ended.pid) else {
             return;
         };
@@ -233,13 +234,15 @@ impl Supervisor {
         }
     }
 
+    /// The file first: who hears of a change finds it there.
     fn publish(&mut self) {
         let regions = (0..self.regions.len()).map(|at| self.state_of(at)).collect();
-        self.state.send_modify(|state| state.regions = regions);
-        if let Err(error) = self.state.borrow().write() {
-            let dir = self.state.borrow().dir.join(FLEET_FILE);
-            say(&format!("cannot write {}: {error}; it is out of date", dir.display()));
+        let state = FleetState { regions, ..self.state.borrow().clone() };
+        if let Err(error) = state.write() {
+            let file = state.dir.join(FLEET_FILE);
+            say(&format!("cannot write {}: {error}; it is out of date", file.display()));
         }
+        self.state.send_replace(state);
     }
 
     fn state_of(&self, at: usize) -> RegionState {

@@ -38,7 +38,7 @@ pub fn fleet(state: &FleetState, global: &GlobalArguments) -> String {
     ] {
         next.push_str(&format!("  {program} {command}{dir}\n      {what}\n"));
     }
-    format!("{table}\n\nTry, in another terminal:\n{next}\nCtrl-C stops everything.\n")
+    format!("{}\n\nTry, in another terminal:\n{next}\nCtrl-C stops everything.\n", table.trim_fmt())
 }
 
 /// The links of the emulated wide area.
@@ -50,7 +50,7 @@ pub fn links(items: &[LinkItem]) -> String {
         let bandwidth = bandwidth.as_deref().unwrap_or("-");
         table.add_row([from, to, delay, jitter, loss, bandwidth, cut]);
     }
-    format!("{table}\n")
+    format!("{}\n", table.trim_fmt())
 }
 
 fn plain<const N: usize>(header: [&str; N]) -> Table {
@@ -75,7 +75,7 @@ mod tests {
             from: "us-east-1".to_owned(),
             to: to.to_owned(),
             delay: "40ms".to_owned(),
-            jitter: "800us".to_owned(),
+            jitter: "0.8ms".to_owned(),
             loss: "0%".to_owned(),
             bandwidth: None,
             cut,
@@ -84,7 +84,7 @@ mod tests {
         let lines: Vec<Vec<&str>> =
             text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[0], ["FROM", "TO", "DELAY", "JITTER", "LOSS", "BANDWIDTH"]);
-        assert_eq!(lines[1], ["us-east-1", "eu-west-1", "40ms", "800us", "0%", "-", "cut"]);
+        assert_eq!(lines[1], ["us-east-1", "eu-west-1", "40ms", "0.8ms", "0%", "-", "cut"]);
         assert_eq!(lines[2].len(), 6);
     }
 }

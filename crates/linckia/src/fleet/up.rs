@@ -6,7 +6,6 @@
 //! was asked for and nothing else.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -67,7 +66,7 @@ impl FromStr for RestartAfter {
 pub struct UpArguments {
     /// The regions' names; by default those of the last start, at first us-east-1, eu-west-1 and
     /// ap-southeast-1.
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = region_name)]
     pub regions: Vec<String>,
     /// The wide area between them: `real` (measured delays), `none`, or a file with [[link]]
     /// entries.
@@ -85,15 +84,6 @@ impl UpArguments {
     /// Runs a fleet until a signal ends it.
     pub async fn run(&self, global: &GlobalArguments) -> anyhow::Result<ExitCode> {
         let program = std::env::current_exe().context("cannot find the path of this program")?;
-        self.run_with(global, program.into(), vec!["region".into()]).await
-    }
-
-    async fn run_with(
-        &self,
-        global: &GlobalArguments,
-        program: OsString,
-        arguments: Vec<OsString>,
-    ) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::catch().context("cannot catch signals")?;
         let starting = self.prepare(global);
         let prepared = tokio::select! {
@@ -101,8 +91,8 @@ impl UpArguments {
             () = signals.next() => return Ok(ExitCode::SUCCESS),
         };
         let launch = Launch {
-            program: program.into(),
-            arguments,
+            program,
+            arguments: vec!["region".into()],
             control: prepared.state.control.clone(),
         };
         let running = Running::start(prepared, launch, self.restart_after.0);
@@ -116,9 +106,7 @@ impl UpArguments {
             let _ = show(&state, global);
             signals.next().await;
         }
-        if !global.json {
-            say("stopping the regions");
-        }
+        say("stopping the regions");
         running.stop().await;
         Ok(ExitCode::SUCCESS)
     }
@@ -133,9 +121,8 @@ impl UpArguments {
         directory::settle(&directory).await?;
         let ports = Ports::choose(self.ports, remembered.as_ref(), &regions, is_free)?;
         ports.check_free()?;
-        let control = control::listen(ports.control).map_err(|error| {
-            anyhow::anyhow!(unusable(ports.control, "the supervisor", &error))
-        })?;
+        let control = control::listen(ports.control)
+            .map_err(|error| anyhow::anyhow!(unusable(ports.control, "the supervisor", &error)))?;
         if remembered.as_ref().is_some_and(|before| *before != ports && ports.base.is_none()) {
             say("a port of the last start is taken or was not given: some URLs are new");
         }
@@ -166,12 +153,16 @@ impl UpArguments {
     }
 }
 
+fn region_name(text: &str) -> Result<String, String> {
+    if is_region_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("a region's name is 1 to 32 of a-z, 0-9 and -".to_owned())
+}
+
 fn check_names(regions: &[String]) -> anyhow::Result<()> {
     let mut seen = BTreeSet::new();
     for name in regions {
-        if !is_region_name(name) {
-            bail!("\"{name}\" is not a region's name: use 1 to 32 of a-z, 0-9 and -");
-        }
         if !seen.insert(name) {
             bail!("\"{name}\" stands twice in --regions: each region has its own name");
         }
@@ -294,7 +285,7 @@ mod tests {
             let error = check_names(&names).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         };
-        check(&["a", "B"], "\"B\" is not a region's name");
+        assert!(region_name("B").is_err() && region_name("").is_err());
         check(&["a", "a"], "stands twice");
         check(&["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"], "at most 10");
     }

@@ -72,7 +72,9 @@ impl Wan {
         for (number, (dialler, server)) in pairs(regions).enumerate() {
             let pair = (dialler.0.clone(), server.0.clone());
             let back = (server.0.clone(), dialler.0.clone());
-            let (Some(out), Some(back)) = (links.get(&pair), links.get(&back)) else { continue };
+            let (Some(out), Some(back)) = (links.get(&pair), links.get(&back)) else {
+                continue;
+            };
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             addresses.insert(pair, listener.local_addr()?);
             let seed = (number as u64) << 32;
@@ -163,7 +165,9 @@ impl Wan {
         self.known(from)?;
         self.known(to)?;
         if from == to {
-            return Err(format!("a link leads from one region to another, not from {from} to itself"));
+            return Err(format!(
+                "a link leads from one region to another, not from {from} to itself"
+            ));
         }
         let mut pairs = vec![(from.to_owned(), to.to_owned())];
         if !one_way {
@@ -214,7 +218,9 @@ async fn accept(listener: TcpListener, target: SocketAddr, out: Way, back: Way) 
     let room = Arc::new(Semaphore::new(CONNECTIONS_PER_LINK_MAX));
     let mut number = 0u64;
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((client, _)) => {
                 number += 2;

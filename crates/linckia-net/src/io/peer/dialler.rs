@@ -9,8 +9,10 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -19,7 +21,7 @@ use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -88,6 +90,7 @@ async fn dial_steps(
         options: options.clone(),
         silence: Arc::clone(&silence),
         released,
+        requests: requests.clone(),
     };
     tokio::spawn(watch.run(connection));
     ask_for_link(address, expected, (remote, requests), silence, held).await
@@ -102,11 +105,7 @@ fn check_region(address: &str, expected: &str, stream: &TlsStream<TcpStream>) ->
     if found == expected {
         return Ok(());
     }
-    Err(Error::WrongRegion {
-        address: address.to_owned(),
-        expected: expected.to_owned(),
-        found,
-    })
+    Err(Error::WrongRegion { address: address.to_owned(), expected: expected.to_owned(), found })
 }
 
 async fn handshake(
@@ -167,6 +166,8 @@ struct Watch {
     options: LinkOptions,
     silence: Silence,
     released: oneshot::Receiver<()>,
+    /// hyper takes the last of these being dropped for the wish to end the connection.
+    requests: SendRequest<OutgoingBody>,
 }
 
 impl Watch {
@@ -181,8 +182,10 @@ impl Watch {
                 let _ = self.silence.set(longest);
             }
             _ = self.released => {
-                // What was queued may still leave; whether it did is not asked of a dropped link.
-                let _ = tokio::time::timeout(LINGER, &mut connection).await;
+                drop(self.requests);
+                // Whether it took leave of the peer in time is not asked of a dropped link.
+                let _ = connection.await;
+                self.tasks.finish_within(LINGER).await;
             }
         }
         self.tasks.abort();
@@ -193,17 +196,24 @@ impl Watch {
 /// connection at once, they must be known.
 #[derive(Clone, Default)]
 struct Tasks {
-    spawned: Arc<Mutex<Vec<AbortHandle>>>,
+    spawned: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 impl Tasks {
-    fn with<R>(&self, act: impl FnOnce(&mut Vec<AbortHandle>) -> R) -> R {
+    fn with<R>(&self, act: impl FnOnce(&mut Vec<JoinHandle<()>>) -> R) -> R {
         // A panic elsewhere leaves the list as good as it was.
         act(&mut self.spawned.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     fn abort(&self) {
         self.with(|spawned| spawned.drain(..).for_each(|task| task.abort()));
+    }
+
+    async fn finish_within(&self, longest: Duration) {
+        let mut spawned = self.with(std::mem::take);
+        // Both outcomes end the same way, and so does a task that failed.
+        let _ = tokio::time::timeout(longest, join_all(&mut spawned)).await;
+        spawned.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -212,7 +222,9 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        let task = tokio::spawn(future).abort_handle();
+        let task = tokio::spawn(async move {
+            future.await;
+        });
         self.with(|spawned| {
             spawned.retain(|earlier| !earlier.is_finished());
             spawned.push(task);

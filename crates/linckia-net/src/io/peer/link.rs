@@ -3,8 +3,8 @@
 //! Where in the flow: made by the dialler and by the listener, given to `ship`.
 //!
 //! What always holds: frames arrive whole and in order, or the link ends; after an error nothing
-//! further is received; when sender (all clones) and receiver are dropped, the frames already
-//! queued have [`LINGER`](super::LINGER) to leave, then the connection is gone.
+//! further is received; when sender (all clones) and receiver are dropped, the connection ends,
+//! and frames still on their way may be lost. [`PeerLink::close`] ends it without losing them.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -84,6 +84,19 @@ impl PeerLink {
                 shared,
             },
         }
+    }
+}
+
+impl PeerLink {
+    /// Ends the link with the last words still heard: sends what is queued, then waits until the
+    /// peer ends its direction too, at most `longest`. What arrives meanwhile is discarded. Clones
+    /// of the sender that are still held keep this waiting.
+    pub async fn close(self, longest: Duration) {
+        let Self { sender, mut receiver, .. } = self;
+        drop(sender);
+        let ended = async { while let Ok(Some(_)) = receiver.recv().await {} };
+        // Past the limit the link is dropped like any other.
+        let _ = tokio::time::timeout(longest, ended).await;
     }
 }
 

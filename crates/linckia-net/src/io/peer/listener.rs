@@ -4,7 +4,7 @@
 //!
 //! What always holds: only a certificate of the fleet that names a region gets past the handshake;
 //! handshakes and links are bounded apart, so strangers who connect and stay silent cannot take
-//! the room of peers that are linked; a connection that fails is counted, logged once and forgotten.
+//! the room of peers that are linked; a connection that fails is counted, logged once, forgotten.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -88,8 +88,7 @@ struct Room {
 impl PeerListener {
     pub fn bind(address: SocketAddr, tls: &PeerTls, options: LinkOptions) -> Result<Self> {
         let listener = tcp::listen(address)?;
-        let address =
-            listener.local_addr().map_err(|source| Error::Bind { address, source })?;
+        let address = listener.local_addr().map_err(|source| Error::Bind { address, source })?;
         let room = Room {
             acceptor: TlsAcceptor::from(Arc::clone(&tls.server)),
             options,
@@ -109,7 +108,7 @@ impl PeerListener {
     }
 
     /// Accepts until the end is announced. Connections then standing hold a guard of `shutdown`
-    /// until their links are dropped, and are cut after [`LINGER`].
+    /// until their links are dropped, and are cut two seconds later.
     pub async fn serve(self, links: mpsc::Sender<PeerLink>, shutdown: Shutdown) {
         let Self { listener, room, .. } = self;
         let room = Arc::new(room);
@@ -176,11 +175,7 @@ async fn shake_hands(
     let after = room.options.handshake_longest;
     let stream = tokio::time::timeout(after, room.acceptor.accept(tcp))
         .await
-        .map_err(|_| Error::Timeout {
-            address: address.to_string(),
-            step: "TLS handshake",
-            after,
-        })?
+        .map_err(|_| Error::Timeout { address: address.to_string(), step: "TLS handshake", after })?
         .map_err(|source| Error::Handshake { address: address.to_string(), source })?;
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(<[_]>::first);
@@ -232,7 +227,7 @@ async fn run_connection(
         () = released => {}
     }
     connection.as_mut().graceful_shutdown();
-    // Whether the last frames left in time is not asked of a dropped link.
+    // Whether it took leave of the peer in time is not asked of a dropped link.
     let _ = tokio::time::timeout(LINGER, connection).await;
 }
 

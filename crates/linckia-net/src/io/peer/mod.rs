@@ -43,8 +43,8 @@ const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 /// judged by bytes heard.
 const PING_ANSWER_LONGEST: Duration = Duration::from_secs(600);
 
-/// After a link was dropped, this long for its last frames to leave.
-const LINGER: Duration = Duration::from_secs(5);
+/// After a link was dropped or the end announced, this long until its connection is cut.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// How a link is watched. The default is the dialler's.
 #[derive(Clone, Debug)]

@@ -43,11 +43,7 @@ struct Placed {
 
 impl Batch {
     pub(crate) fn new(source: &Arc<Source>) -> Self {
-        Self {
-            source: Arc::clone(source),
-            body: Vec::new(),
-            lines: Vec::new(),
-        }
+        Self { source: Arc::clone(source), body: Vec::new(), lines: Vec::new() }
     }
 
     /// Adds a line; `id` is put in front of its members if it has none of its own.
@@ -55,21 +51,13 @@ impl Batch {
         let start = self.body.len();
         match (id, line.split_first()) {
             (Some(id), Some((b'{', members))) => {
-                let comma = if members.trim_ascii() == b"}" {
-                    ""
-                } else {
-                    ","
-                };
-                self.body
-                    .extend_from_slice(format!("{{\"eventId\":\"{id}\"{comma}").as_bytes());
+                let comma = if members.trim_ascii() == b"}" { "" } else { "," };
+                self.body.extend_from_slice(format!("{{\"eventId\":\"{id}\"{comma}").as_bytes());
                 self.body.extend_from_slice(members);
             }
             _ => self.body.extend_from_slice(line),
         }
-        self.lines.push(Placed {
-            number,
-            place: start..self.body.len(),
-        });
+        self.lines.push(Placed { number, place: start..self.body.len() });
         self.body.push(b'\n');
     }
 
@@ -112,27 +100,14 @@ pub(crate) struct Lane {
 
 impl Lane {
     pub(crate) fn new(door: Door, tally: Arc<Tally>, retry_for: Duration) -> Self {
-        Self {
-            door,
-            tally,
-            retry_for,
-        }
+        Self { door, tally, retry_for }
     }
 
     /// Runs until all readers are done or a batch cannot be delivered.
     pub(crate) async fn run(self, mut batches: mpsc::Receiver<Batch>) -> anyhow::Result<()> {
         while let Some(batch) = batches.recv().await {
-            let Batch {
-                source,
-                body,
-                lines,
-            } = batch;
-            self.deliver(Parcel {
-                source,
-                body: Bytes::from(body),
-                lines,
-            })
-            .await?;
+            let Batch { source, body, lines } = batch;
+            self.deliver(Parcel { source, body: Bytes::from(body), lines }).await?;
         }
         Ok(())
     }
@@ -141,9 +116,7 @@ impl Lane {
         let mut patience = Patience::new(self.retry_for);
         loop {
             let headers = [("content-type", NDJSON)];
-            let sent = self
-                .door
-                .send(Method::POST, "/v1/events", &headers, parcel.body.clone());
+            let sent = self.door.send(Method::POST, "/v1/events", &headers, parcel.body.clone());
             let (trouble, asked) = match sent.await {
                 Ok(answer) => {
                     let before = parcel.lines.len();
@@ -155,10 +128,7 @@ impl Lane {
                         patience.succeeded();
                     }
                     parcel = rest;
-                    (
-                        anyhow!("{} did not take every event: {why}", self.door.label()),
-                        None,
-                    )
+                    (anyhow!("{} did not take every event: {why}", self.door.label()), None)
                 }
                 Err(failure) if failure.again() => {
                     if failure.is_lost() {
@@ -169,10 +139,7 @@ impl Lane {
                 }
                 Err(failure) => return Err(failure.into()),
             };
-            if self
-                .tally
-                .trouble(self.door.label(), &format!("{trouble:#}"))
-            {
+            if self.tally.trouble(self.door.label(), &format!("{trouble:#}")) {
                 tracing::debug!(region = self.door.label(), %trouble, "waiting for a region");
             }
             if !patience.wait(asked).await {
@@ -199,16 +166,12 @@ impl Lane {
             match answers.remove(&(place + 1)) {
                 Some(LineAnswer { status: 201, .. }) => written += 1,
                 Some(LineAnswer { status: 200, .. }) => duplicates += 1,
-                Some(LineAnswer {
-                    status, problem, ..
-                }) if retryable(status) => {
+                Some(LineAnswer { status, problem, .. }) if retryable(status) => {
                     let problem = problem.map(RawValue::get).unwrap_or_default();
                     why = sentence(status, problem.as_bytes());
                     again.push(line.clone());
                 }
-                Some(LineAnswer {
-                    status, problem, ..
-                }) => {
+                Some(LineAnswer { status, problem, .. }) => {
                     let own = own_problem(&format!("refused with status {status}"));
                     let held = Held::Event(&parcel.body[line.place.clone()]);
                     parcel
@@ -230,11 +193,7 @@ impl Lane {
 
 fn read_answers(count: usize, answer: &Answer) -> anyhow::Result<BTreeMap<usize, LineAnswer<'_>>> {
     let mut answers = BTreeMap::new();
-    for text in answer
-        .body
-        .split(|byte| *byte == b'\n')
-        .filter(|text| !text.is_empty())
-    {
+    for text in answer.body.split(|byte| *byte == b'\n').filter(|text| !text.is_empty()) {
         let answer: LineAnswer<'_> = serde_json::from_slice(text)?;
         if !(1..=count).contains(&answer.line) {
             anyhow::bail!("it speaks of line {}, and {count} were sent", answer.line);
@@ -252,17 +211,10 @@ impl Parcel {
         for line in lines {
             let start = body.len();
             body.extend_from_slice(&self.body[line.place.clone()]);
-            kept.push(Placed {
-                number: line.number,
-                place: start..body.len(),
-            });
+            kept.push(Placed { number: line.number, place: start..body.len() });
             body.push(b'\n');
         }
-        Self {
-            source: Arc::clone(&self.source),
-            body: Bytes::from(body),
-            lines: kept,
-        }
+        Self { source: Arc::clone(&self.source), body: Bytes::from(body), lines: kept }
     }
 }
 
@@ -280,10 +232,7 @@ mod tests {
         let check = |line: &str, id: Option<&str>, expected: &str| {
             let mut batch = Batch::new(&source());
             batch.push(1, line.as_bytes(), id);
-            assert_eq!(
-                String::from_utf8(batch.body).unwrap(),
-                format!("{expected}\n")
-            );
+            assert_eq!(String::from_utf8(batch.body).unwrap(), format!("{expected}\n"));
         };
         check(r#"{"a":1}"#, None, r#"{"a":1}"#);
         check(r#"{"a":1}"#, Some("i"), r#"{"eventId":"i","a":1}"#);
@@ -296,16 +245,8 @@ mod tests {
         for (number, line) in [(3, "{}"), (7, r#"{"a":1}"#), (9, r#"{"b":2}"#)] {
             batch.push(number, line.as_bytes(), None);
         }
-        let Batch {
-            source,
-            body,
-            lines,
-        } = batch;
-        let parcel = Parcel {
-            source,
-            body: Bytes::from(body),
-            lines,
-        };
+        let Batch { source, body, lines } = batch;
+        let parcel = Parcel { source, body: Bytes::from(body), lines };
         let rest = parcel.only(&[parcel.lines[0].clone(), parcel.lines[2].clone()]);
         assert_eq!(rest.body, "{}\n{\"b\":2}\n");
         let rest = rest.only(&[rest.lines[1].clone()]);

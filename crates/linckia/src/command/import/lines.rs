@@ -23,11 +23,8 @@ const START_KEPT: usize = 256;
 
 /// Opens a file, decompressing if its name says so; bytes taken from the disk are added to `read`.
 pub(crate) fn open(path: &Path, read: Arc<AtomicU64>) -> io::Result<Box<dyn BufRead + Send>> {
-    let input: Box<dyn Read + Send> = if is_stdin(path) {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(path)?)
-    };
+    let input: Box<dyn Read + Send> =
+        if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
     decode(Counted { input, read }, is_compressed(path))
 }
 
@@ -50,8 +47,7 @@ pub(crate) fn is_stdin(path: &Path) -> bool {
 }
 
 fn is_compressed(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("zst"))
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("zst"))
 }
 
 struct Counted<R> {
@@ -85,11 +81,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(input: Box<dyn BufRead + Send>) -> Self {
-        Self {
-            input,
-            buffer: Vec::new(),
-            number: 0,
-        }
+        Self { input, buffer: Vec::new(), number: 0 }
     }
 
     /// The next line that is not blank, with its number from 1.
@@ -98,11 +90,7 @@ impl Lines {
             self.buffer.clear();
             // One byte for the line end, one to tell a line of exactly the limit from a longer.
             let most = LINE_LIMIT as u64 + 2;
-            let count = self
-                .input
-                .by_ref()
-                .take(most)
-                .read_until(b'\n', &mut self.buffer)?;
+            let count = self.input.by_ref().take(most).read_until(b'\n', &mut self.buffer)?;
             if count == 0 {
                 return Ok(None);
             }
@@ -112,10 +100,7 @@ impl Lines {
                 if !ended {
                     self.input.skip_until(b'\n')?;
                 }
-                return Ok(Some((
-                    self.number,
-                    Line::TooLong(&self.buffer[..START_KEPT]),
-                )));
+                return Ok(Some((self.number, Line::TooLong(&self.buffer[..START_KEPT]))));
             }
             if self.number == 1 && self.buffer.starts_with(b"\xef\xbb\xbf") {
                 self.buffer.drain(..3);
@@ -164,20 +149,14 @@ mod tests {
         let found = split(text.into_bytes(), false);
         assert_eq!(found[0], (1, fits));
         let long = format!("too long, {START_KEPT}");
-        assert_eq!(
-            found[1..],
-            [(2, long.clone()), (3, long), (4, "last".to_owned())]
-        );
+        assert_eq!(found[1..], [(2, long.clone()), (3, long), (4, "last".to_owned())]);
     }
 
     #[test]
     fn zstd_is_decoded_over_several_frames() {
         let mut bytes = zstd::encode_all(&b"a\nb"[..], 3).unwrap();
         bytes.extend(zstd::encode_all(&b"c\nd\n"[..], 3).unwrap());
-        assert_eq!(
-            split(bytes, true),
-            [(1, "a".into()), (2, "bc".into()), (3, "d".into())]
-        );
+        assert_eq!(split(bytes, true), [(1, "a".into()), (2, "bc".into()), (3, "d".into())]);
     }
 
     #[test]

@@ -127,10 +127,7 @@ impl Mapping {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mapping: Self = toml::from_str(text).map_err(|error| error.to_string())?;
         if !mapping.delimiter.is_ascii() {
-            return Err(format!(
-                "the delimiter `{}` is not ASCII",
-                mapping.delimiter
-            ));
+            return Err(format!("the delimiter `{}` is not ASCII", mapping.delimiter));
         }
         Ok(mapping)
     }
@@ -143,16 +140,10 @@ impl Mapping {
     /// Fails if a column is named that the header does not have.
     pub(crate) fn bind(&self, header: &StringRecord) -> Result<Shape, String> {
         let column = |name: &str| {
-            header
-                .iter()
-                .position(|column| column.trim() == name)
-                .ok_or_else(|| {
-                    let columns: Vec<&str> = header.iter().collect();
-                    format!(
-                        "there is no column `{name}`; there are {}",
-                        columns.join(", ")
-                    )
-                })
+            header.iter().position(|column| column.trim() == name).ok_or_else(|| {
+                let columns: Vec<&str> = header.iter().collect();
+                format!("there is no column `{name}`; there are {}", columns.join(", "))
+            })
         };
         let given = |member: &'static str, templates: &Option<Templates>| match templates {
             None => Ok(None),
@@ -162,9 +153,7 @@ impl Mapping {
         };
         let needed = |member: &'static str, templates: &Templates| {
             let choice = Choice::bind(templates, &column);
-            choice
-                .map(|choice| (member, choice))
-                .map_err(|why| format!("{member}: {why}"))
+            choice.map(|choice| (member, choice)).map_err(|why| format!("{member}: {why}"))
         };
         let mut members = vec![
             needed("eventType", &self.event_type)?,
@@ -182,28 +171,15 @@ impl Mapping {
         for (name, words) in &self.event_data {
             let (source, kind, absent) = match words {
                 FieldWords::Kind(kind) => (name, *kind, Absent::default()),
-                FieldWords::Full(full) => (
-                    full.column.as_ref().unwrap_or(name),
-                    full.r#type,
-                    full.absent,
-                ),
+                FieldWords::Full(full) => {
+                    (full.column.as_ref().unwrap_or(name), full.r#type, full.absent)
+                }
             };
             let column = column(source).map_err(|why| format!("eventData.{name}: {why}"))?;
-            data.push(Field {
-                name: name.clone(),
-                column,
-                kind,
-                absent,
-            });
+            data.push(Field { name: name.clone(), column, kind, absent });
         }
         let metadata = metadata.into_iter().flatten().collect();
-        Ok(Shape {
-            columns: header.len(),
-            absent: self.absent.clone(),
-            members,
-            metadata,
-            data,
-        })
+        Ok(Shape { columns: header.len(), absent: self.absent.clone(), members, metadata, data })
     }
 }
 
@@ -216,11 +192,7 @@ impl Choice {
             Templates::One(text) => std::slice::from_ref(text),
             Templates::FirstOf(texts) => texts.as_slice(),
         };
-        texts
-            .iter()
-            .map(|text| parts(text, column))
-            .collect::<Result<_, _>>()
-            .map(Self)
+        texts.iter().map(|text| parts(text, column)).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -237,9 +209,7 @@ fn parts(text: &str, column: &impl Fn(&str) -> Result<usize, String>) -> Result<
             rest = &at_brace[2..];
             continue;
         }
-        let inside = at_brace
-            .strip_prefix('{')
-            .and_then(|inside| inside.split_once('}'));
+        let inside = at_brace.strip_prefix('{').and_then(|inside| inside.split_once('}'));
         let (name, after) = inside.ok_or_else(|| format!("`{text}` has a brace without a pair"))?;
         if !literal.is_empty() {
             parts.push(Part::Text(std::mem::take(&mut literal)));
@@ -258,11 +228,7 @@ impl Shape {
     /// Writes a row as one line of JSON, without a line end.
     pub(crate) fn event(&self, row: &StringRecord, out: &mut Vec<u8>) -> Result<(), String> {
         if row.len() != self.columns {
-            return Err(format!(
-                "the row has {} cells, the header {}",
-                row.len(),
-                self.columns
-            ));
+            return Err(format!("the row has {} cells, the header {}", row.len(), self.columns));
         }
         out.push(b'{');
         for (name, choice) in &self.members {
@@ -278,9 +244,7 @@ impl Shape {
                 let json = field
                     .json(cell)
                     .map_err(|wanted| format!("eventData.{}: `{cell}` is {wanted}", field.name))?;
-                member(out, &field.name, |out| {
-                    out.extend_from_slice(json.as_bytes())
-                });
+                member(out, &field.name, |out| out.extend_from_slice(json.as_bytes()));
             } else if field.absent == Absent::Null {
                 member(out, &field.name, |out| out.extend_from_slice(b"null"));
             }
@@ -384,9 +348,7 @@ mod tests {
         more = "json"
     "#;
 
-    const HEADER: [&str; 8] = [
-        "carrier", "flight", "tail", "delay", "miles", "wet", "more", "at",
-    ];
+    const HEADER: [&str; 8] = ["carrier", "flight", "tail", "delay", "miles", "wet", "more", "at"];
 
     fn event(row: [&str; 8]) -> Result<String, String> {
         let mapping = Mapping::parse(WORDS).unwrap();
@@ -421,15 +383,9 @@ mod tests {
             let why = event(row).unwrap_err();
             assert!(why.contains(part), "{why}");
         };
-        check(
-            ["UA", "7", "N1", "x", "", "", "", ""],
-            "eventData.late: `x` is no integer",
-        );
+        check(["UA", "7", "N1", "x", "", "", "", ""], "eventData.late: `x` is no integer");
         check(["UA", "7", "N1", "", "inf", "", "", ""], "no number");
-        check(
-            ["UA", "7", "N1", "", "", "2", "", ""],
-            "neither true nor false",
-        );
+        check(["UA", "7", "N1", "", "", "2", "", ""], "neither true nor false");
         check(["UA", "7", "N1", "", "", "", "{", ""], "no JSON");
         check(["UA", "", "N1", "", "", "", "", ""], "eventId is empty");
     }
@@ -439,32 +395,14 @@ mod tests {
         let bind = |words: &str| {
             let base = "eventType = 'E'\naggregateType = 'A'\naggregateId = '{id}'\n";
             let mapping = Mapping::parse(&format!("{base}{words}"))?;
-            mapping
-                .bind(&StringRecord::from(vec!["id", "n"]))
-                .map(|_| ())
+            mapping.bind(&StringRecord::from(vec!["id", "n"])).map(|_| ())
         };
         assert_eq!(bind("eventId = '{{{n}}}'"), Ok(()));
-        assert!(
-            bind("eventId = '{m}'")
-                .unwrap_err()
-                .contains("no column `m`; there are id, n")
-        );
-        assert!(
-            bind("eventId = '{n'")
-                .unwrap_err()
-                .contains("without a pair")
-        );
+        assert!(bind("eventId = '{m}'").unwrap_err().contains("no column `m`; there are id, n"));
+        assert!(bind("eventId = '{n'").unwrap_err().contains("without a pair"));
         assert!(bind("eventid = '{n}'").unwrap_err().contains("eventid"));
-        assert!(
-            bind("[eventData]\nn = 'date'")
-                .unwrap_err()
-                .contains("text, integer")
-        );
-        assert!(
-            bind("[eventData]\nm = 'text'")
-                .unwrap_err()
-                .contains("eventData.m")
-        );
+        assert!(bind("[eventData]\nn = 'date'").unwrap_err().contains("text, integer"));
+        assert!(bind("[eventData]\nm = 'text'").unwrap_err().contains("eventData.m"));
         assert!(bind("delimiter = 'ä'").unwrap_err().contains("not ASCII"));
     }
 
@@ -476,10 +414,7 @@ mod tests {
             parts("a{1}b{ 2 }", &column).unwrap()[..],
             [text("a"), Part::Column(1), text("b"), Part::Column(2)]
         );
-        assert_eq!(
-            parts("{{{1}}}", &column).unwrap()[..],
-            [text("{"), Part::Column(1), text("}")]
-        );
+        assert_eq!(parts("{{{1}}}", &column).unwrap()[..], [text("{"), Part::Column(1), text("}")]);
         assert_eq!(parts("plain", &column).unwrap()[..], [text("plain")]);
     }
 }

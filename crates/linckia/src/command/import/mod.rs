@@ -27,14 +27,16 @@ use tokio::task::JoinSet;
 
 use super::door::Door;
 use super::progress::Progress;
-use super::retry::{RETRY_FOR_DEFAULT, duration};
+use super::retry::RETRY_FOR_DEFAULT;
 use super::text::{count, number, print};
 use super::{Context, Outcome, wrong_use};
+use crate::config::units::parse_duration;
 use lane::{Batch, Lane};
-use lines::is_stdin;
+use lines::{is_stdin, open};
 use mapping::Mapping;
 use reader::{LANES_PER_REGION, Queue, Reader, is_csv};
 use route::{By, Router};
+use rows::Rows;
 use tally::{Source, Tally};
 
 /// Reading is a small part of the work; more files at once would only take memory.
@@ -51,7 +53,8 @@ const MAPPING_LIMIT: u64 = 1 << 20;
 /// NDJSON (one event a line) or CSV (with --map), plain or .zst; - is NDJSON on standard input.
 /// Each event goes to --region, or where --by says, or to the region its metadata names, or to the
 /// first. Events of one aggregate keep the order they have in a file. Importing again is safe: what
-/// is written already is recognised by its eventId, or, without one, by file name, line and content.
+/// is written already is recognised by its eventId, or, without one, by the file's name, the line's
+/// number and its content.
 #[derive(Debug, Args)]
 pub struct ImportArguments {
     /// Files to import; several are read at the same time.
@@ -64,7 +67,8 @@ pub struct ImportArguments {
     #[arg(long, value_name = "FILE")]
     map: Option<PathBuf>,
     /// How long to go on trying when a region does not take events.
-    #[arg(long, value_name = "DURATION", default_value = RETRY_FOR_DEFAULT, value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = RETRY_FOR_DEFAULT,
+          value_parser = parse_duration)]
     retry_for: Duration,
     /// Read one file after the other, so that order holds across files too.
     #[arg(long)]
@@ -84,19 +88,14 @@ struct Summary {
 pub async fn run(context: &Context, arguments: &ImportArguments) -> anyhow::Result<Outcome> {
     let mapping = read_mapping(arguments)?;
     let size = total_size(&arguments.files)?;
+    check_headers(&arguments.files, mapping.as_deref())?;
     let (doors, router) = choose(context, arguments).await?;
     let tally = Arc::new(Tally::default());
     let sources = Source::list(&arguments.files, &tally);
     let start = Instant::now();
     let looked_at = Arc::clone(&tally);
     let progress = Progress::start(size, move || looked_at.reading());
-    let import = Import {
-        doors,
-        router,
-        mapping,
-        sources: &sources,
-        tally: &tally,
-    };
+    let import = Import { doors, router, mapping, sources: &sources, tally: &tally };
     let result = import.run(arguments).await;
     progress.finish().await;
     let summary = Summary {
@@ -108,10 +107,7 @@ pub async fn run(context: &Context, arguments: &ImportArguments) -> anyhow::Resu
     };
     report(context, &summary, &tally, sources.len())?;
     for source in &sources {
-        if let Some(path) = source
-            .finish()
-            .context("the file of failed lines cannot be written")?
-        {
+        if let Some(path) = source.finish().context("the file of failed lines cannot be written")? {
             eprintln!(
                 "linckia: failed lines of {} are in {}: each has its line, its problem and its \
                        event",
@@ -121,14 +117,10 @@ pub async fn run(context: &Context, arguments: &ImportArguments) -> anyhow::Resu
         }
     }
     result.context(
-        "the import stopped before its end; run the same command again to go on: what is written \
-         already is recognised and not written twice",
+        "the import stopped before its end; once the cause is gone, run the same command again: \
+         what is written already is recognised and not written twice",
     )?;
-    Ok(if summary.failed == 0 {
-        Outcome::Done
-    } else {
-        Outcome::Refused
-    })
+    Ok(if summary.failed == 0 { Outcome::Done } else { Outcome::Refused })
 }
 
 fn report(context: &Context, summary: &Summary, tally: &Tally, files: usize) -> anyhow::Result<()> {
@@ -171,14 +163,9 @@ fn read_mapping(arguments: &ImportArguments) -> anyhow::Result<Option<Arc<Mappin
         };
     };
     if csv.is_none() {
-        return Err(wrong_use(
-            "--map is for CSV files (.csv, .tsv), and none is among the files",
-        ));
+        return Err(wrong_use("--map is for CSV files (.csv, .tsv), and none is among the files"));
     }
-    let size = path
-        .metadata()
-        .with_context(|| format!("cannot read {}", path.display()))?
-        .len();
+    let size = path.metadata().with_context(|| format!("cannot read {}", path.display()))?.len();
     if size > MAPPING_LIMIT {
         anyhow::bail!("{} is no mapping: it has {size} bytes", path.display());
     }
@@ -201,16 +188,22 @@ fn total_size(files: &[PathBuf]) -> anyhow::Result<Option<u64>> {
             .and_then(|file| file.metadata())
             .with_context(|| format!("cannot read {}", path.display()))?;
         if file.is_dir() {
-            anyhow::bail!(
-                "{} is a directory; name the files in it",
-                Path::display(path)
-            );
+            anyhow::bail!("{} is a directory; name the files in it", Path::display(path));
         }
-        total = total
-            .filter(|_| file.is_file())
-            .map(|total| total + file.len());
+        total = total.filter(|_| file.is_file()).map(|total| total + file.len());
     }
     Ok(total)
+}
+
+/// Binds the mapping to each CSV file's header before anything is sent.
+fn check_headers(files: &[PathBuf], mapping: Option<&Mapping>) -> anyhow::Result<()> {
+    let Some(mapping) = mapping else { return Ok(()) };
+    for path in files.iter().filter(|path| is_csv(path)) {
+        open(path, Arc::default())
+            .and_then(|input| Rows::new(input, mapping))
+            .with_context(|| format!("{} does not fit the mapping", path.display()))?;
+    }
+    Ok(())
 }
 
 async fn choose(
@@ -220,20 +213,14 @@ async fn choose(
     let addresses = &context.addresses;
     if let Some(by) = &arguments.by {
         if addresses.region().is_some() {
-            return Err(wrong_use(
-                "--region and --by both say where events go; give one of them",
-            ));
+            return Err(wrong_use("--region and --by both say where events go; give one of them"));
         }
         let doors = addresses.every().await?;
         let router = Router::by(by, &names(&doors)).map_err(wrong_use)?;
         return Ok((doors, router));
     }
     let doors = addresses.many().await?;
-    let router = if addresses.names_one() {
-        Router::one()
-    } else {
-        Router::event(&names(&doors))
-    };
+    let router = if addresses.names_one() { Router::one() } else { Router::event(&names(&doors)) };
     Ok((doors, router))
 }
 
@@ -270,11 +257,7 @@ impl Import<'_> {
             tally: Arc::clone(self.tally),
             lanes: senders,
         });
-        let threads = if arguments.one_by_one {
-            1
-        } else {
-            READERS.min(self.sources.len())
-        };
+        let threads = if arguments.one_by_one { 1 } else { READERS.min(self.sources.len()) };
         let queue = Arc::new(Mutex::new(self.sources.iter().cloned().collect()));
         let mut readers = start_readers(reader, &queue, threads)?;
         let mut reading = threads;

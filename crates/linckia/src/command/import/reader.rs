@@ -55,10 +55,7 @@ impl Reader {
     /// Reads files until none is left or nobody wants them any more.
     pub(crate) fn run(&self, queue: &Queue) -> anyhow::Result<()> {
         loop {
-            let next = queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .pop_front();
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
             let Some(source) = next else { return Ok(()) };
             match self.read(&source) {
                 Ok(()) => {}
@@ -123,11 +120,7 @@ impl Batches<'_> {
         let lane = (outline.key % LANES_PER_REGION as u64) as usize;
         let place = outline.region * LANES_PER_REGION + lane;
         self.open[place].push(number, line, id.as_deref());
-        if self.open[place].is_full() {
-            self.send(place)
-        } else {
-            Ok(())
-        }
+        if self.open[place].is_full() { self.send(place) } else { Ok(()) }
     }
 
     fn wrong(&self, number: u64, why: &str, held: &Held<'_>) -> Result<(), Stop> {
@@ -138,9 +131,7 @@ impl Batches<'_> {
 
     fn send(&mut self, place: usize) -> Result<(), Stop> {
         let full = std::mem::replace(&mut self.open[place], Batch::new(self.source));
-        self.reader.lanes[place]
-            .blocking_send(full)
-            .map_err(|_| Stop::Lanes)
+        self.reader.lanes[place].blocking_send(full).map_err(|_| Stop::Lanes)
     }
 
     fn flush(&mut self) -> Result<(), Stop> {
@@ -155,11 +146,7 @@ impl Batches<'_> {
 
 /// CSV by its name, compressed or not.
 pub(crate) fn is_csv(path: &Path) -> bool {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_ascii_lowercase();
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let name = name.strip_suffix(".zst").unwrap_or(&name);
     name.ends_with(".csv") || name.ends_with(".tsv")
 }
@@ -176,12 +163,9 @@ mod tests {
 
     #[test]
     fn csv_is_known_by_its_name() {
-        for (path, csv) in [
-            ("a.csv", true),
-            ("a.CSV.zst", true),
-            ("a.tsv", true),
-            ("a.ndjson", false),
-        ] {
+        for (path, csv) in
+            [("a.csv", true), ("a.CSV.zst", true), ("a.tsv", true), ("a.ndjson", false)]
+        {
             assert_eq!(is_csv(Path::new(path)), csv, "{path}");
         }
     }
@@ -198,9 +182,8 @@ mod tests {
     fn a_file_fills_lanes_in_order() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.ndjson");
-        let lines: Vec<String> = (0..2_000)
-            .map(|n| format!(r#"{{"aggregateId":"{}","n":{n}}}"#, n % 7))
-            .collect();
+        let lines: Vec<String> =
+            (0..2_000).map(|n| format!(r#"{{"aggregateId":"{}","n":{n}}}"#, n % 7)).collect();
         std::fs::write(&path, lines.join("\n")).unwrap();
         let tally = Arc::new(Tally::default());
         let sources = Source::list(&[path], &tally);

@@ -33,38 +33,25 @@ impl FromStr for By {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let form = "write /pointer=VALUE:REGION,VALUE:REGION";
-        let (pointer, pairs) = text
-            .split_once('=')
-            .ok_or_else(|| format!("there is no `=`; {form}"))?;
+        let (pointer, pairs) =
+            text.split_once('=').ok_or_else(|| format!("there is no `=`; {form}"))?;
         let Some(path) = pointer.strip_prefix('/') else {
-            return Err(format!(
-                "`{pointer}` is no JSON pointer, which begins with /; {form}"
-            ));
+            return Err(format!("`{pointer}` is no JSON pointer, which begins with /; {form}"));
         };
         let step = |step: &str| step.replace("~1", "/").replace("~0", "~");
         let steps = path.split('/').map(step).collect();
         let mut regions = BTreeMap::new();
         for pair in pairs.split(',') {
-            let (value, region) = pair
-                .rsplit_once(':')
-                .ok_or_else(|| format!("`{pair}` has no `:`; {form}"))?;
+            let (value, region) =
+                pair.rsplit_once(':').ok_or_else(|| format!("`{pair}` has no `:`; {form}"))?;
             if region.is_empty() {
                 return Err(format!("`{pair}` names no region; {form}"));
             }
-            if regions
-                .insert(value.to_owned(), region.to_owned())
-                .is_some()
-            {
+            if regions.insert(value.to_owned(), region.to_owned()).is_some() {
                 return Err(format!("`{value}` stands twice"));
             }
         }
-        Ok(Self {
-            pointer: Pointer {
-                text: pointer.to_owned(),
-                steps,
-            },
-            regions,
-        })
+        Ok(Self { pointer: Pointer { text: pointer.to_owned(), steps }, regions })
     }
 }
 
@@ -74,10 +61,7 @@ enum Rule {
     /// All lines go to one.
     One,
     /// A value in the line decides.
-    By {
-        pointer: Pointer,
-        regions: BTreeMap<String, usize>,
-    },
+    By { pointer: Pointer, regions: BTreeMap<String, usize> },
     /// The region in which the event says that it happened; without one the first.
     Event { regions: BTreeMap<String, usize> },
 }
@@ -127,23 +111,15 @@ impl Router {
         let mut regions = BTreeMap::new();
         for (value, region) in &by.regions {
             let place = all.get(region).ok_or_else(|| {
-                format!(
-                    "--by names the region `{region}`; there are {}",
-                    names.join(", ")
-                )
+                format!("--by names the region `{region}`; there are {}", names.join(", "))
             })?;
             regions.insert(value.clone(), *place);
         }
-        Ok(Self(Rule::By {
-            pointer: by.pointer.clone(),
-            regions,
-        }))
+        Ok(Self(Rule::By { pointer: by.pointer.clone(), regions }))
     }
 
     pub(crate) fn event(names: &[String]) -> Self {
-        Self(Rule::Event {
-            regions: places(names),
-        })
+        Self(Rule::Event { regions: places(names) })
     }
 
     /// Looks at a line; the error says why it goes nowhere.
@@ -175,20 +151,12 @@ impl Router {
         let mut hasher = DefaultHasher::new();
         text(members.aggregate_type).hash(&mut hasher);
         text(members.aggregate_id).hash(&mut hasher);
-        Ok(Outline {
-            region,
-            key: hasher.finish(),
-            has_id: members.event_id.is_some(),
-        })
+        Ok(Outline { region, key: hasher.finish(), has_id: members.event_id.is_some() })
     }
 }
 
 fn places(names: &[String]) -> BTreeMap<String, usize> {
-    names
-        .iter()
-        .enumerate()
-        .map(|(place, name)| (name.clone(), place))
-        .collect()
+    names.iter().enumerate().map(|(place, name)| (name.clone(), place)).collect()
 }
 
 fn region_of(metadata: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, String> {
@@ -208,30 +176,20 @@ fn text(raw: Option<&RawValue>) -> Cow<'_, str> {
     {
         return Cow::Owned(text);
     }
-    Cow::Borrowed(
-        raw.strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'))
-            .unwrap_or(raw),
-    )
+    Cow::Borrowed(raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw))
 }
 
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());
-    format!(
-        "no valid event: {} at column {}",
-        &text[..end],
-        error.column()
-    )
+    format!("no valid event: {} at column {}", &text[..end], error.column())
 }
 
 impl Pointer {
     /// The scalar at this place, as text; nothing if there is none or it is no scalar.
     fn find(&self, line: &[u8]) -> Result<Option<String>, String> {
         let mut deserializer = serde_json::Deserializer::from_slice(line);
-        Step(&self.steps)
-            .deserialize(&mut deserializer)
-            .map_err(|error| reason(&error))
+        Step(&self.steps).deserialize(&mut deserializer).map_err(|error| reason(&error))
     }
 }
 
@@ -305,10 +263,9 @@ impl<'de> Visitor<'de> for Step<'_> {
         let mut place = 0;
         loop {
             let more = match wanted {
-                Some((wanted, rest)) if wanted == place => items
-                    .next_element_seed(Step(rest))?
-                    .map(|value| found = value)
-                    .is_some(),
+                Some((wanted, rest)) if wanted == place => {
+                    items.next_element_seed(Step(rest))?.map(|value| found = value).is_some()
+                }
                 _ => items.next_element::<IgnoredAny>()?.is_some(),
             };
             if !more {
@@ -329,9 +286,7 @@ mod tests {
 
     #[test]
     fn by_is_a_pointer_and_pairs() {
-        let by: By = "/eventData/a~1b=EWR:us-east-1,a:b:eu-west-1,:us-east-1"
-            .parse()
-            .unwrap();
+        let by: By = "/eventData/a~1b=EWR:us-east-1,a:b:eu-west-1,:us-east-1".parse().unwrap();
         assert_eq!(by.pointer.steps, ["eventData", "a/b"]);
         assert_eq!(by.regions["EWR"], "us-east-1");
         assert_eq!(by.regions["a:b"], "eu-west-1");
@@ -340,19 +295,14 @@ mod tests {
             assert!(wrong.parse::<By>().is_err(), "{wrong}");
         }
         let by: By = "/a=x:mars".parse().unwrap();
-        assert!(
-            Router::by(&by, &names())
-                .unwrap_err()
-                .contains("us-east-1, eu-west-1")
-        );
+        assert!(Router::by(&by, &names()).unwrap_err().contains("us-east-1, eu-west-1"));
     }
 
     #[test]
     fn a_value_in_the_line_decides() {
         let check = |pointer: &str, line: &str, expected: Result<usize, &str>| {
-            let by: By = format!("{pointer}=EWR:eu-west-1,7:eu-west-1,true:us-east-1")
-                .parse()
-                .unwrap();
+            let by: By =
+                format!("{pointer}=EWR:eu-west-1,7:eu-west-1,true:us-east-1").parse().unwrap();
             let router = Router::by(&by, &names()).unwrap();
             match (router.outline(line.as_bytes()), expected) {
                 (Ok(outline), Ok(region)) => assert_eq!(outline.region, region, "{line}"),
@@ -360,22 +310,14 @@ mod tests {
                 (found, _) => panic!("{line}: {found:?}"),
             }
         };
-        check(
-            "/eventData/o",
-            r#"{"eventData":{"x":[{}],"o":"EWR"}}"#,
-            Ok(1),
-        );
+        check("/eventData/o", r#"{"eventData":{"x":[{}],"o":"EWR"}}"#, Ok(1));
         check("/eventData/o", r#"{"eventData":{"o":"\u0045WR"}}"#, Ok(1));
         check("/eventData/o", r#"{"eventData":{"o":7}}"#, Ok(1));
         check("/o", r#"{"eventData":{},"o":true}"#, Ok(0));
         check("/a/1", r#"{"a":["x","EWR","y"],"b":1}"#, Ok(1));
         check("/a/5", r#"{"a":["x","EWR","y"],"b":1}"#, Err("no value"));
         check("/eventData/o", r#"{"eventData":{"o":"LGA"}}"#, Err("`LGA`"));
-        check(
-            "/eventData/o",
-            r#"{"eventData":{"o":{"EWR":1}}}"#,
-            Err("no value"),
-        );
+        check("/eventData/o", r#"{"eventData":{"o":{"EWR":1}}}"#, Err("no value"));
         check("/eventData/o", r#"{"eventData":null}"#, Err("no value"));
         check("/eventData/o", r#"{"eventData":{"#, Err("no valid event"));
     }
@@ -383,19 +325,11 @@ mod tests {
     #[test]
     fn the_event_decides_or_the_first_region() {
         let router = Router::event(&names());
-        let region = |line: &str| {
-            router
-                .outline(line.as_bytes())
-                .map(|outline| outline.region)
-        };
+        let region = |line: &str| router.outline(line.as_bytes()).map(|outline| outline.region);
         assert_eq!(region(r#"{"metadata":{"region":"eu-west-1"}}"#), Ok(1));
         assert_eq!(region(r#"{"metadata":{}}"#), Ok(0));
         assert_eq!(region("{}"), Ok(0));
-        assert!(
-            region(r#"{"metadata":{"region":"mars"}}"#)
-                .unwrap_err()
-                .contains("mars")
-        );
+        assert!(region(r#"{"metadata":{"region":"mars"}}"#).unwrap_err().contains("mars"));
         assert!(region(r#"{"metadata":7}"#).is_err());
         assert!(region("[1]").unwrap_err().contains("no JSON object"));
         assert!(region(r#"{"a":1} x"#).unwrap_err().contains("column"));
@@ -406,10 +340,7 @@ mod tests {
         let router = Router::one();
         let key = |line: &str| router.outline(line.as_bytes()).unwrap().key;
         let plain = key(r#"{"aggregateType":"A","aggregateId":"x/1","eventId":"1"}"#);
-        assert_eq!(
-            plain,
-            key(r#"{"aggregateId":"x\/1", "aggregateType" : "A"}"#)
-        );
+        assert_eq!(plain, key(r#"{"aggregateId":"x\/1", "aggregateType" : "A"}"#));
         assert_ne!(plain, key(r#"{"aggregateType":"A","aggregateId":"x/2"}"#));
         assert!(router.outline(br#"{"eventId":"1"}"#).unwrap().has_id);
         assert!(!router.outline(br#"{"a":{"eventId":"1"}}"#).unwrap().has_id);

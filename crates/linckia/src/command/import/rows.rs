@@ -43,22 +43,13 @@ impl Rows {
             // The parser's own way with carriage returns miscounts lines.
             .terminator(Terminator::Any(b'\n'))
             .buffer_capacity(PARSER_BUFFER)
-            .from_reader(Rationed {
-                input,
-                left: Arc::clone(&left),
-            });
+            .from_reader(Rationed { input, left: Arc::clone(&left) });
         refill(&left);
         let header = without_mark(reader.headers()?);
         let shape = mapping
             .bind(&header)
             .map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
-        Ok(Self {
-            reader,
-            left,
-            shape,
-            row: ByteRecord::new(),
-            line: Vec::new(),
-        })
+        Ok(Self { reader, left, shape, row: ByteRecord::new(), line: Vec::new() })
     }
 
     /// The next row, with the number of its first line.
@@ -83,20 +74,15 @@ impl Rows {
                 made
             }
             Err((row, error)) => {
-                let cells = row
-                    .iter()
-                    .map(String::from_utf8_lossy)
-                    .collect::<Vec<_>>()
-                    .join(",");
+                let cells = row.iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join(",");
                 self.row = row;
                 Err((format!("the row is no UTF-8: {error}"), cells))
             }
         };
         let row = match made {
-            Ok(()) if self.line.len() > LINE_LIMIT => Row::Wrong(
-                String::new(),
-                format!("the event is longer than {LINE_LIMIT} bytes"),
-            ),
+            Ok(()) if self.line.len() > LINE_LIMIT => {
+                Row::Wrong(String::new(), format!("the event is longer than {LINE_LIMIT} bytes"))
+            }
             Ok(()) => Row::Event(&self.line),
             Err((why, cells)) => Row::Wrong(cells, why),
         };
@@ -107,12 +93,7 @@ impl Rows {
     /// its end, which does not.
     fn number(&self) -> u64 {
         let began = self.row.position().map_or(0, csv::Position::line);
-        let inside = self
-            .row
-            .as_slice()
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count() as u64;
+        let inside = self.row.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
         began.max(self.reader.position().line().saturating_sub(inside + 1))
     }
 }
@@ -123,13 +104,8 @@ fn without_return(row: &mut ByteRecord) {
         let position = row.position().cloned();
         let last = row.len() - 1;
         let cells = row.iter().enumerate();
-        let cells = cells.map(|(place, cell)| {
-            if place == last {
-                &cell[..cell.len() - 1]
-            } else {
-                cell
-            }
-        });
+        let cells =
+            cells.map(|(place, cell)| if place == last { &cell[..cell.len() - 1] } else { cell });
         *row = cells.collect();
         row.set_position(position);
     }
@@ -175,9 +151,7 @@ impl Read for Rationed {
                 format!("a row is longer than {LINE_LIMIT} bytes; is a quote left open?"),
             ));
         }
-        let most = buffer
-            .len()
-            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let count = self.input.read(&mut buffer[..most])?;
         self.left.store(left - count as u64, Ordering::Relaxed);
         Ok(count)
@@ -208,15 +182,11 @@ mod tests {
             });
         }
         let event = |id: &str, text: &str| {
-            format!(
-                r#"{{"eventType":"E","aggregateType":"A","aggregateId":"{id}","eventData":{{"text":"{text}"}}}}"#
-            )
+            let head = r#"{"eventType":"E","aggregateType":"A","aggregateId":"#;
+            format!("{head}\"{id}\",\"eventData\":{{\"text\":\"{text}\"}}}}")
         };
         assert_eq!(found[0], (2, event("1", "a\\nb")));
-        assert_eq!(
-            found[1],
-            (4, "2 | the row has 1 cells, the header 2".to_owned())
-        );
+        assert_eq!(found[1], (4, "2 | the row has 1 cells, the header 2".to_owned()));
         assert_eq!(found[2].0, 6);
         assert!(found[2].1.contains("no UTF-8"));
         assert_eq!(found[3], (8, event("4", "say \\\"x\\\"")));

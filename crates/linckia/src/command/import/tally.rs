@@ -41,9 +41,7 @@ impl Tally {
 
     /// A region does not take events for now; `true` if that is new.
     pub(crate) fn trouble(&self, region: &str, why: &str) -> bool {
-        lock(&self.troubles)
-            .insert(region.to_owned(), why.to_owned())
-            .is_none()
+        lock(&self.troubles).insert(region.to_owned(), why.to_owned()).is_none()
     }
 
     /// A region took events; `true` if it did not before.
@@ -64,11 +62,7 @@ impl Tally {
             notes.push(format!("waiting for {}", names.join(", ")));
         }
         let done = Self::get(&self.written) + Self::get(&self.duplicates) + failed;
-        Reading {
-            position: Self::get(&self.bytes),
-            events: done,
-            note: notes.join(", "),
-        }
+        Reading { position: Self::get(&self.bytes), events: done, note: notes.join(", ") }
     }
 }
 
@@ -111,11 +105,7 @@ impl Source {
             let name = stem(path);
             let times = taken.entry(name.clone()).or_insert(0_u32);
             *times += 1;
-            let apart = if *times == 1 {
-                String::new()
-            } else {
-                format!("-{times}")
-            };
+            let apart = if *times == 1 { String::new() } else { format!("-{times}") };
             sources.push(Arc::new(Self {
                 path: path.clone(),
                 failed_path: PathBuf::from(format!("{name}{apart}.failed.ndjson")),
@@ -136,13 +126,7 @@ impl Source {
             },
             Held::Text(bytes) => (None, Some(String::from_utf8_lossy(bytes).into_owned())),
         };
-        let record = FailedLine {
-            file: &self.path,
-            line,
-            problem,
-            event,
-            text,
-        };
+        let record = FailedLine { file: &self.path, line, problem, event, text };
         let mut bytes = serde_json::to_vec(&record)?;
         bytes.push(b'\n');
         let mut failed = lock(&self.failed);
@@ -180,10 +164,7 @@ fn stem(path: &Path) -> String {
     };
     let name = name.strip_suffix(".zst").unwrap_or(name);
     let known = [".ndjson", ".jsonl", ".json", ".csv", ".tsv"];
-    let bare = known
-        .iter()
-        .find_map(|extension| name.strip_suffix(extension))
-        .unwrap_or(name);
+    let bare = known.iter().find_map(|extension| name.strip_suffix(extension)).unwrap_or(name);
     bare.to_owned()
 }
 
@@ -200,10 +181,8 @@ mod tests {
     fn files_of_failed_lines_are_named_apart() {
         let paths = ["a/EWR.ndjson.zst", "b/EWR.ndjson", "-", "x.csv", "y"].map(PathBuf::from);
         let sources = Source::list(&paths, &Arc::default());
-        let names: Vec<&str> = sources
-            .iter()
-            .map(|source| source.failed_path.to_str().unwrap())
-            .collect();
+        let names: Vec<&str> =
+            sources.iter().map(|source| source.failed_path.to_str().unwrap()).collect();
         assert_eq!(
             names,
             [

@@ -98,7 +98,8 @@ impl Profile {
     pub fn parse(path: &Path, text: &str, regions: &[String]) -> Result<Self, ConfigError> {
         let file = toml::from_str::<ProfileFile>(text).map_err(|error| {
             let reason = error.message().trim_end().replace('\n', ", ");
-            let advice = "entries are [[link]] with from, to, delay, jitter, loss, bandwidth, one_way";
+            let advice =
+                "entries are [[link]] with from, to, delay, jitter, loss, bandwidth, one_way";
             ConfigError::at(path, text, error.span().unwrap_or(0..0), reason, advice.to_owned())
         })?;
         let mut profile = Self::of(regions, |_, _| Rule::default());

@@ -292,7 +292,9 @@ fn forget(queue: &mut VecDeque<(Instant, Bytes)>, mut written: usize) {
 }
 
 fn read_bytes_max(rule: &Rule) -> usize {
-    let Some(bits) = rule.bandwidth else { return READ_BYTES_MAX };
+    let Some(bits) = rule.bandwidth else {
+        return READ_BYTES_MAX;
+    };
     usize::try_from(bits / 8 / READ_SLICES_PER_SECOND)
         .unwrap_or(READ_BYTES_MAX)
         .clamp(PACKET_BYTES, READ_BYTES_MAX)

@@ -49,7 +49,9 @@ impl Rule {
     /// How many bytes of one connection may be on the way: at least bandwidth times delay.
     #[must_use]
     pub fn queue_bytes_max(&self) -> usize {
-        let Some(bits) = self.bandwidth else { return QUEUE_BYTES_MAX };
+        let Some(bits) = self.bandwidth else {
+            return QUEUE_BYTES_MAX;
+        };
         let flying = (bits as f64 / 8.0 * (self.delay + self.jitter).as_secs_f64()) as usize;
         flying.saturating_add(ROUTER_BYTES).min(QUEUE_BYTES_MAX)
     }
@@ -145,8 +147,11 @@ mod tests {
     fn change(words: [&str; 4]) -> Result<Rule, String> {
         let word = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let [delay, jitter, loss, bandwidth] = words.map(word);
-        RuleChange { delay, jitter, loss, bandwidth }
-            .applied_to(Rule { bandwidth: Some(1_000), cut: true, ..Rule::default() })
+        RuleChange { delay, jitter, loss, bandwidth }.applied_to(Rule {
+            bandwidth: Some(1_000),
+            cut: true,
+            ..Rule::default()
+        })
     }
 
     #[test]

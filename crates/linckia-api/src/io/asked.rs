@@ -1,0 +1,124 @@
+//! One request as its resource sees it: matched, admitted, its query read, its body still outside.
+//!
+//! Made by `service`, taken by every resource. What always holds: whoever gets one may answer it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::request::Parts;
+use hyper::body::{Body, Incoming};
+use linckia_apply::{Found, Query, Reading};
+use linckia_model::{Key, Vector};
+
+use super::body;
+use super::service::House;
+use crate::event::{Context, check};
+use crate::port::Region;
+use crate::problem::{Outcome, Problem};
+use crate::query::QueryString;
+use crate::route::Matched;
+
+pub(super) struct Asked<'a, R> {
+    pub(super) house: &'a Arc<House<R>>,
+    pub(super) parts: &'a Parts,
+    pub(super) matched: Matched<'a>,
+    pub(super) query: QueryString<'a>,
+    pub(super) actor: Option<&'a str>,
+    pub(super) body: &'a mut Option<Incoming>,
+}
+
+impl<R: Region> Asked<'_, R> {
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    pub(super) fn region(&self) -> &R {
+        &self.house.region
+    }
+
+    /// The data set of the path. Errors: 400 for a name that is none.
+    pub(super) fn data_set(&self) -> Outcome<Arc<str>> {
+        match &self.matched.data_set {
+            None => Ok(Arc::clone(&self.house.data_set)),
+            Some(name) => self.checked("data set", name).map(Arc::from),
+        }
+    }
+
+    /// The aggregate type of the path. Errors: 400.
+    pub(super) fn aggregate_type(&self) -> Outcome<&str> {
+        self.checked("aggregate type", &self.matched.segments[0])
+    }
+
+    /// The aggregate of the path. Errors: 400.
+    pub(super) fn key(&self) -> Outcome<Key> {
+        let aggregate_type = self.aggregate_type()?.into();
+        let aggregate_id = self.checked("aggregate id", &self.matched.segments[1])?.into();
+        Ok(Key { data_set: self.data_set()?, aggregate_type, aggregate_id })
+    }
+
+    /// A parameter that is a name. Errors: 400.
+    pub(super) fn name(&self, parameter: &'static str) -> Outcome<Option<String>> {
+        let name = self.query.get(parameter);
+        name.map(|name| self.checked(parameter, name).map(str::to_owned)).transpose()
+    }
+
+    fn checked<'n>(&self, what: &str, name: &'n str) -> Outcome<&'n str> {
+        match check::check_name(name, &self.house.settings.limits) {
+            Ok(()) => Ok(name),
+            Err(detail) => Err(Problem::parameter(format!("the {what}: {detail}"))),
+        }
+    }
+
+    /// What all events of this request share.
+    pub(super) fn context<'c>(
+        &'c self,
+        data_set: &'c Arc<str>,
+        traceparent: Option<&'c str>,
+    ) -> Context<'c> {
+        Context {
+            limits: &self.house.settings.limits,
+            data_set,
+            aggregate: None,
+            actor: self.actor,
+            traceparent,
+        }
+    }
+
+    /// The body, whole. Errors: 413, 400.
+    pub(super) async fn read_body(&mut self) -> Outcome<Bytes> {
+        let bytes_max = self.house.settings.limits.body_bytes;
+        match self.body.as_mut() {
+            Some(incoming) => body::read(incoming, bytes_max).await,
+            None => Ok(Bytes::new()),
+        }
+    }
+
+    /// Refuses a body where none has a meaning. Errors: 400.
+    pub(super) fn no_body(&self) -> Outcome<()> {
+        match self.body {
+            Some(body) if !body.is_end_stream() => {
+                Err(Problem::parameter("this call takes no body; leave it away"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a look into the past. Errors: 501.
+    pub(super) fn now_only(&self) -> Outcome<()> {
+        match self.query.get("at") {
+            None => Ok(()),
+            Some(_) => {
+                let detail = "`at` is not built yet: reads answer what holds now; an aggregate's \
+                              history is under …/events";
+                Err(Problem::unsupported(detail))
+            }
+        }
+    }
+
+    /// Asks the region. Errors: 503.
+    pub(super) async fn read(&self, query: Query) -> Outcome<(Vector, Found)> {
+        let Reading { vector, found } = self.region().read(query).await?;
+        Ok((vector, found))
+    }
+}

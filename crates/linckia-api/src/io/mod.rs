@@ -1,0 +1,20 @@
+//! The door's hands: requests in, the region asked, answers out; streams and their tasks.
+//!
+//! `service` finds what a request means and hands it to the file of its resource. What always
+//! holds: everything that waits, spawns, reads a clock or draws a random id is below here.
+
+mod aggregates;
+mod append;
+mod asked;
+mod body;
+mod conflicts;
+mod events;
+mod fleet;
+mod lines;
+mod pages;
+mod respond;
+mod service;
+mod stream;
+
+pub use body::DoorBody;
+pub use service::Door;

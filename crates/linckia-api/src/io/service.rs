@@ -1,0 +1,177 @@
+//! The door itself: who may come in, what a request means, and who answers it.
+//!
+//! Called by the listener for every request of every connection. What always holds: every request
+//! gets an answer and is counted once; the door keeps no state of a client.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::watch;
+
+use super::asked::Asked;
+use super::body::{self, DoorBody};
+use super::respond::{self, Answered};
+use super::{aggregates, append, conflicts, events, fleet, pages};
+use crate::auth::{self, ClientIdentity};
+use crate::headers::{self, TRACEPARENT};
+use crate::metrics::Metrics;
+use crate::openapi;
+use crate::port::Region;
+use crate::problem::{Outcome, Problem};
+use crate::query::QueryString;
+use crate::route::{self, Call, Matched};
+use crate::settings::DoorSettings;
+
+/// The data set of `/v1/…`.
+const DATA_SET: &str = "default";
+
+/// The HTTP door of a region. Clones are the same door.
+pub struct Door<R> {
+    house: Arc<House<R>>,
+}
+
+/// What all requests share.
+pub(super) struct House<R> {
+    pub(super) region: Arc<R>,
+    pub(super) settings: DoorSettings,
+    pub(super) data_set: Arc<str>,
+    pub(super) prometheus: PrometheusHandle,
+    pub(super) openapi: Bytes,
+    /// True once the process is about to end: streams end themselves.
+    pub(super) stopping: watch::Receiver<bool>,
+    metrics: Metrics,
+}
+
+impl<R> Clone for Door<R> {
+    fn clone(&self) -> Self {
+        Self { house: Arc::clone(&self.house) }
+    }
+}
+
+impl<R: Region> Door<R> {
+    /// A door in front of a region. `stopping` becomes true when streams shall end. Where metrics
+    /// are wanted, the recorder is installed before the first request.
+    pub fn new(
+        region: Arc<R>,
+        settings: DoorSettings,
+        prometheus: PrometheusHandle,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
+        let document = openapi::document(env!("CARGO_PKG_VERSION"));
+        let house = House {
+            region,
+            settings,
+            data_set: DATA_SET.into(),
+            prometheus,
+            openapi: Bytes::from(document.to_string()),
+            stopping,
+            metrics: Metrics::new(),
+        };
+        Self { house: Arc::new(house) }
+    }
+
+    /// Answers one request of a client.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        client: ClientIdentity,
+    ) -> http::Response<DoorBody> {
+        let start = Instant::now();
+        let (parts, incoming) = request.into_parts();
+        let mut body = Some(incoming);
+        let found = route::find(&parts.method, parts.uri.path());
+        let index = found.as_ref().ok().map(|found| found.index);
+        let answered = self.answer(&parts, found, &client, &mut body).await;
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(problem) => {
+                let response = respond::problem(&problem);
+                if let Some(rest) = body
+                    && !waits_to_send(&parts)
+                {
+                    body::drain(rest).await;
+                }
+                response
+            }
+        };
+        if let Some(value) = headers::traceparent(&parts.headers)
+            && let Ok(value) = HeaderValue::from_str(value)
+        {
+            response.headers_mut().insert(TRACEPARENT, value);
+        }
+        let status = response.status().as_u16();
+        self.house.metrics.count(index, status, start.elapsed().as_secs_f64());
+        response
+    }
+
+    async fn answer(
+        &self,
+        parts: &Parts,
+        found: Outcome<Matched<'_>>,
+        client: &ClientIdentity,
+        body: &mut Option<Incoming>,
+    ) -> Outcome<Answered> {
+        let house = &self.house;
+        if matches!(&found, Ok(found) if found.route.call == Call::Live) {
+            return Ok(pages::live());
+        }
+        let actor = auth::admit(&house.settings, &parts.headers, client)?;
+        let matched = found?;
+        let call = matched.route.call;
+        if call == Call::Unbuilt {
+            return Err(Problem::unsupported(format!(
+                "{} {} is not built yet; /openapi.json marks what is",
+                matched.route.verb.name(),
+                matched.route.path
+            )));
+        }
+        let query = QueryString::parse(parts.uri.query(), matched.route.query)?;
+        headers::check_promises(&parts.headers)?;
+        let asked = Asked { house, parts, matched, query, actor, body };
+        if call == Call::AppendEvents {
+            return append::events(asked).await;
+        }
+        // Boxed, so that the frequent call does not carry the room that the others need.
+        Box::pin(dispatch(call, asked)).await
+    }
+}
+
+async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answered> {
+    match call {
+        Call::AppendEvents => append::events(asked).await,
+        Call::AppendToAggregate => append::to_aggregate(asked).await,
+        Call::ReadEvents => events::read(asked).await,
+        Call::History => events::history(asked).await,
+        Call::GetAggregate => aggregates::get(asked).await,
+        Call::PutAggregate | Call::PatchAggregate | Call::DeleteAggregate => {
+            aggregates::write(asked).await
+        }
+        Call::ListAggregates => aggregates::list(asked).await,
+        Call::Conflicts => conflicts::list(asked).await,
+        Call::Conflict => conflicts::get(asked).await,
+        Call::Regions => fleet::regions(asked).await,
+        Call::Links => fleet::links(asked).await,
+        Call::Digests => fleet::digests(asked).await,
+        Call::Vector => fleet::vector(asked).await,
+        Call::VectorWait => fleet::wait(asked).await,
+        Call::Live => Ok(pages::live()),
+        Call::Ready => pages::ready(&asked),
+        Call::Metrics => Ok(pages::metrics(&asked)),
+        Call::OpenApi => Ok(pages::openapi(&asked)),
+        Call::ProblemPage => pages::problem(&asked),
+        Call::Root => Ok(pages::root(&asked)),
+        Call::Unbuilt => Err(Problem::unsupported("this is not built yet")),
+    }
+}
+
+/// A client that asks before it sends has sent nothing that would have to be read.
+fn waits_to_send(parts: &Parts) -> bool {
+    parts.headers.get(http::header::EXPECT).is_some_and(|value| {
+        value.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    })
+}

@@ -1,0 +1,152 @@
+//! What the region refused, in the door's words.
+//!
+//! Between a region's answers and the problems a client gets. What always holds: each refusal says
+//! whether and when trying again makes sense.
+
+use linckia_apply::Found;
+use linckia_model::{Answer, Refusal, Vector};
+use serde_json::{Map, Value, json};
+
+use crate::port::Unavailable;
+use crate::problem::{Kind, Problem};
+
+/// A full queue empties within this.
+const RETRY_BUSY_SECONDS: u32 = 1;
+
+/// Nothing drains a full log within seconds.
+const RETRY_FULL_SECONDS: u32 = 30;
+
+/// The problem of one refused event whose data stands at `data` in the body.
+pub(crate) fn problem_of(refusal: &Refusal, data: &str) -> Box<Problem> {
+    match refusal {
+        Refusal::IdReused(dot) => {
+            let detail = format!(
+                "this event id was used on this aggregate with other content (its first copy is \
+                 {dot}); give a new event a new id, or repeat the first one unchanged"
+            );
+            Problem::new(Kind::IdReused, detail).with("dot", dot.to_string())
+        }
+        Refusal::VersionConflict { version, entity_tag } => {
+            let detail = match entity_tag {
+                Some(_) => "the aggregate is not what the precondition names; read it, decide, and \
+                            send again with its `etag`",
+                None => "there is no such aggregate here, and the precondition names one",
+            };
+            let tag = entity_tag.as_ref().map(|tag| Value::from(format!("\"{tag}\"")));
+            Problem::new(Kind::VersionConflict, detail)
+                .with("currentVersion", *version)
+                .with("etag", tag.unwrap_or(Value::Null))
+        }
+        Refusal::NotFound => Problem::new(Kind::NotFound, "there is no such aggregate here"),
+        Refusal::NotAnInteger(path) => {
+            let detail = format!("`{path}` holds no integer to add to; set it with `patch` first");
+            Problem::event(format!("{data}{path}"), detail)
+        }
+        Refusal::Overflow(path) => {
+            let detail = format!("the sum at `{path}` would leave the range of 64-bit integers");
+            Problem::event(format!("{data}{path}"), detail)
+        }
+        Refusal::Sibling => Problem::new(
+            Kind::Unavailable,
+            "another event of the atomic request was refused, and with it this one",
+        ),
+        Refusal::LogFull { used, bound } => {
+            let detail = format!(
+                "the log of this region holds {used} of {bound} bytes and takes no new writes; \
+                 write in another region, or give it room"
+            );
+            Problem::new(Kind::LogFull, detail)
+                .with("used", *used)
+                .with("bound", *bound)
+                .retry_after(RETRY_FULL_SECONDS)
+        }
+        Refusal::Busy => busy(),
+        Refusal::Poisoned(reason) => {
+            let detail = format!(
+                "the log met an I/O error ({reason}) and takes nothing until the region restarts; \
+                 write in another region"
+            );
+            Problem::new(Kind::Unavailable, detail).retry_after(RETRY_FULL_SECONDS)
+        }
+    }
+}
+
+impl From<Unavailable> for Box<Problem> {
+    fn from(reason: Unavailable) -> Self {
+        match reason {
+            Unavailable::Busy => busy(),
+            Unavailable::Stopping => {
+                Problem::new(Kind::Unavailable, "this region is stopping; ask another one")
+                    .retry_after(RETRY_BUSY_SECONDS)
+            }
+        }
+    }
+}
+
+fn busy() -> Box<Problem> {
+    let detail = "more is waiting here than the region can hold; try again in a moment";
+    Problem::new(Kind::Unavailable, detail).retry_after(RETRY_BUSY_SECONDS)
+}
+
+/// The one problem that stands for a whole request: of an atomic one the refusal that mattered,
+/// otherwise one that met all its events and that time may cure. The place is that of the event.
+pub(crate) fn common(
+    answers: &[Result<Answer, Refusal>],
+    atomic: bool,
+) -> Option<(usize, &Refusal)> {
+    if atomic {
+        let mut refused = answers.iter().enumerate();
+        let cause = refused.find_map(|(place, answer)| match answer {
+            Err(Refusal::Sibling) | Ok(_) => None,
+            Err(refusal) => Some((place, refusal)),
+        });
+        let sibling = || {
+            let place = answers.iter().position(Result::is_err)?;
+            answers[place].as_ref().err().map(|refusal| (place, refusal))
+        };
+        return cause.or_else(sibling);
+    }
+    let passing = |answer: &Result<Answer, Refusal>| {
+        use Refusal::{Busy, LogFull, Poisoned};
+        matches!(answer, Err(Busy | LogFull { .. } | Poisoned(_)))
+    };
+    let first = answers.first()?.as_ref().err()?;
+    answers.iter().all(passing).then_some((0, first))
+}
+
+/// The region broke its word; nothing that a client could mend.
+pub(crate) fn broken(what: &str) -> Box<Problem> {
+    tracing::error!(what, "the region answered what was not asked");
+    Problem::new(Kind::Unavailable, "the region answered what was not asked; its log says more")
+}
+
+/// The answer to a question of which this is not the answer.
+pub(crate) fn unexpected(found: &Found) -> Box<Problem> {
+    match found {
+        Found::Expired => Problem::new(
+            Kind::PositionExpired,
+            "the pages of this list are no longer kept at its vector; begin again without `cursor`",
+        ),
+        _ => broken("query"),
+    }
+}
+
+/// Per origin the first and last sequence of what is missing.
+pub(crate) fn missing<'a>(
+    ranges: impl IntoIterator<Item = (&'a linckia_model::Origin, u64, u64)>,
+) -> Value {
+    let ranges = ranges.into_iter();
+    Value::Object(
+        ranges
+            .map(|(origin, first, last)| (origin.to_string(), json!([first, last])))
+            .collect::<Map<_, _>>(),
+    )
+}
+
+/// What a vector lacks of the one that was waited for.
+pub(crate) fn behind(wanted: &Vector, have: &Vector) -> Box<Problem> {
+    let detail = "this region has not applied all of the vector yet; `missing` says what lacks";
+    Problem::new(Kind::Behind, detail)
+        .with("missing", missing(wanted.beyond(have)))
+        .retry_after(RETRY_BUSY_SECONDS)
+}

@@ -1,0 +1,231 @@
+//! The judge: what every region shows, against the plain fold of what it has applied.
+//!
+//! The letters are those of the contract's last section. `causal` looks after every input, `probe` at
+//! moments of the plan, `verdict` once at the end, when every region has applied everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use linckia_apply::{Found, Query};
+use linckia_model::{Dot, Event, FoldSettings, Key, Now, Origin, Vector, decode_event};
+use linckia_region::Machine;
+
+use crate::reference::{self, RefDot, RefEvent, RefRecord};
+use crate::translate;
+use crate::world::{World, key, key_name};
+
+const NOW: Now = Now { wall: 0, monotonic: 0 };
+
+/// Every event of these logs up to that vector.
+fn events(machine: &Machine, upto: &Vector) -> Result<Vec<Event>, String> {
+    let mut all = Vec::new();
+    for (origin, last) in upto.iter() {
+        let batch = machine
+            .logs()
+            .read(origin.as_str(), 1, u64::MAX, usize::MAX)
+            .map_err(|error| format!("the log of {origin} is not readable: {error}"))?;
+        for (place, record) in batch.iter().enumerate() {
+            if record.sequence() > last {
+                break;
+            }
+            if record.sequence() != place as u64 + 1 {
+                return Err(format!("(f) {origin} has a gap before {}", record.sequence()));
+            }
+            let dot = Dot::new(origin.clone(), record.sequence());
+            let event = decode_event(dot, record.payload(), upto);
+            all.push(event.map_err(|error| format!("{origin}: {error}"))?);
+        }
+        if machine.logs().durable(origin.as_str()).unwrap_or(0) < last {
+            return Err(format!("{origin} is applied beyond what is durable"));
+        }
+    }
+    Ok(all)
+}
+
+/// After every input: what is applied is causally closed, whatever was lost or overtaken.
+pub(crate) fn causal(world: &mut World, region: usize) {
+    let Some(machine) = &world.places[region].machine else { return };
+    let applied = machine.region().applied();
+    if *applied == world.places[region].checked {
+        return;
+    }
+    let vector = applied.clone();
+    let open = vector.iter().find_map(|(origin, last)| {
+        if world.places[region].checked.get(origin) == last {
+            return None;
+        }
+        let event = event_at(machine, origin, last)?;
+        let missing = event.deps.beyond(&vector).next()?;
+        let (missing, _, upto) = missing;
+        Some(format!("{} is applied without {missing}:{upto}, on which it depends", event.dot))
+    });
+    world.places[region].checked = vector;
+    if let Some(open) = open {
+        world.fail(format!("{}: {open}", key_name(region)));
+    }
+}
+
+fn event_at(machine: &Machine, origin: &Origin, sequence: u64) -> Option<Event> {
+    let batch = machine.logs().read(origin.as_str(), sequence, 1, 1).ok()?;
+    let record = batch.first()?;
+    decode_event(Dot::new(origin.clone(), sequence), record.payload(), &Vector::new()).ok()
+}
+
+/// Looks at one region in the middle of things.
+pub(crate) fn probe(world: &mut World, region: usize) {
+    let keys = world.plan.keys;
+    let Some(machine) = &mut world.places[region].machine else { return };
+    if let Err(violation) = judge_region(machine, keys) {
+        world.fail(format!("{}: {violation}", key_name(region)));
+    }
+}
+
+/// Looks at everything, when every region has applied everything.
+pub(crate) fn verdict(world: &mut World) {
+    if let Err(violation) = judge_all(world) {
+        world.fail(violation);
+    }
+}
+
+fn judge_all(world: &mut World) -> Result<(), String> {
+    let keys = world.plan.keys;
+    let mut digests = Vec::new();
+    for (number, place) in world.places.iter_mut().enumerate() {
+        let machine = place.machine.as_mut().ok_or("a region is down at the end")?;
+        judge_region(machine, keys).map_err(|v| format!("{}: {v}", key_name(number)))?;
+        let reading = machine.read(NOW, &Query::Digests).map_err(|error| error.to_string())?;
+        let Found::Digests(found) = reading.found else {
+            return Err("digests are answered by digests".to_owned());
+        };
+        digests.push((reading.vector, found.root));
+    }
+    let differ = digests.windows(2).any(|pair| pair[0] != pair[1]);
+    if differ {
+        return Err(format!("(c) digests or vectors differ: {digests:?}"));
+    }
+    acknowledged(world)
+}
+
+/// (b), (f): every acknowledged id stands under its dot, in every region.
+fn acknowledged(world: &World) -> Result<(), String> {
+    for (number, place) in world.places.iter().enumerate() {
+        let Some(machine) = &place.machine else { continue };
+        let upto = machine.region().applied().clone();
+        let all = events(machine, &upto)?;
+        let by_dot: BTreeMap<&Dot, &Event> = all.iter().map(|e| (&e.dot, e)).collect();
+        for ack in &world.ledger {
+            let found = by_dot.get(&ack.dot).ok_or_else(|| {
+                let region = key_name(number);
+                format!("(b) {} was acknowledged as {} and {region} lacks it", ack.event_id, ack.dot)
+            })?;
+            if *found.identity.event_id != *ack.event_id || found.key != ack.key {
+                return Err(format!(
+                    "(f) {} was acknowledged for {} and holds {}",
+                    ack.dot, ack.event_id, found.identity.event_id
+                ));
+            }
+        }
+        order_extends_causality(&all)?;
+    }
+    Ok(())
+}
+
+/// (h)
+fn order_extends_causality(all: &[Event]) -> Result<(), String> {
+    let by_dot: BTreeMap<&Dot, &Event> = all.iter().map(|e| (&e.dot, e)).collect();
+    for event in all {
+        for (origin, sequence) in event.deps.iter().filter(|(_, sequence)| *sequence > 0) {
+            let dot = Dot::new(origin.clone(), sequence);
+            let Some(before) = by_dot.get(&dot) else {
+                return Err(format!("{} depends on {dot}, which is nowhere", event.dot));
+            };
+            let same = before.transaction.first == event.transaction.first
+                && before.dot.origin == event.dot.origin;
+            if before.hlc > event.hlc || (before.hlc == event.hlc && !same) {
+                return Err(format!("(h) {} comes after {dot} and not in HLC order", event.dot));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// (b), (d), (i), and what (c) and (e) follow from: values, versions, frontiers and records are those
+/// of the plain fold.
+fn judge_region(machine: &mut Machine, keys: usize) -> Result<(), String> {
+    machine.flush(NOW).map_err(|error| error.to_string())?;
+    let upto = machine.region().applied().clone();
+    let all = events(machine, &upto)?;
+    order_extends_causality(&all)?;
+    let mut by_key: BTreeMap<&Key, Vec<RefEvent>> = BTreeMap::new();
+    for event in &all {
+        by_key.entry(&event.key).or_default().push(translate::event(event));
+    }
+    let states = machine.apply().all_states(machine.store()).map_err(|e| e.to_string())?;
+    let states: BTreeMap<Key, _> = states.into_iter().collect();
+    let mut records: BTreeMap<Key, BTreeSet<RefRecord>> = BTreeMap::new();
+    let found = machine.apply().all_records(machine.store()).map_err(|e| e.to_string())?;
+    for (key, record_key, record) in found {
+        let record = translate::record(&(record_key, record));
+        if !records.entry(key.clone()).or_default().insert(record) {
+            return Err(format!("{key:?} has a record twice"));
+        }
+    }
+    let window = FoldSettings::default().window_milliseconds;
+    for number in 0..keys {
+        let key = key(number);
+        let events = by_key.remove(&key).unwrap_or_default();
+        let wanted = reference::fold(&events, window);
+        let state = states.get(&key);
+        let folded = state.map(|state| state.folded());
+        let value = folded.as_ref().and_then(|folded| folded.value.clone());
+        let aggregate = number.to_string();
+        differs(&aggregate, "value", &wanted.value, &value)?;
+        let version = folded.as_ref().map_or(0, |folded| folded.version);
+        differs(&aggregate, "version", &wanted.version, &version)?;
+        if wanted.value.is_some() {
+            let frontier: BTreeSet<RefDot> = state.map(translate::frontier).unwrap_or_default();
+            differs(&aggregate, "frontier", &wanted.frontier, &frontier)?;
+        }
+        let found = records.remove(&key).unwrap_or_default();
+        differs(&aggregate, "records", &wanted.records, &found)?;
+    }
+    Ok(())
+}
+
+fn differs<T: PartialEq + std::fmt::Debug>(
+    aggregate: &str,
+    what: &str,
+    wanted: &T,
+    found: &T,
+) -> Result<(), String> {
+    if wanted == found {
+        return Ok(());
+    }
+    Err(format!("{what} of aggregate {aggregate}: the fold gives {wanted:?}, found {found:?}"))
+}
+
+/// Records at the end, in the first region that is up.
+pub(crate) fn conflicts(world: &World) -> usize {
+    let machine = world.places.iter().find_map(|place| place.machine.as_ref());
+    machine
+        .and_then(|machine| machine.apply().all_records(machine.store()).ok())
+        .map_or(0, |records| records.len())
+}
+
+/// Writes into the trace where every region stands.
+pub(crate) fn explain(world: &mut World) {
+    let stands: Vec<String> = world
+        .places
+        .iter()
+        .map(|place| match &place.machine {
+            None => format!("{} is down", place.name),
+            Some(machine) => {
+                let region = machine.region();
+                let (applied, durable) = (region.applied(), region.durable());
+                format!("{} applied {applied} of {durable}", place.name)
+            }
+        })
+        .collect();
+    for stand in stands {
+        world.explain(stand);
+    }
+}

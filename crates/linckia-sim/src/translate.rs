@@ -1,0 +1,51 @@
+//! Events of the implementation as events of the reference, and its states as the reference's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use linckia_model::{Dot, Event, KeyState, Kind, Operation, Record, RecordKey, Stamp};
+
+use crate::reference::{RefDot, RefEvent, RefKind, RefOperation, RefRecord};
+
+pub(crate) fn dot(dot: &Dot) -> RefDot {
+    (Arc::from(dot.origin.as_str()), dot.sequence)
+}
+
+pub(crate) fn event(event: &Event) -> RefEvent {
+    let deps: BTreeMap<Arc<str>, u64> =
+        event.deps.iter().map(|(o, sequence)| (Arc::from(o.as_str()), sequence)).collect();
+    RefEvent {
+        dot: dot(&event.dot),
+        hlc: event.hlc.bits(),
+        deps,
+        ctx: event.ctx.as_ref().map(|ctx| ctx.iter().map(dot).collect()),
+        identity: (event.identity.event_id.to_string(), event.identity.place),
+        event_type: event.event_type.to_string(),
+        operation: match event.operation {
+            Operation::Put => RefOperation::Put,
+            Operation::Patch => RefOperation::Patch,
+            Operation::Delete => RefOperation::Delete,
+            Operation::Increment => RefOperation::Increment,
+            Operation::Record => RefOperation::Record,
+        },
+        data: event.data.clone(),
+    }
+}
+
+pub(crate) fn record((key, record): &(RecordKey, Record)) -> RefRecord {
+    let of = |stamp: &Stamp| dot(&stamp.dot);
+    RefRecord {
+        losers: key.losers.iter().map(of).collect(),
+        winner: of(&key.winner),
+        paths: record.paths.clone(),
+        kind: match record.kind {
+            Kind::UpdateUpdate => RefKind::UpdateUpdate,
+            Kind::UpdateDelete => RefKind::UpdateDelete,
+            Kind::IdReused => RefKind::IdReused,
+        },
+    }
+}
+
+pub(crate) fn frontier(state: &KeyState) -> BTreeSet<RefDot> {
+    state.folded().frontier.iter().map(|stamp| dot(&stamp.dot)).collect()
+}
