@@ -99,7 +99,8 @@ mod tests {
         check(None, true, Some("Bearer "), Err(()));
         check(Some("secret"), false, Some("Bearer secret"), Ok(Some("token")));
         check(Some("secret"), true, Some("bearer secret"), Ok(Some("token")));
-        for bad in ["Bearer secre", "Bearer secret2", "Bearer Secret", "Basic secret", "secret", ""] {
+        for bad in ["Bearer secre", "Bearer secret2", "Bearer Secret", "Basic secret", "secret", ""]
+        {
             check(Some("secret"), false, Some(bad), Err(()));
         }
         check(Some("secret"), false, None, Err(()));

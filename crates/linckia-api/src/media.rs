@@ -162,7 +162,10 @@ mod tests {
         check(&[("content-type", "Application/JSON; charset=UTF-8")], Some(Form::Json));
         check(&[("content-type", "application/json;charset=latin1")], None);
         check(&[("content-type", "application/x-ndjson")], Some(Form::Ndjson));
-        check(&[("content-type", "application/cloudevents+json; charset=utf-8")], Some(Form::CloudEvent));
+        check(
+            &[("content-type", "application/cloudevents+json; charset=utf-8")],
+            Some(Form::CloudEvent),
+        );
         check(&[("content-type", "application/cloudevents-batch+json")], None);
         check(&[("ce-id", "1")], Some(Form::CloudBinary));
         check(&[("content-type", "text/plain")], None);

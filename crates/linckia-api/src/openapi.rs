@@ -104,9 +104,9 @@ fn responses(route: &Route) -> Value {
     for kind in problems {
         let entry = kind.entry();
         let title = format!("{}: {}.", entry.name(), entry.title);
-        let response = responses.entry(entry.status.to_string()).or_insert_with(|| {
-            json!({ "description": "", "content": { PROBLEM: content("Problem") } })
-        });
+        let response = responses.entry(entry.status.to_string()).or_insert_with(
+            || json!({ "description": "", "content": { PROBLEM: content("Problem") } }),
+        );
         let described = match response["description"].as_str() {
             None | Some("") => title,
             Some(earlier) => format!("{earlier} {title}"),
@@ -121,8 +121,7 @@ fn add_reply(responses: &mut Map<String, Value>, reply: &Reply) {
         .entry(reply.status.to_string())
         .or_insert_with(|| json!({ "description": reply.text }));
     if !reply.media.is_empty() {
-        let content =
-            if reply.schema.is_empty() { json!({}) } else { content(reply.schema) };
+        let content = if reply.schema.is_empty() { json!({}) } else { content(reply.schema) };
         response["content"][reply.media] = content;
     }
 }

@@ -82,9 +82,27 @@ pub(crate) static TABLE: [Entry; 23] = [
     entry!(LockHeld, "/problems/lock-held", 409, "Lock held by another", "lock-held"),
     entry!(LeaseLost, "/problems/lease-lost", 409, "Lease lost", "lease-lost"),
     entry!(LostWrites, "/problems/lost-writes", 410, "Writes are lost", "lost-writes"),
-    entry!(PositionExpired, "/problems/position-expired", 410, "Position expired", "position-expired"),
-    entry!(VersionConflict, "/problems/version-conflict", 412, "Version conflict", "version-conflict"),
-    entry!(PayloadTooLarge, "/problems/payload-too-large", 413, "Payload too large", "payload-too-large"),
+    entry!(
+        PositionExpired,
+        "/problems/position-expired",
+        410,
+        "Position expired",
+        "position-expired"
+    ),
+    entry!(
+        VersionConflict,
+        "/problems/version-conflict",
+        412,
+        "Version conflict",
+        "version-conflict"
+    ),
+    entry!(
+        PayloadTooLarge,
+        "/problems/payload-too-large",
+        413,
+        "Payload too large",
+        "payload-too-large"
+    ),
     entry!(
         UnsupportedMediaType,
         "/problems/unsupported-media-type",
@@ -177,7 +195,11 @@ impl Problem {
         self
     }
 
-    pub(crate) fn with(mut self: Box<Self>, name: &'static str, value: impl Into<Value>) -> Box<Self> {
+    pub(crate) fn with(
+        mut self: Box<Self>,
+        name: &'static str,
+        value: impl Into<Value>,
+    ) -> Box<Self> {
         self.members.push((name, value.into()));
         self
     }

@@ -29,8 +29,9 @@ impl<'a> QueryString<'a> {
         let mut pairs = Vec::new();
         for part in text.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let undecodable =
-                || Problem::parameter(format!("`{part}` in the query is not percent-encoded UTF-8"));
+            let undecodable = || {
+                Problem::parameter(format!("`{part}` in the query is not percent-encoded UTF-8"))
+            };
             let name = percent::decode_query(name).ok_or_else(undecodable)?;
             let value = percent::decode_query(value).ok_or_else(undecodable)?;
             let Some(parameter) = known.iter().find(|known| known.name == name) else {
@@ -67,9 +68,9 @@ impl<'a> QueryString<'a> {
         match self.get(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => Err(Problem::parameter(format!(
-                "`{name}={other}`: `true` or `false` is expected"
-            ))),
+            Some(other) => {
+                Err(Problem::parameter(format!("`{name}={other}`: `true` or `false` is expected")))
+            }
         }
     }
 }
@@ -147,6 +148,9 @@ mod tests {
     fn pages_follow() {
         let next = |query| next_page("/v1/events", query, "after", "a.1:2,b&");
         assert_eq!(next(None), "/v1/events?after=a.1:2,b%26");
-        assert_eq!(next(Some("after=x&limit=2&type=A%20b")), "/v1/events?limit=2&type=A%20b&after=a.1:2,b%26");
+        assert_eq!(
+            next(Some("after=x&limit=2&type=A%20b")),
+            "/v1/events?limit=2&type=A%20b&after=a.1:2,b%26"
+        );
     }
 }

@@ -28,8 +28,10 @@ pub(crate) fn problem_of(refusal: &Refusal, data: &str) -> Box<Problem> {
         }
         Refusal::VersionConflict { version, entity_tag } => {
             let detail = match entity_tag {
-                Some(_) => "the aggregate is not what the precondition names; read it, decide, and \
-                            send again with its `etag`",
+                Some(_) => {
+                    "the aggregate is not what the precondition names; read it, decide, and \
+                            send again with its `etag`"
+                }
                 None => "there is no such aggregate here, and the precondition names one",
             };
             let tag = entity_tag.as_ref().map(|tag| Value::from(format!("\"{tag}\"")));

@@ -310,7 +310,8 @@ mod tests {
             let problem = find(&method, path).expect_err(path);
             assert_eq!((problem.kind, problem.allow.as_deref()), (kind, allow), "{path}");
         };
-        for path in ["", "/v1", "/v1/", "/v1/event", "/v1/events/", "/v2/events", "/v1/data-sets/x"] {
+        for path in ["", "/v1", "/v1/", "/v1/event", "/v1/events/", "/v2/events", "/v1/data-sets/x"]
+        {
             check(Method::GET, path, Kind::NotFound, None);
         }
         check(Method::GET, "/v1/data-sets/d/regions", Kind::NotFound, None);

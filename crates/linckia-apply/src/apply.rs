@@ -222,7 +222,7 @@ impl Apply {
                 }
             }
         }
-        self.settle(view, events)?;
+        self.settle(events);
         Ok(done)
     }
 
@@ -321,10 +321,11 @@ impl Apply {
     }
 
     /// Counts heartbeats, takes stable time and settles the keys it has passed.
-    fn settle(&mut self, _view: &dyn View, events: &dyn Events) -> Result<()> {
+    fn settle(&mut self, events: &dyn Events) {
         self.stability.count(&self.applied);
-        if !self.stability.advance() {
-            return Ok(());
+        let read = |dot: &linckia_model::Dot| events.event(dot).map(|event| event.hlc);
+        if !self.stability.advance(&self.applied, &read) {
+            return;
         }
         let stable = self.stability.stable();
         while self.unsettled.front().is_some_and(|(hlc, _)| *hlc <= stable) {
@@ -339,7 +340,6 @@ impl Apply {
                 self.keys.touch(&key);
             }
         }
-        Ok(())
     }
 
     /// True if rows have waited long enough, or are many.

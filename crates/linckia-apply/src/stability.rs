@@ -6,14 +6,41 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use linckia_model::{Heartbeat, Hlc, Origin, RegionName, Vector};
+use linckia_model::{Dot, Heartbeat, Hlc, Origin, RegionName, Vector};
 
 /// Heartbeats of one origin that wait for their deps: the oldest counts first, so few are enough.
 const WAITING_MAX: usize = 16;
 
-/// Timestamps remembered per origin above what is stable; beyond it every second one is forgotten,
-/// which can only make stable time earlier.
+/// Timestamps of the latest events remembered per origin; older ones are read from the log.
 const REMEMBERED_MAX: usize = 4096;
+
+/// The timestamps of consecutive events of one origin, the latest applied here.
+#[derive(Clone, Debug, Default)]
+struct Remembered {
+    first: u64,
+    times: VecDeque<Hlc>,
+}
+
+impl Remembered {
+    fn push(&mut self, sequence: u64, hlc: Hlc) {
+        if self.first + self.times.len() as u64 != sequence {
+            self.times.clear();
+        }
+        if self.times.is_empty() {
+            self.first = sequence;
+        }
+        if self.times.len() == REMEMBERED_MAX {
+            self.times.pop_front();
+            self.first += 1;
+        }
+        self.times.push_back(hlc);
+    }
+
+    fn get(&self, sequence: u64) -> Option<Hlc> {
+        let place = sequence.checked_sub(self.first)?;
+        self.times.get(place as usize).copied()
+    }
+}
 
 /// What a member's own log last told.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +56,7 @@ pub(crate) struct Stability {
     waiting: BTreeMap<Origin, VecDeque<Heartbeat>>,
     /// The latest heartbeat that counted, per origin, for relaying.
     counted: BTreeMap<Origin, Heartbeat>,
-    /// Per origin, timestamps of applied events that are not known to be stable.
-    applied: BTreeMap<Origin, VecDeque<(u64, Hlc)>>,
+    remembered: BTreeMap<Origin, Remembered>,
     stable: Hlc,
     /// Told has changed since stable time was taken.
     changed: bool,
@@ -42,7 +68,7 @@ impl Stability {
             told: members.into_iter().map(|member| (member, Told::default())).collect(),
             waiting: BTreeMap::new(),
             counted: BTreeMap::new(),
-            applied: BTreeMap::new(),
+            remembered: BTreeMap::new(),
             stable: Hlc::ZERO,
             changed: false,
         }
@@ -74,14 +100,11 @@ impl Stability {
 
     /// An event of this origin was applied.
     pub(crate) fn applied(&mut self, origin: &Origin, sequence: u64, hlc: Hlc, deps: &Vector) {
-        let remembered = self.applied.entry(origin.clone()).or_default();
-        remembered.push_back((sequence, hlc));
-        if remembered.len() > REMEMBERED_MAX {
-            let mut place = 0;
-            remembered.retain(|_| {
-                place += 1;
-                place % 2 == 1
-            });
+        if let Some(remembered) = self.remembered.get_mut(origin) {
+            remembered.push(sequence, hlc);
+        } else {
+            let times = VecDeque::from([hlc]);
+            self.remembered.insert(origin.clone(), Remembered { first: sequence, times });
         }
         self.tell(origin, hlc, deps);
     }
@@ -113,8 +136,13 @@ impl Stability {
         }
     }
 
-    /// Takes stable time anew if anything was told since. True if it grew.
-    pub(crate) fn advance(&mut self) -> bool {
+    /// Takes stable time anew if anything was told since; `read` gives the timestamp of an applied
+    /// event that is not remembered. True if it grew.
+    pub(crate) fn advance(
+        &mut self,
+        applied: &Vector,
+        read: &dyn Fn(&Dot) -> Option<Hlc>,
+    ) -> bool {
         if !std::mem::take(&mut self.changed) {
             return false;
         }
@@ -125,22 +153,11 @@ impl Stability {
             time = time.min(told.hlc);
             seen.meet(&told.deps);
         }
-        for (origin, remembered) in &mut self.applied {
-            let stable = seen.get(origin);
-            while remembered.len() > 1 && remembered[1].0 <= stable {
-                remembered.pop_front();
-            }
-            // The first entry may stand for forgotten ones behind it: it is the earliest bound.
-            let first = match remembered.front() {
-                Some((sequence, _)) if *sequence <= stable => remembered.get(1).map(|next| {
-                    if next.0 == stable + 1 { next.1 } else { remembered[0].1.next() }
-                }),
-                Some((_, hlc)) => Some(*hlc),
-                None => None,
-            };
-            if let Some(unstable) = first {
-                time = time.min(Hlc::from_bits(unstable.bits().saturating_sub(1)));
-            }
+        for (origin, first, _) in applied.beyond(&seen) {
+            let remembered = self.remembered.get(origin).and_then(|known| known.get(first));
+            let unstable = remembered.or_else(|| read(&Dot::new(origin.clone(), first)));
+            let Some(unstable) = unstable else { return false };
+            time = time.min(Hlc::from_bits(unstable.bits().saturating_sub(1)));
         }
         let grew = time > self.stable;
         self.stable = self.stable.max(time);
@@ -164,6 +181,11 @@ mod tests {
         Stability::new(["a", "b"].map(|name| RegionName::parse(name).unwrap()))
     }
 
+    /// Events that are not remembered have ten times their sequence as timestamp.
+    fn advance(stability: &mut Stability, applied: &Vector) -> bool {
+        stability.advance(applied, &|dot| Some(Hlc::from_bits(dot.sequence * 10)))
+    }
+
     fn heartbeat(region: &str, after: u64, bits: u64, deps: &[(&str, u64)]) -> Heartbeat {
         let hlc = Hlc::from_bits(bits);
         Heartbeat { origin: origin(region), after, hlc, deps: vector(deps) }
@@ -175,12 +197,12 @@ mod tests {
         stability.applied(&origin("a"), 1, Hlc::from_bits(10), &Vector::new());
         stability.heard(heartbeat("b", 0, 20, &[]));
         stability.count(&vector(&[("a", 1)]));
-        stability.advance();
+        advance(&mut stability, &vector(&[("a", 1)]));
         assert_eq!(stability.stable(), Hlc::from_bits(9));
         stability.heard(heartbeat("a", 1, 30, &[("a", 1)]));
         stability.heard(heartbeat("b", 0, 40, &[("a", 1)]));
         stability.count(&vector(&[("a", 1)]));
-        assert!(stability.advance());
+        assert!(advance(&mut stability, &vector(&[("a", 1)])));
         assert_eq!(stability.stable(), Hlc::from_bits(30));
     }
 
@@ -190,30 +212,41 @@ mod tests {
         stability.heard(heartbeat("a", 3, 30, &[("a", 3)]));
         stability.heard(heartbeat("b", 0, 40, &[]));
         stability.count(&vector(&[("a", 2)]));
-        assert!(!stability.advance() && stability.stable() == Hlc::ZERO);
+        let grew = advance(&mut stability, &vector(&[("a", 2)]));
+        assert!(!grew && stability.stable() == Hlc::ZERO);
         stability.count(&vector(&[("a", 3)]));
-        assert!(stability.advance());
+        assert!(advance(&mut stability, &vector(&[("a", 3)])));
     }
 
     #[test]
     fn a_member_never_heard_holds_stable_time() {
         let mut stability = two();
         stability.applied(&origin("a"), 1, Hlc::from_bits(10), &Vector::new());
-        stability.advance();
+        advance(&mut stability, &vector(&[("a", 1)]));
         assert_eq!(stability.stable(), Hlc::ZERO);
     }
 
     #[test]
-    fn forgetting_makes_stable_time_earlier_only() {
+    fn events_from_before_a_restart_hold_stable_time_too() {
+        let mut stability = two();
+        stability.applied(&origin("a"), 9, Hlc::from_bits(90), &vector(&[("a", 8)]));
+        stability.heard(heartbeat("a", 9, 100, &[("a", 9)]));
+        stability.heard(heartbeat("b", 0, 100, &[("a", 3)]));
+        stability.count(&vector(&[("a", 9)]));
+        advance(&mut stability, &vector(&[("a", 9)]));
+        assert_eq!(stability.stable(), Hlc::from_bits(39));
+    }
+
+    #[test]
+    fn only_the_latest_are_remembered() {
         let mut stability = two();
         for n in 1..=10_000u64 {
-            stability.applied(&origin("a"), n, Hlc::from_bits(n * 10), &vector(&[("a", n - 1)]));
+            let deps = vector(&[("a", n - 1)]);
+            stability.applied(&origin("a"), n, Hlc::from_bits(n * 10), &deps);
         }
-        stability.heard(heartbeat("b", 0, 1_000_000, &[("a", 7_001)]));
-        stability.count(&vector(&[("a", 10_000)]));
-        stability.advance();
-        let stable = stability.stable().bits();
-        assert!(stable < 70_020, "{stable} is above the first event that b has not seen");
-        assert!(stable > 60_000, "{stable} lost far more than forgetting explains");
+        let remembered = &stability.remembered[&origin("a")];
+        assert_eq!(remembered.get(10_000), Some(Hlc::from_bits(100_000)));
+        assert_eq!(remembered.get(10_000 - REMEMBERED_MAX as u64), None);
+        assert_eq!(remembered.times.len(), REMEMBERED_MAX);
     }
 }

@@ -48,6 +48,11 @@ pub struct Status {
 }
 
 impl Region {
+    /// The state of every link, for a trace.
+    pub fn describe_links(&self) -> String {
+        format!("pulling {:?} serving {:?}", self.pulling, self.serving)
+    }
+
     /// Everything an operator's page shows, at one moment.
     pub fn status(&mut self, now: Now) -> Status {
         let peers: Vec<RegionName> = self.pulling.keys().cloned().collect();

@@ -141,7 +141,10 @@ impl Pulling {
                 Reaction::Append { origin, records }
             }
             Frame::Beat { session, number, heartbeats, wall, echo, applied } => {
-                if session == self.session && number > self.received {
+                if session != self.session {
+                    // The other end has not taken our last pull: say it again.
+                    self.news = true;
+                } else if number > self.received {
                     self.start_over();
                 }
                 if echo > 0 {
@@ -170,7 +173,8 @@ impl Pulling {
         let heard = self.heard_at.unwrap_or(0).max(self.asked_at);
         let silent = now.monotonic.saturating_sub(heard) >= SILENT_MILLISECONDS;
         if !self.welcomed {
-            return silent.then(|| self.opened(now));
+            // A welcome that is lost is asked for again, even while beats arrive.
+            return (since >= SILENT_MILLISECONDS).then(|| self.opened(now));
         }
         if silent {
             self.start_over();

@@ -221,7 +221,8 @@ pub(crate) fn explain(world: &mut World) {
             Some(machine) => {
                 let region = machine.region();
                 let (applied, durable) = (region.applied(), region.durable());
-                format!("{} applied {applied} of {durable}", place.name)
+                let links = region.describe_links();
+                format!("{} applied {applied} of {durable}; {links}", place.name)
             }
         })
         .collect();

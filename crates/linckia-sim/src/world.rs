@@ -308,7 +308,11 @@ impl World {
         }
     }
 
+    /// Starts a region that is down; one that two crashes want back is started once.
     fn start(&mut self, region: usize) {
+        if self.places[region].machine.is_some() {
+            return;
+        }
         let now = self.clocks(region);
         let settings = self.settings(region);
         let mut random = self.random.clone();
@@ -337,6 +341,15 @@ impl World {
                 self.note(|| format!("{} started", key_name(region)));
                 let first = self.now + self.random.below(TICK);
                 self.at(first, Moment::Tick { region, life });
+            }
+            // A disk that fails at the start: the supervisor tries again.
+            Err(linckia_region::Error::Log(
+                error @ (linckia_log::Error::Io { .. } | linckia_log::Error::Poisoned { .. }),
+            )) => {
+                self.note(|| format!("{} does not start: {error}", key_name(region)));
+                let random = &mut self.random;
+                self.places[region].disk.crash(&mut || random.bits());
+                self.at(self.now + 50_000, Moment::Restart { region });
             }
             Err(error) => self.fail(format!("region {region} does not start: {error}")),
         }

@@ -28,15 +28,22 @@ pub(crate) fn new_event(
     let limits = context.limits;
     let event_type = required(envelope.event_type.as_deref(), names, names.event_type, limits)?;
     let (path_type, path_id) = context.aggregate.unzip();
-    let aggregate_type =
-        addressed(envelope.aggregate_type.as_deref(), path_type, names, names.aggregate_type, limits)?;
+    let aggregate_type = addressed(
+        envelope.aggregate_type.as_deref(),
+        path_type,
+        names,
+        names.aggregate_type,
+        limits,
+    )?;
     let aggregate_id =
         addressed(envelope.aggregate_id.as_deref(), path_id, names, names.aggregate_id, limits)?;
     let operation = operation(envelope.operation.as_deref(), names)?;
     let data = envelope.data.unwrap_or_else(|| Value::Object(Map::new()));
     check_data(&data, operation, names, limits)?;
     let event_id = match envelope.event_id {
-        Some(id) => check_event_id(&id).map_err(|detail| fault(names, names.event_id, detail))?.into(),
+        Some(id) => {
+            check_event_id(&id).map_err(|detail| fault(names, names.event_id, detail))?.into()
+        }
         None => new_id(),
     };
     let extras = Extras {
@@ -71,8 +78,7 @@ pub(crate) fn check_name(name: &str, limits: &Limits) -> Result<(), String> {
 
 /// Judges an event's id. Errors: what is wrong with it.
 pub(crate) fn check_event_id(id: &str) -> Result<&str, String> {
-    let fits = id.len() <= EVENT_ID_CHARACTERS_MAX
-        || id.chars().count() <= EVENT_ID_CHARACTERS_MAX;
+    let fits = id.len() <= EVENT_ID_CHARACTERS_MAX || id.chars().count() <= EVENT_ID_CHARACTERS_MAX;
     if id.is_empty() || !fits || has_controls(id) {
         return Err(format!(
             "1 to {EVENT_ID_CHARACTERS_MAX} printable characters are expected, best a UUID"
@@ -120,8 +126,7 @@ fn has_controls(text: &str) -> bool {
 
 fn fault(names: &Names, name: &'static str, detail: impl std::fmt::Display) -> Box<Problem> {
     let said = name.rsplit('/').next().unwrap_or(name);
-    let problem =
-        Problem::new(crate::problem::Kind::InvalidEvent, format!("`{said}`: {detail}"));
+    let problem = Problem::new(crate::problem::Kind::InvalidEvent, format!("`{said}`: {detail}"));
     if names.in_body { problem.at(format!("/{name}")) } else { problem }
 }
 
@@ -194,7 +199,9 @@ fn deeper_than(value: &Value, levels: usize) -> bool {
         Value::Object(members) => {
             levels == 0 || members.values().any(|member| deeper_than(member, levels - 1))
         }
-        Value::Array(items) => levels == 0 || items.iter().any(|item| deeper_than(item, levels - 1)),
+        Value::Array(items) => {
+            levels == 0 || items.iter().any(|item| deeper_than(item, levels - 1))
+        }
         _ => false,
     }
 }

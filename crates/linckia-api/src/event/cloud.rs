@@ -164,7 +164,8 @@ pub(crate) fn read_binary(
             _ => return Err(refused(&format!("`{name}` would not be kept; leave it away"))),
         };
         let text = std::str::from_utf8(value.as_bytes()).ok().and_then(percent::decode);
-        let text = text.ok_or_else(|| refused(&format!("`{name}` is not percent-encoded UTF-8")))?;
+        let text =
+            text.ok_or_else(|| refused(&format!("`{name}` is not percent-encoded UTF-8")))?;
         if place.replace(text).is_some() {
             return Err(refused(&format!("`{name}` is given twice")));
         }

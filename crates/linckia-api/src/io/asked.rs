@@ -28,8 +28,8 @@ pub(super) struct Asked<'a, R> {
     pub(super) body: &'a mut Option<Incoming>,
 }
 
-impl<R: Region> Asked<'_, R> {
-    pub(super) fn headers(&self) -> &HeaderMap {
+impl<'a, R: Region> Asked<'a, R> {
+    pub(super) fn headers(&self) -> &'a HeaderMap {
         &self.parts.headers
     }
 
@@ -96,7 +96,7 @@ impl<R: Region> Asked<'_, R> {
 
     /// Refuses a body where none has a meaning. Errors: 400.
     pub(super) fn no_body(&self) -> Outcome<()> {
-        match self.body {
+        match &*self.body {
             Some(body) if !body.is_end_stream() => {
                 Err(Problem::parameter("this call takes no body; leave it away"))
             }

@@ -202,38 +202,26 @@ async fn write<R: Region>(region: &R, events: Vec<NewEvent>) -> Result<Answers, 
     region.write(Write { events, atomic: false, precondition: None, entity_tag: false }).await
 }
 
-fn render(
-    lines: &[(u64, Option<Box<Problem>>)],
-    outcome: Result<Answers, Unavailable>,
-) -> Bytes {
+fn render(lines: &[(u64, Option<Box<Problem>>)], outcome: Result<Answers, Unavailable>) -> Bytes {
     let mut out = BytesMut::with_capacity(lines.len() * ANSWER_BYTES);
     let (mut answers, unavailable) = match outcome {
         Ok(answers) => (answers.into_iter(), None),
         Err(reason) => (Vec::new().into_iter(), Some(Box::<Problem>::from(reason))),
     };
     for (line, problem) in lines {
-        match (problem, answers.next_if_written(problem.is_none())) {
-            (Some(problem), _) => answer::write_refused_line(&mut out, *line, problem),
-            (None, Some(Ok(answer))) => answer::write_line(&mut out, *line, &answer),
-            (None, Some(Err(refused))) => {
-                let problem = refusal::problem_of(&refused, native::NAMES.data);
-                answer::write_refused_line(&mut out, *line, &problem);
-            }
-            (None, None) => {
-                let problem =
-                    unavailable.clone().unwrap_or_else(|| refusal::broken("lines of a write"));
-                answer::write_refused_line(&mut out, *line, &problem);
-            }
+        if let Some(problem) = problem {
+            answer::write_refused_line(&mut out, *line, problem);
+            continue;
         }
+        let problem = match answers.next() {
+            Some(Ok(answer)) => {
+                answer::write_line(&mut out, *line, &answer);
+                continue;
+            }
+            Some(Err(refused)) => refusal::problem_of(&refused, native::NAMES.data),
+            None => unavailable.clone().unwrap_or_else(|| refusal::broken("lines of a write")),
+        };
+        answer::write_refused_line(&mut out, *line, &problem);
     }
     out.freeze()
 }
-
-/// Answers belong to the lines that were written, in order.
-trait NextIfWritten: Iterator {
-    fn next_if_written(&mut self, written: bool) -> Option<Self::Item> {
-        if written { self.next() } else { None }
-    }
-}
-
-impl<I: Iterator> NextIfWritten for I {}

@@ -171,7 +171,8 @@ async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answere
 
 /// A client that asks before it sends has sent nothing that would have to be read.
 fn waits_to_send(parts: &Parts) -> bool {
-    parts.headers.get(http::header::EXPECT).is_some_and(|value| {
-        value.as_bytes().eq_ignore_ascii_case(b"100-continue")
-    })
+    parts
+        .headers
+        .get(http::header::EXPECT)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }

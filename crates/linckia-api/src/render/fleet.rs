@@ -50,9 +50,9 @@ pub(crate) fn write_link(out: &mut BytesMut, view: &LinkView, emulated: Option<&
 fn emulated_of(all: &Value, view: &LinkView) -> Option<Map<String, Value>> {
     let items = all.as_array().or_else(|| all.get("items")?.as_array())?;
     let is = |item: &Value, name: &str, region: &str| item.get(name).is_some_and(|it| it == region);
-    let item = items.iter().find(|item| {
-        is(item, "from", view.from.as_str()) && is(item, "to", view.to.as_str())
-    })?;
+    let item = items
+        .iter()
+        .find(|item| is(item, "from", view.from.as_str()) && is(item, "to", view.to.as_str()))?;
     let mut rule = item.as_object()?.clone();
     rule.remove("from");
     rule.remove("to");

@@ -54,9 +54,8 @@ mod tests {
         write_gap(&mut out, &vector, &[(origin, 3, 9)]);
         write_place(&mut out, &vector);
         let gap = r#"data: {"missing":{"a.0000000000000001":[3,9]}}"#;
-        let expected = format!(
-            "id: a.0000000000000001:9\nevent: gap\n{gap}\n\nid: a.0000000000000001:9\n\n"
-        );
+        let expected =
+            format!("id: a.0000000000000001:9\nevent: gap\n{gap}\n\nid: a.0000000000000001:9\n\n");
         assert_eq!(out, expected.as_bytes());
     }
 }

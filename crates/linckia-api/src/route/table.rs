@@ -179,12 +179,7 @@ pub(crate) static BUILT: &[Route] = &[
         "Aggregates of a type, by id",
     )
     .in_data_sets()
-    .query(&[
-        LIMIT,
-        CURSOR,
-        Parameter::new("prefix", "string", "Only ids that begin with it."),
-        AT,
-    ])
+    .query(&[LIMIT, CURSOR, Parameter::new("prefix", "string", "Only ids that begin with it."), AT])
     .replies(&[reply(200, JSON, "AggregatePage", "A page.")])
     .problems(LIST_PROBLEMS),
     Route::new(Get, "/v1/conflicts", Call::Conflicts, "listConflicts", "Conflicts on record")

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::door::{Answer, Door, Failure, encode, query};
-use super::text::{VALUE_SHOWN, plain, print, print_bytes, short, table};
+use super::text::{VALUE_SHOWN, plain, print, print_bytes, remark, short, table};
 use super::{Context, Outcome, wrong_use};
 
 /// Of an id, this much tells conflicts apart; `conflicts ID` takes as much.
@@ -135,7 +135,7 @@ pub async fn run(context: &Context, arguments: &ConflictsArguments) -> anyhow::R
     let header = ["ID", "AGGREGATE", "PATH", "WINNER", "LOSER", "WHY", "STATUS"];
     print(&table(&header, &[], rows))?;
     if let Some(next) = page.next {
-        eprintln!("linckia: there are more: --cursor {}", plain(&next));
+        remark(&format!("there are more: --cursor {}", plain(&next)));
     }
     Ok(Outcome::Done)
 }

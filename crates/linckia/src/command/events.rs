@@ -13,7 +13,7 @@ use super::client::Broken;
 use super::door::{Door, Failure, FailureKind, query};
 use super::retry::{Patience, RETRY_FOR_DEFAULT};
 use super::sse::{Message, Parser};
-use super::text::{VALUE_SHOWN, plain, print, print_bytes, short};
+use super::text::{VALUE_SHOWN, plain, print, print_bytes, remark, short};
 use super::{Context, Outcome};
 use crate::config::units::parse_duration;
 
@@ -115,14 +115,14 @@ pub async fn run(context: &Context, arguments: &EventsArguments) -> anyhow::Resu
     let page: Page = door.read(&answer)?;
     let lines: Vec<String> = page.items.iter().map(|event| line(event.get())).collect();
     if lines.is_empty() {
-        eprintln!("linckia: no such event in {}", door.label());
+        remark(&format!("no such event in {}", door.label()));
     } else {
         print(&lines.join("\n"))?;
     }
     if let Some(next) = page.next
         && page.items.len() == usize::from(arguments.limit)
     {
-        eprintln!("linckia: for those that follow: --after {}", plain(&next));
+        remark(&format!("for those that follow: --after {}", plain(&next)));
     }
     Ok(Outcome::Done)
 }
@@ -168,7 +168,7 @@ impl Follower {
             if !connected_once || !failure.again() {
                 return Err(failure.into());
             }
-            eprintln!("linckia: {failure}; trying again");
+            remark(&format!("{failure}; trying again"));
             let waited = tokio::select! {
                 waited = patience.wait(failure.retry_after()) => waited,
                 interrupt = tokio::signal::ctrl_c() => {
@@ -228,11 +228,11 @@ impl Follower {
         match message.kind.as_str() {
             "" | "message" | "event" if self.json => print(&message.data)?,
             "" | "message" | "event" => print(&line(&message.data))?,
-            "gap" => eprintln!(
-                "linckia: events are missing here, because retention has passed this position: {}",
+            "gap" => remark(&format!(
+                "events are missing here, because retention has passed this position: {}",
                 plain(&message.data)
-            ),
-            other => eprintln!("linckia: {}: {}", plain(other), plain(&message.data)),
+            )),
+            other => remark(&format!("{}: {}", plain(other), plain(&message.data))),
         }
         if message.id.is_some() {
             self.last = message.id;

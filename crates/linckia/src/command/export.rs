@@ -21,7 +21,7 @@ use super::door::{Answer, Door, Failure};
 use super::events::{EventFilter, Page};
 use super::progress::{Progress, Reading};
 use super::retry::{Patience, RETRY_FOR_DEFAULT};
-use super::text::{count, plain, print};
+use super::text::{count, plain, print, remark};
 use super::{Context, Outcome};
 use crate::config::units::parse_duration;
 
@@ -171,7 +171,7 @@ fn tell(
     } else {
         format!("; for those that follow: --after {}", plain(resume))
     };
-    eprintln!("linckia: {told} in {seconds:.1} s{resume}");
+    remark(&format!("{told} in {seconds:.1} s{resume}"));
     Ok(Outcome::Done)
 }
 

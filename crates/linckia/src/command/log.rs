@@ -12,7 +12,7 @@ use linckia_model::{Dot, Event, Origin, Vector, decode_event};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::text::{VALUE_SHOWN, count, number, plain, print, short, table};
+use super::text::{VALUE_SHOWN, count, number, plain, print, remark, short, table};
 use super::{Outcome, wrong_use};
 use crate::config::Config;
 
@@ -107,7 +107,7 @@ fn find(directory: &Path) -> anyhow::Result<PathBuf> {
     if regions.is_empty() {
         bail!("there is no log in {}: it has no folder `{LOGS}`", directory.display());
     }
-    bail!("{} holds several regions; name one of them: {}", directory.display(), regions.join(", "))
+    bail!("{} is no region's directory; name one: {}", directory.display(), regions.join(", "))
 }
 
 /// The report, as `--json` prints it.
@@ -267,7 +267,7 @@ fn dump(arguments: &DumpArguments, json: bool) -> anyhow::Result<Outcome> {
                 Ok(entry) => print(&line(&origin, &entry))?,
                 // Told once for a file; the next file follows.
                 Err(error) => {
-                    eprintln!("linckia: {:#}", anyhow::Error::from(error));
+                    remark(&format!("{:#}", anyhow::Error::from(error)));
                     outcome = Outcome::Refused;
                 }
             }
@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(find(&root).unwrap(), root.join(""));
         assert_eq!(find(&directory.path().join("us-east-1")).unwrap(), root);
         let several = find(directory.path()).unwrap_err().to_string();
-        assert!(several.contains("us-east-1"), "{several}");
+        assert!(several.contains("no region's directory; name one"), "{several}");
         let none = find(&root.join(LOGS)).unwrap_err().to_string();
         assert!(none.contains("no log"), "{none}");
     }

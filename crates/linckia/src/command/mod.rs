@@ -92,7 +92,7 @@ pub fn finish(result: anyhow::Result<Outcome>, json: bool) -> ExitCode {
         // Whoever reads stdout may be gone; the sentence below still says what happened.
         let _ = text::print_bytes(body);
     }
-    eprintln!("linckia: {error:#}");
+    text::remark(&format!("{error:#}"));
     let wrong = error.downcast_ref::<WrongUse>().is_some();
     ExitCode::from(if wrong { WRONG_USE } else { FAILED })
 }

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::text::{count, number};
+use super::text::{count, number, remark};
 
 /// Fast enough to look alive, slow enough to cost nothing.
 const TICK: Duration = Duration::from_millis(200);
@@ -89,7 +89,7 @@ async fn run(total: Option<u64>, read: &(impl Fn() -> Reading + Sync)) {
             }
             None if said.elapsed() >= LINE_EVERY => {
                 said = Instant::now();
-                eprintln!("linckia: {line}");
+                remark(&line);
             }
             None => {}
         }

@@ -27,6 +27,11 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
+/// Says something on stderr that is no answer. Whoever closed it does not want to hear.
+pub(crate) fn remark(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "linckia: {text}");
+}
+
 /// The text without control characters, which could rewrite a terminal.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     if text.chars().any(char::is_control) {

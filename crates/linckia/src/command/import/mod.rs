@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use super::door::Door;
 use super::progress::Progress;
 use super::retry::RETRY_FOR_DEFAULT;
-use super::text::{count, number, print};
+use super::text::{count, number, print, remark};
 use super::{Context, Outcome, wrong_use};
 use crate::config::units::parse_duration;
 use lane::{Batch, Lane};
@@ -108,12 +108,12 @@ pub async fn run(context: &Context, arguments: &ImportArguments) -> anyhow::Resu
     report(context, &summary, &tally, sources.len())?;
     for source in &sources {
         if let Some(path) = source.finish().context("the file of failed lines cannot be written")? {
-            eprintln!(
-                "linckia: failed lines of {} are in {}: each has its line, its problem and its \
+            remark(&format!(
+                "failed lines of {} are in {}: each has its line, its problem and its \
                        event",
                 source.path.display(),
                 path.display()
-            );
+            ));
         }
     }
     result.context(

@@ -1,0 +1,148 @@
+//! The fleet as seen from here: regions, links, vectors, digests.
+//!
+//! What operators and the command line ask for. What always holds: waiting has an end.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use linckia_apply::{Found, Query};
+use linckia_model::{Origin, Vector};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::asked::Asked;
+use super::respond::{self, Answered};
+use crate::event::explain;
+use crate::media::{self, Form};
+use crate::port::{Region, Unavailable};
+use crate::problem::{Outcome, Problem};
+use crate::render::{fleet, state};
+use crate::time::parse_duration;
+use crate::{query, refusal};
+
+/// How long is waited where the client does not say, as `Linckia-Behind` has it.
+const WAIT_DEFAULT: Duration = Duration::from_secs(1);
+
+/// The longest wait: within what clients and proxies keep a silent connection open.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Room for a region or a link with a few origins.
+const ITEM_BYTES: usize = 512;
+
+/// 256 ranges with a hash each.
+const DIGESTS_BYTES: usize = 32 << 10;
+
+/// `GET /v1/regions`.
+pub(super) async fn regions<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
+    let views = asked.region().regions().await?;
+    let said_by = asked.region().name().as_str();
+    let mut out = BytesMut::with_capacity(ITEM_BYTES * (views.len() + 1));
+    state::write_page(&mut out, &views, None, |out, view| fleet::write_region(out, view, said_by));
+    Ok(respond::ok(out))
+}
+
+/// `GET /v1/links`.
+pub(super) async fn links<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
+    let views = asked.region().links().await?;
+    let emulated = asked.region().emulated().await;
+    let mut out = BytesMut::with_capacity(ITEM_BYTES * (views.len() + 1));
+    state::write_page(&mut out, &views, None, |out, view| {
+        fleet::write_link(out, view, emulated.as_ref());
+    });
+    Ok(respond::ok(out))
+}
+
+/// `GET /v1/digests`.
+pub(super) async fn digests<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
+    let (vector, found) = asked.read(Query::Digests).await?;
+    let Found::Digests(digests) = found else {
+        return Err(refusal::unexpected(&found));
+    };
+    let mut out = BytesMut::with_capacity(DIGESTS_BYTES);
+    fleet::write_digests(&mut out, &vector, &digests);
+    Ok(respond::at_vector(respond::ok(out), &vector))
+}
+
+/// `GET /v1/vector`.
+pub(super) async fn vector<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
+    let (vector, _) = asked.read(Query::Vector).await?;
+    Ok(now_at(&asked, &vector))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wait {
+    vector: Value,
+    #[serde(default)]
+    timeout: Option<String>,
+}
+
+/// `POST /v1/vector/wait`.
+pub(super) async fn wait<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered> {
+    media::form(asked.headers(), &[Form::Json])?;
+    let body = asked.read_body().await?;
+    let (wanted, longest) = read_wait(&body)?;
+    let mut applied = asked.region().applied();
+    let mut stopping = asked.house.stopping.clone();
+    let covered = async {
+        let covered = applied.wait_for(|vector| vector.covers_all(&wanted)).await;
+        covered.map(|vector| Vector::clone(&vector)).map_err(|_| Unavailable::Stopping)
+    };
+    tokio::select! {
+        biased;
+        vector = covered => return Ok(now_at(&asked, &vector?)),
+        () = tokio::time::sleep(longest) => {}
+        _ = stopping.wait_for(|stopping| *stopping) => return Err(Unavailable::Stopping.into()),
+    }
+    let have = Vector::clone(&asked.region().applied().borrow());
+    Err(refusal::behind(&wanted, &have))
+}
+
+fn now_at<R: Region>(asked: &Asked<'_, R>, vector: &Vector) -> Answered {
+    let mut out = BytesMut::with_capacity(ITEM_BYTES);
+    fleet::write_vector(&mut out, vector, asked.region().name().as_str());
+    respond::at_vector(respond::ok(out), vector)
+}
+
+fn read_wait(body: &[u8]) -> Outcome<(Vector, Duration)> {
+    let wait: Wait = serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            Problem::parameter(format!(
+                "`{{\"vector\":…,\"timeout\":\"5s\"}}` is expected: {error}"
+            ))
+        } else {
+            explain::not_json(&error)
+        }
+    })?;
+    let wanted = match &wait.vector {
+        Value::Object(members) => vector_of(members),
+        Value::String(text) => query::vector("vector", text),
+        other => Err(Problem::parameter(format!(
+            "a vector is an object or its text, not {}",
+            explain::kind(other)
+        ))),
+    };
+    let wanted = wanted.map_err(|problem| problem.at("/vector"))?;
+    let longest = match wait.timeout.as_deref() {
+        None => WAIT_DEFAULT,
+        Some(text) => {
+            parse_duration(text).filter(|longest| *longest <= WAIT_MAX).ok_or_else(|| {
+                let most = WAIT_MAX.as_secs();
+                let detail = format!("`{text}`: a time such as `500ms` or `5s`, at most {most}s");
+                Problem::parameter(detail).at("/timeout")
+            })?
+        }
+    };
+    Ok((wanted, longest))
+}
+
+fn vector_of(members: &Map<String, Value>) -> Outcome<Vector> {
+    let pair = |(origin, sequence): (&String, &Value)| {
+        let parsed = Origin::parse(origin).ok();
+        let sequence = sequence.as_u64().filter(|sequence| *sequence > 0);
+        parsed.zip(sequence).ok_or_else(|| {
+            Problem::parameter(format!("`{origin}`: an origin with a sequence from 1 is expected"))
+        })
+    };
+    members.iter().map(pair).collect()
+}
