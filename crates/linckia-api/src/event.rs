@@ -9,6 +9,8 @@ pub(crate) mod check;
 pub(crate) mod cloud;
 pub(crate) mod explain;
 pub(crate) mod native;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -17,7 +17,7 @@ pub(crate) fn decode_query(text: &str) -> Option<Cow<'_, str>> {
 
 fn decode_with(text: &str, plus_is_space: bool) -> Option<Cow<'_, str>> {
     let special = |byte: &u8| *byte == b'%' || (plus_is_space && *byte == b'+');
-    if !text.as_bytes().iter().any(|byte| special(byte)) {
+    if !text.as_bytes().iter().any(special) {
         return Some(Cow::Borrowed(text));
     }
     let mut decoded = Vec::with_capacity(text.len());

@@ -128,7 +128,9 @@ pub(crate) static TABLE: [Entry; 23] = [
 
 impl Kind {
     pub(crate) fn entry(self) -> &'static Entry {
-        &TABLE[self as usize]
+        let entry = &TABLE[self as usize];
+        debug_assert_eq!(entry.kind, self, "the table follows the enumeration");
+        entry
     }
 }
 

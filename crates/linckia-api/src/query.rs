@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        let check = |text, expected: &str| {
+        let check = |text: &str, expected: &str| {
             let outcome = QueryString::parse(Some(text), KNOWN).and_then(|query| {
                 query.limit()?;
                 query.flag("atomic")

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use linckia_log::{Again, Error, MemoryDisk, Record, Settings, Whose};
+use linckia_log::{Again, Disk, Error, MemoryDisk, Record, Settings, Whose};
 
 use crate::support::{self, Random};
 
@@ -125,6 +125,10 @@ fn a_spare_is_used_and_counted() {
     let job = logs.begin_spare().unwrap().expect("half of it is used");
     let used = logs.usage().used;
     logs.complete_spare(job.run()).unwrap();
+    let reopened = Arc::new(disk.durable_copy());
+    assert!(reopened.create("logs/here/spare").is_ok());
+    support::open(&reopened, &mut Random::new(4)).unwrap();
+    assert!(!reopened.files().iter().any(|file| file.0.ends_with("spare")), "opening drops it");
     assert!(logs.begin_spare().unwrap().is_none(), "one is enough");
     for sequence in 4..=8 {
         logs.append_own("here", sequence, &[2; 700]).unwrap();

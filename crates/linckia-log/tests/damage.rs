@@ -195,6 +195,37 @@ fn the_last_record_without_a_statement_behind_it_counts_as_torn() {
 }
 
 #[test]
+fn what_only_a_later_segment_states_counts() {
+    // Several segments in one sync, so that no header states that the ones before are durable; the
+    // only statement is in the record that was written last.
+    let disk = Arc::new(MemoryDisk::new());
+    let mut random = Random::new(5);
+    let (mut logs, _) = support::open(&disk, &mut random).unwrap();
+    logs.create("a").unwrap();
+    for sequence in 1..=30 {
+        logs.append_own("a", sequence, &[7; 500]).unwrap();
+    }
+    support::sync(&mut logs).unwrap();
+    logs.append_own("a", 31, b"states that 30 is durable").unwrap();
+    support::sync(&mut logs).unwrap();
+    drop(logs);
+    let events: Vec<_> = dump(&*disk, "a").unwrap().map(Result::unwrap).collect();
+    assert_ne!(events[0].file, events[28].file);
+    for event in &events[..30] {
+        let copy = Arc::new(disk.durable_copy());
+        assert!(copy.flip(&event.file, event.offset + 80, 1));
+        assert!(!verify(&*copy).unwrap().sound());
+        match support::open(&copy, &mut random).map(|_| ()) {
+            Err(Error::Corrupt { file, offset, sequence, .. }) => {
+                assert_eq!((file, offset), (event.file.clone(), event.offset));
+                assert_eq!(sequence, event.sequence);
+            }
+            other => panic!("{}: {other:?}", event.sequence),
+        }
+    }
+}
+
+#[test]
 fn dump_lists_what_is_there() {
     let (disk, written) = closed(40);
     let entries: Vec<_> = dump(&*disk, "a").unwrap().map(Result::unwrap).collect();

@@ -8,5 +8,6 @@ mod contract;
 mod damage;
 mod faults;
 mod history;
+mod large;
 mod support;
 mod threads;

@@ -1,6 +1,6 @@
 //! What comes into a region and what goes out of it, as values.
 
-use linckia_log::SyncDone;
+use linckia_log::{SpareDone, SyncDone};
 use linckia_model::{Answer, Refusal, RegionName, Write};
 use linckia_ship::Frame;
 
@@ -25,6 +25,8 @@ pub enum Input {
     Received { peer: RegionName, role: Role, frame: Frame },
     /// The disk is done with a sync.
     Synced { kind: crate::machine::SyncKind, done: SyncDone },
+    /// A segment was made ahead, or not.
+    Spared { done: SpareDone },
     /// Time passed, or there is work left.
     Tick,
 }

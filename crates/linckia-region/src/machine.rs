@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use linckia_apply::{Apply, Pages, Query, Reading};
-use linckia_log::{Logs, Record, Scope, SyncDone, SyncJob, Usage};
+use linckia_log::{Logs, Record, Scope, SpareJob, SyncDone, SyncJob, Usage};
 use linckia_model::{
     Clock, Dot, Event, Fault, Hlc, Now, Origin, RegionName, Vector, decode_event, encode_event,
 };
@@ -42,6 +42,9 @@ pub struct Machine {
     /// When the first record since the last sync of the mirrors was appended.
     mirrors_dirty_since: Option<u64>,
     half_full_told: bool,
+    spare_in_flight: bool,
+    /// Why a sync could not begin: told with the next input.
+    failure: Option<String>,
 }
 
 impl Machine {
@@ -91,6 +94,8 @@ impl Machine {
             own_dirty: false,
             mirrors_dirty_since: None,
             half_full_told: false,
+            spare_in_flight: false,
+            failure: None,
         };
         machine.recover(now)?;
         Ok(machine)
@@ -154,6 +159,9 @@ impl Machine {
         outputs: &mut Vec<Output>,
     ) -> Result<()> {
         let mut steps = Vec::new();
+        if let Some(reason) = self.failure.take() {
+            self.region.poison(reason, &mut steps);
+        }
         let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
         match input {
             Input::Write { ticket, write } => {
@@ -170,6 +178,11 @@ impl Machine {
                 }
             }
             Input::Synced { kind, done } => self.synced(now, kind, done, &mut steps)?,
+            Input::Spared { done } => {
+                // Without a spare the append that rolls over makes its own: no failure yet.
+                self.spare_in_flight = false;
+                drop(self.logs.complete_spare(done));
+            }
             Input::Tick => {
                 self.region.tick(now, rooms, &mut steps)?;
                 self.watch_disk(&mut steps);
@@ -277,8 +290,7 @@ impl Machine {
         let names = [own.as_str()];
         if self.own_dirty && !self.in_flight[SyncKind::Own as usize] {
             self.own_dirty = false;
-            if let Ok(Some(job)) = self.logs.begin_sync(Scope::Own(&names)) {
-                self.in_flight[SyncKind::Own as usize] = true;
+            if let Some(job) = self.begin(SyncKind::Own, Scope::Own(&names)) {
                 return Some((SyncKind::Own, job));
             }
         }
@@ -287,12 +299,45 @@ impl Machine {
         if self.mirrors_dirty_since.is_some_and(due) && !self.in_flight[SyncKind::Mirrors as usize]
         {
             self.mirrors_dirty_since = None;
-            if let Ok(Some(job)) = self.logs.begin_sync(Scope::Others(&names)) {
-                self.in_flight[SyncKind::Mirrors as usize] = true;
+            if let Some(job) = self.begin(SyncKind::Mirrors, Scope::Others(&names)) {
                 return Some((SyncKind::Mirrors, job));
             }
         }
         None
+    }
+
+    fn begin(&mut self, kind: SyncKind, scope: Scope<'_>) -> Option<SyncJob> {
+        match self.logs.begin_sync(scope) {
+            Ok(job) => {
+                self.in_flight[kind as usize] = job.is_some();
+                job
+            }
+            Err(error) => {
+                self.failure.get_or_insert(chain_text(&error));
+                None
+            }
+        }
+    }
+
+    /// The making of a segment that is due, if any: the driver runs it and hands the result in.
+    pub fn begin_spare(&mut self) -> Option<SpareJob> {
+        if self.spare_in_flight {
+            return None;
+        }
+        let job = self.logs.begin_spare().ok().flatten();
+        self.spare_in_flight = job.is_some();
+        job
+    }
+
+    /// How long remote events took to become visible here since this was asked last, in
+    /// milliseconds by the wall clocks.
+    pub fn take_visible(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.region.visible)
+    }
+
+    /// True while the disk works for this machine, or should.
+    pub fn syncing(&self) -> bool {
+        self.in_flight.contains(&true) || self.spare_in_flight
     }
 
     /// True while a sync of the mirrors waits for its time.

@@ -46,6 +46,9 @@ pub(crate) const APPLY_BUDGET: usize = 2_048;
 /// Writes whose answers wait for the disk: beyond it clients are told to try again.
 pub(crate) const WAITING_MAX: usize = 65_536;
 
+/// Measures kept until somebody asks for them.
+const VISIBLE_MAX: usize = 4_096;
+
 /// Something the machine does to the rooms, in order.
 pub(crate) enum Step {
     /// Append these events of ours, one transaction.
@@ -85,6 +88,8 @@ pub struct Region {
     pub(crate) peers_behind_since: BTreeMap<RegionName, u64>,
     pub(crate) drift_told: bool,
     pub(crate) poisoned: Option<String>,
+    /// How long remote events took to become visible, for the metrics.
+    pub(crate) visible: Vec<u64>,
     /// More can be applied than the last input had budget for.
     pub(crate) more: bool,
 }
@@ -120,6 +125,7 @@ impl Region {
             peers_behind_since: BTreeMap::new(),
             drift_told: false,
             poisoned: None,
+            visible: Vec::new(),
             more: false,
             settings,
         }
@@ -172,6 +178,10 @@ impl Region {
         let mut here = Here { apply: &mut self.apply, view: rooms.view, durable: events };
         for event in &applied {
             self.capture.applied(event, &mut here);
+            let remote = event.dot.origin != self.settings.origin;
+            if remote && self.visible.len() < VISIBLE_MAX {
+                self.visible.push(now.wall.saturating_sub(event.hlc.milliseconds()));
+            }
         }
         self.answer(steps);
         if self.apply.applied().total() != before || !applied.is_empty() {

@@ -9,3 +9,4 @@ pub mod arguments;
 pub mod command;
 pub mod config;
 pub mod fleet;
+pub mod house;

@@ -75,16 +75,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Init(arguments) => config::init(arguments, json),
         Command::Check(arguments) => config::check(arguments, json),
         Command::Log(arguments) => arguments.run(json),
-        Command::Region(arguments) => run_region(Config::load(&arguments.config)?),
+        Command::Region(arguments) => linckia::house::run_region(&Config::load(&arguments.config)?),
         _ => return run_with_runtime(cli),
     };
     Ok(command::finish(outcome, json))
-}
-
-/// One region, until a signal ends it.
-fn run_region(config: Config) -> anyhow::Result<Outcome> {
-    // The call site of `linckia::house::run_region(config)`.
-    anyhow::bail!("region {} cannot be run by this build", config.region)
 }
 
 fn run_with_runtime(cli: &Cli) -> anyhow::Result<ExitCode> {

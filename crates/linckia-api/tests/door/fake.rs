@@ -1,0 +1,407 @@
+//! A region that is a map and a vector of events: just enough to answer what the door asks.
+//!
+//! Behind every test of this binary. What always holds: it does what the port's documentation
+//! says, in the simplest way; knobs make it refuse.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use linckia_api::{Answers, LinkView, Region, RegionView, Unavailable};
+use linckia_apply::{
+    AggregateView, ConflictView, Digests, EventFilter, Found, Lag, Query, Range, Reading,
+};
+use linckia_model::{
+    Answer, Dot, Event, Hlc, Identity, Key, NewEvent, Operation, Origin, Precondition, Refusal,
+    RegionName, Transaction, Vector, Write,
+};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+pub const ORIGIN: &str = "us-east-1.7f3a9c01d2e4b5a6";
+
+/// 2025-01-01T00:00:00Z.
+pub const START_MILLISECONDS: u64 = 1_735_689_600_000;
+
+#[derive(Clone, Default)]
+struct State {
+    log: Vec<Arc<Event>>,
+    documents: BTreeMap<Key, Document>,
+    ids: BTreeMap<(Key, Arc<str>), usize>,
+}
+
+#[derive(Clone, Default)]
+struct Document {
+    version: u64,
+    data: Option<Value>,
+}
+
+pub struct Fake {
+    name: RegionName,
+    state: Mutex<State>,
+    applied: watch::Sender<Arc<Vector>>,
+    pub busy: AtomicBool,
+    pub full: AtomicBool,
+    pub unready: AtomicBool,
+    /// Events with a sequence up to this are gone.
+    pub truncated: Mutex<u64>,
+    pub conflicts: Mutex<Vec<ConflictView>>,
+}
+
+impl Fake {
+    pub fn new() -> Self {
+        Self {
+            name: RegionName::parse("us-east-1").unwrap(),
+            state: Mutex::default(),
+            applied: watch::channel(Arc::default()).0,
+            busy: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            unready: AtomicBool::new(false),
+            truncated: Mutex::default(),
+            conflicts: Mutex::default(),
+        }
+    }
+
+    pub fn log(&self) -> Vec<Arc<Event>> {
+        self.state.lock().unwrap().log.clone()
+    }
+
+    fn vector(&self) -> Vector {
+        Vector::clone(&self.applied.borrow())
+    }
+}
+
+fn origin() -> Origin {
+    Origin::parse(ORIGIN).unwrap()
+}
+
+fn tag(document: &Document) -> Option<String> {
+    document.data.as_ref().map(|data| format!("{:x}-{}", document.version, data.to_string().len()))
+}
+
+impl State {
+    fn write(
+        &mut self,
+        new: NewEvent,
+        precondition: Option<&Precondition>,
+        tagged: bool,
+    ) -> Result<Answer, Refusal> {
+        let id = (new.key.clone(), Arc::clone(&new.event_id));
+        if let Some(place) = self.ids.get(&id) {
+            let first = &self.log[*place];
+            let same = first.event_type == new.event_type
+                && first.operation == new.operation
+                && first.data == new.data;
+            let answer = self.answer(first, true, false, tagged);
+            return if same { Ok(answer) } else { Err(Refusal::IdReused(first.dot.clone())) };
+        }
+        let before = self.documents.get(&new.key).cloned().unwrap_or_default();
+        self.check(&before, precondition)?;
+        let mut after = before.clone();
+        after.version += 1;
+        apply(&mut after.data, &new)?;
+        let sequence = self.log.len() as u64 + 1;
+        let event = Arc::new(Event {
+            dot: Dot::new(origin(), sequence),
+            hlc: Hlc::from_milliseconds(START_MILLISECONDS + sequence),
+            deps: Vector::new(),
+            transaction: Transaction::single(sequence),
+            key: new.key.clone(),
+            event_type: new.event_type,
+            operation: new.operation,
+            data: new.data,
+            ctx: None,
+            identity: Identity { event_id: new.event_id, place: 0 },
+            version: after.version,
+            policy_epoch: 0,
+            schema_version: 0,
+            extras: new.extras,
+        });
+        let created = before.data.is_none();
+        self.documents.insert(new.key, after);
+        self.ids.insert(id, self.log.len());
+        self.log.push(Arc::clone(&event));
+        Ok(self.answer(&event, false, created, tagged))
+    }
+
+    fn check(&self, before: &Document, precondition: Option<&Precondition>) -> Result<(), Refusal> {
+        let current = tag(before);
+        let conflict = Refusal::VersionConflict { version: before.version, entity_tag: tag(before) };
+        match precondition {
+            Some(Precondition::Match(expected)) if current.as_ref() != Some(expected) => {
+                Err(conflict)
+            }
+            Some(Precondition::Exists) if current.is_none() => Err(conflict),
+            Some(Precondition::Absent) if current.is_some() => Err(conflict),
+            Some(Precondition::Deletable) if current.is_none() => Err(Refusal::NotFound),
+            _ => Ok(()),
+        }
+    }
+
+    fn answer(&self, event: &Event, duplicate: bool, created: bool, tagged: bool) -> Answer {
+        let document = self.documents.get(&event.key).filter(|_| tagged);
+        Answer {
+            event_id: Arc::clone(&event.identity.event_id),
+            dot: event.dot.clone(),
+            hlc: event.hlc,
+            version: event.version,
+            duplicate,
+            created,
+            entity_tag: document.and_then(tag),
+        }
+    }
+
+    fn view(&self, key: &Key, document: &Document) -> Option<AggregateView> {
+        let last = self.log.iter().rev().find(|event| event.key == *key)?;
+        Some(AggregateView {
+            key: key.clone(),
+            version: document.version,
+            data: document.data.clone()?,
+            conflicts: 0,
+            updated_at: last.hlc,
+            entity_tag: tag(document)?,
+        })
+    }
+}
+
+fn apply(data: &mut Option<Value>, new: &NewEvent) -> Result<(), Refusal> {
+    match new.operation {
+        Operation::Put => *data = Some(new.data.clone()),
+        Operation::Delete => *data = None,
+        Operation::Record => {}
+        Operation::Patch => merge(data.get_or_insert_with(|| json!({})), &new.data),
+        Operation::Increment => add(data.get_or_insert_with(|| json!({})), &new.data, "")?,
+    }
+    Ok(())
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let members = target.as_object_mut().unwrap();
+    for (name, value) in patch {
+        if value.is_null() {
+            members.remove(name);
+        } else {
+            merge(members.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn add(target: &mut Value, more: &Value, pointer: &str) -> Result<(), Refusal> {
+    let wrong = || Refusal::NotAnInteger(pointer.to_owned());
+    match more {
+        Value::Object(more) => {
+            let members = target.as_object_mut().ok_or_else(wrong)?;
+            for (name, value) in more {
+                let empty = if value.is_object() { json!({}) } else { json!(0) };
+                add(members.entry(name).or_insert(empty), value, &format!("{pointer}/{name}"))?;
+            }
+            Ok(())
+        }
+        _ => {
+            let sum = target.as_i64().ok_or_else(wrong)?.checked_add(more.as_i64().unwrap());
+            *target = json!(sum.ok_or_else(|| Refusal::Overflow(pointer.to_owned()))?);
+            Ok(())
+        }
+    }
+}
+
+fn wanted(event: &Event, filter: &EventFilter) -> bool {
+    let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|it| it == value);
+    event.key.data_set == filter.data_set
+        && is(&filter.event_type, &event.event_type)
+        && is(&filter.aggregate_type, &event.key.aggregate_type)
+        && is(&filter.aggregate_id, &event.key.aggregate_id)
+        && is(&filter.region, event.dot.origin.region())
+}
+
+impl Fake {
+    fn events(&self, after: Vector, limit: usize, filter: &EventFilter) -> Found {
+        let state = self.state.lock().unwrap();
+        let truncated = *self.truncated.lock().unwrap();
+        let had = after.get(&origin());
+        let missing = match had < truncated {
+            true => vec![(origin(), had + 1, truncated)],
+            false => Vec::new(),
+        };
+        let mut next = after;
+        if had < truncated {
+            next.set(&origin(), truncated);
+        }
+        let mut events = Vec::new();
+        for event in state.log.iter().skip(next.get(&origin()) as usize) {
+            if events.len() == limit {
+                break;
+            }
+            next.set(&event.dot.origin, event.dot.sequence);
+            if wanted(event, filter) {
+                events.push(Arc::clone(event));
+            }
+        }
+        Found::Events { events, next, missing }
+    }
+
+    fn find(&self, query: Query) -> Found {
+        match query {
+            Query::Events { after, limit, filter } => self.events(after, limit, &filter),
+            Query::Vector => Found::Vector,
+            Query::Digests => Found::Digests(Digests {
+                root: [0xab; 32],
+                ranges: vec![Range { count: 1, hash: [1; 32] }; 256],
+            }),
+            Query::Aggregate { key } => {
+                let state = self.state.lock().unwrap();
+                let document = state.documents.get(&key);
+                Found::Aggregate(document.and_then(|document| state.view(&key, document)))
+            }
+            Query::Aggregates { data_set, aggregate_type, prefix, after, at, limit } => {
+                if at.is_some_and(|at| at != self.vector()) {
+                    return Found::Expired;
+                }
+                let state = self.state.lock().unwrap();
+                let mut views: Vec<AggregateView> = state
+                    .documents
+                    .iter()
+                    .filter(|(key, _)| {
+                        key.data_set == data_set
+                            && key.aggregate_type == aggregate_type
+                            && key.aggregate_id.starts_with(&prefix)
+                            && after.as_deref().is_none_or(|after| &*key.aggregate_id > after)
+                    })
+                    .filter_map(|(key, document)| state.view(key, document))
+                    .take(limit + 1)
+                    .collect();
+                let more = views.len() > limit;
+                views.truncate(limit);
+                let last = views.last().map(|view| view.key.aggregate_id.to_string());
+                Found::Aggregates(views, last.filter(|_| more))
+            }
+            Query::History { key, after, limit, backward } => {
+                let mut events = self.log();
+                events.retain(|event| event.key == key);
+                if backward {
+                    events.reverse();
+                }
+                if let Some(after) = after {
+                    let place = events.iter().position(|event| event.stamp() == after).unwrap();
+                    events.drain(..=place);
+                }
+                let more = events.len() > limit;
+                events.truncate(limit);
+                let last = events.last().map(|event| event.stamp());
+                Found::History(events, last.filter(|_| more))
+            }
+            Query::Conflicts { filter, after, limit } => {
+                let mut records = self.conflicts.lock().unwrap().clone();
+                records.retain(|record| {
+                    record.key.data_set == filter.data_set
+                        && filter.open != Some(true)
+                        && after.as_ref().is_none_or(|after| record.id > *after)
+                });
+                let more = records.len() > limit;
+                records.truncate(limit);
+                let last = records.last().map(|record| record.id.clone());
+                Found::Conflicts(records, last.filter(|_| more))
+            }
+            Query::Conflict { id } => {
+                let records = self.conflicts.lock().unwrap();
+                let record = records.iter().find(|record| record.id == id);
+                Found::Conflict(record.cloned().map(Box::new))
+            }
+        }
+    }
+}
+
+impl Region for Fake {
+    fn name(&self) -> &RegionName {
+        &self.name
+    }
+
+    async fn write(&self, write: Write) -> Result<Answers, Unavailable> {
+        if self.busy.load(Ordering::Relaxed) {
+            return Err(Unavailable::Busy);
+        }
+        if self.full.load(Ordering::Relaxed) {
+            let refused = Refusal::LogFull { used: 9, bound: 10 };
+            return Ok(write.events.iter().map(|_| Err(refused.clone())).collect());
+        }
+        let mut state = self.state.lock().unwrap();
+        let before = write.atomic.then(|| state.clone());
+        let precondition = write.precondition.as_ref();
+        let mut answers: Answers = write
+            .events
+            .into_iter()
+            .map(|event| state.write(event, precondition, write.entity_tag))
+            .collect();
+        if let Some(before) = before
+            && answers.iter().any(Result::is_err)
+        {
+            *state = before;
+            for answer in answers.iter_mut().filter(|answer| answer.is_ok()) {
+                *answer = Err(Refusal::Sibling);
+            }
+        }
+        let sequence = state.log.len() as u64;
+        self.applied.send_if_modified(|vector| {
+            let grown = vector.get(&origin()) < sequence;
+            *vector = Arc::new([(origin(), sequence)].into_iter().filter(|it| it.1 > 0).collect());
+            grown
+        });
+        Ok(answers)
+    }
+
+    async fn read(&self, query: Query) -> Result<Reading, Unavailable> {
+        if self.busy.load(Ordering::Relaxed) {
+            return Err(Unavailable::Busy);
+        }
+        let vector = self.vector();
+        Ok(Reading { vector, found: self.find(query) })
+    }
+
+    fn applied(&self) -> watch::Receiver<Arc<Vector>> {
+        self.applied.subscribe()
+    }
+
+    async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {
+        let lag = vec![Lag { origin: origin(), events: 2, milliseconds: 30 }];
+        let view = |name: &str, is_self| RegionView {
+            name: RegionName::parse(name).unwrap(),
+            url: is_self.then(|| "http://127.0.0.1:7401".to_owned()),
+            is_self,
+            verdict: "healthy",
+            vector: self.vector(),
+            lag: lag.clone(),
+        };
+        Ok(vec![view("us-east-1", true), view("eu-west-1", false)])
+    }
+
+    async fn links(&self) -> Result<Vec<LinkView>, Unavailable> {
+        let view = |from: &str, to: &str, round_trip_milliseconds| LinkView {
+            from: RegionName::parse(from).unwrap(),
+            to: RegionName::parse(to).unwrap(),
+            connected: true,
+            round_trip_milliseconds,
+            lag: Vec::new(),
+        };
+        let there = view("us-east-1", "eu-west-1", Some(80.123));
+        Ok(vec![there, view("eu-west-1", "us-east-1", None)])
+    }
+
+    async fn emulated(&self) -> Option<Value> {
+        let item = json!({"from": "us-east-1", "to": "eu-west-1", "delay": "40ms", "cut": false});
+        Some(json!({ "items": [item] }))
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        match self.unready.load(Ordering::Relaxed) {
+            true => Err("recovering".to_owned()),
+            false => Ok(()),
+        }
+    }
+}

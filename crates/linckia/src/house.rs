@@ -1,0 +1,294 @@
+//! The house of one region: the one file where the rooms are connected, in reading order.
+//!
+//! Disk, identity and log; store; the core on its thread with its hands beside it; links to the
+//! peers; the door. What always holds: nothing is bound before everything on the disk is recovered,
+//! and on the way out the door closes first and the log last.
+
+mod core;
+mod links;
+mod measures;
+mod port;
+mod time;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use linckia_api::{ClientIdentity, DoorSettings, Limits};
+use linckia_apply::ApplySettings;
+use linckia_log::{Identity, LocalDisk, Logs, Settings};
+use linckia_model::{ClockSettings, FoldSettings, Origin, RegionName};
+use linckia_net::{Connection, Door, DoorOptions, DoorTls, Shutdown, Trigger};
+use linckia_region::{Machine, RegionSettings};
+use linckia_store::FjallStore;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::sync::watch;
+
+use crate::command::Outcome;
+use crate::config::Config;
+use crate::fleet::{ENV_CONTROL, ENV_PARENT_PIPE};
+use core::Core;
+use port::House;
+use time::Clocks;
+
+/// Connections end within this on the way out.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Threads for sockets: the core has its own.
+const SOCKET_THREADS: usize = 2;
+
+/// Runs one region until a signal, or the end of its supervisor, ends it.
+///
+/// # Errors
+/// What kept it from starting or from ending cleanly, for the operator.
+pub fn run_region(config: &Config) -> Result<Outcome> {
+    install_tracing();
+    let prometheus = install_metrics()?;
+    let clocks = Clocks::start();
+    let (machine, name) = open(config, &clocks)?;
+    tracing::info!(
+        region = %name,
+        applied = machine.region().applied().total(),
+        "recovered"
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(SOCKET_THREADS)
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let core = Core::start(machine, clocks)?;
+    let served = runtime.block_on(serve(config, &name, &core, prometheus));
+    let closed = core.stop();
+    runtime.shutdown_timeout(DRAIN);
+    served?;
+    closed?;
+    tracing::info!(region = %name, "stopped");
+    Ok(Outcome::Done)
+}
+
+fn install_tracing() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // A second subscriber in one process is a test's: the first one stays.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).try_init();
+}
+
+fn install_metrics() -> Result<PrometheusHandle> {
+    PrometheusBuilder::new()
+        .set_buckets(measures::SECONDS)
+        .context("the buckets of the histograms are not usable")?
+        .install_recorder()
+        .context("the metrics recorder cannot be installed")
+}
+
+/// Disk, identity, log and store of the configured directory, recovered.
+fn open(config: &Config, clocks: &Clocks) -> Result<(Machine, RegionName)> {
+    let name = RegionName::parse(&config.region)?;
+    std::fs::create_dir_all(&config.dir)
+        .with_context(|| format!("{} cannot be created", config.dir.display()))?;
+    let disk = LocalDisk::open(&config.dir.join("log"))?;
+    let settings = Settings {
+        segment_bytes_first: config.log.segment_bytes_first,
+        segment_bytes_max: config.log.segment_bytes_max,
+        bytes_max: config.log.bytes_max,
+        ..Settings::default()
+    };
+    let segment_bytes = settings.segment_bytes_max;
+    let mut random = Ok(());
+    let mut fresh = || {
+        let mut bytes = [0; 16];
+        if let Err(error) = getrandom::fill(&mut bytes) {
+            random = Err(error);
+        }
+        bytes
+    };
+    let (mut logs, recovery) = Logs::open(Arc::new(disk), settings, &mut fresh)?;
+    random.map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    for recovered in recovery.origins.iter().filter(|recovered| recovered.torn.is_some()) {
+        tracing::info!(
+            origin = recovered.origin,
+            sequence = recovered.tail,
+            "cut off what a crash left half written; nobody was told it was durable"
+        );
+    }
+    let identity = identity(&mut logs, &name, clocks)?;
+    let origin = Origin::new(&name, identity.incarnation, 0);
+    let store = open_store(&config.dir.join("store"), config.store.cache_bytes)?;
+    let settings = region_settings(config, &name, origin, clocks)?;
+    let machine = Machine::open(settings, logs, Box::new(store), segment_bytes, clocks.now())?;
+    Ok((machine, name))
+}
+
+fn open_store(path: &Path, cache_bytes: u64) -> Result<FjallStore> {
+    std::fs::create_dir_all(path)
+        .with_context(|| format!("{} cannot be created", path.display()))?;
+    Ok(FjallStore::open(path, cache_bytes)?)
+}
+
+/// Whose directory this is; a new one gets an incarnation.
+fn identity(logs: &mut Logs, name: &RegionName, clocks: &Clocks) -> Result<Identity> {
+    if let Some(identity) = logs.identity()? {
+        anyhow::ensure!(
+            identity.region == name.as_str(),
+            "the directory belongs to region {}, the configuration names {name}: give each region \
+             a directory of its own",
+            identity.region
+        );
+        return Ok(identity);
+    }
+    anyhow::ensure!(
+        logs.origins().next().is_none(),
+        "the directory holds logs and no identity: restore its small/identity file, or start in an \
+         empty directory"
+    );
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    let identity = Identity {
+        region: name.to_string(),
+        incarnation: u64::from_be_bytes(bytes),
+        created_ms: clocks.now().wall,
+    };
+    logs.write_identity(&identity)?;
+    Ok(identity)
+}
+
+fn region_settings(
+    config: &Config,
+    name: &RegionName,
+    origin: Origin,
+    clocks: &Clocks,
+) -> Result<RegionSettings> {
+    let mut members = vec![name.clone()];
+    for peer in &config.peers {
+        members.push(RegionName::parse(&peer.region)?);
+    }
+    let milliseconds = |duration: Duration| duration.as_millis() as u64;
+    Ok(RegionSettings {
+        name: name.clone(),
+        origin,
+        members,
+        clock: ClockSettings {
+            epsilon_milliseconds: milliseconds(config.clock.epsilon),
+            ..ClockSettings::default()
+        },
+        apply: ApplySettings { fold: FoldSettings::default(), ..ApplySettings::default() },
+        heartbeat_milliseconds: milliseconds(config.ship.heartbeat),
+        linger_milliseconds: milliseconds(config.ship.linger),
+        seed: clocks.now().wall,
+        fault: None,
+    })
+}
+
+/// Links and door, until it is time to go.
+async fn serve(
+    config: &Config,
+    name: &RegionName,
+    core: &Core,
+    prometheus: PrometheusHandle,
+) -> Result<()> {
+    let (trigger, shutdown) = Shutdown::new();
+    let links = links::start(config, core.orders(), shutdown.clone()).await?;
+    let tls = match &config.door.tls {
+        Some(files) => Some(DoorTls::load(
+            &files.certificate,
+            &files.key,
+            config.door.client_ca.as_deref(),
+        )?),
+        None => None,
+    };
+    let options = DoorOptions { idle_longest: config.door.idle_timeout, ..DoorOptions::default() };
+    let listener = Door::bind(config.door.listen, tls.as_ref(), options)?;
+    tracing::info!(region = %name, address = %listener.local_address(), "the door is open");
+    let control = std::env::var(ENV_CONTROL).ok();
+    let house = Arc::new(House::new(name.clone(), core, control));
+    let (stop_streams, stopping) = watch::channel(false);
+    let door = linckia_api::Door::new(house, door_settings(config)?, prometheus, stopping);
+    let service = move |connection: Connection| {
+        let door = door.clone();
+        let client = match connection.client_subject() {
+            Some(subject) => ClientIdentity::of_certificate(subject),
+            None => ClientIdentity::ANONYMOUS,
+        };
+        hyper::service::service_fn(move |request| {
+            let (door, client) = (door.clone(), client.clone());
+            async move { Ok::<_, std::convert::Infallible>(door.handle(request, client).await) }
+        })
+    };
+    let serving = listener.serve(service, shutdown.clone());
+    let mut serving = std::pin::pin!(serving);
+    let reason = tokio::select! {
+        () = &mut serving => "the door closed",
+        reason = leave(core) => reason,
+    };
+    tracing::info!(region = %name, reason, "stopping");
+    let _ = stop_streams.send(true);
+    let done = drain(&trigger, serving).await;
+    if !done {
+        tracing::info!(region = %name, "some connections did not end in time");
+    }
+    drop(links);
+    core.failure().map_or(Ok(()), |reason| Err(anyhow::anyhow!(reason)))
+}
+
+async fn drain(trigger: &Trigger, serving: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+    trigger.trigger();
+    let ended = tokio::time::timeout(DRAIN, serving).await.is_ok();
+    trigger.drain(DRAIN).await && ended
+}
+
+fn door_settings(config: &Config) -> Result<DoorSettings> {
+    let token = match &config.door.token_file {
+        Some(path) => {
+            let text = std::fs::read(path)
+                .with_context(|| format!("{} cannot be read", path.display()))?;
+            let token = text.trim_ascii().to_vec();
+            anyhow::ensure!(!token.is_empty(), "{} holds no token", path.display());
+            Some(token)
+        }
+        None => None,
+    };
+    let limits = Limits {
+        body_bytes: config.door.body_bytes_max as usize,
+        array_events: config.door.events_per_array_max as usize,
+        depth: config.door.depth_max as usize,
+        name_bytes: config.door.name_bytes_max as usize,
+        ..Limits::default()
+    };
+    let require_auth = !config.door.listen.ip().is_loopback();
+    Ok(DoorSettings { token, require_auth, limits })
+}
+
+/// Resolves with the reason to leave.
+async fn leave(core: &Core) -> &'static str {
+    let parent = std::env::var(ENV_PARENT_PIPE).is_ok();
+    let mut terminate = match signal() {
+        Ok(signal) => signal,
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be listened to");
+            return "SIGTERM cannot be listened to";
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+        () = parent_gone(), if parent => "the supervisor is gone",
+        () = core.ended() => "the core ended",
+    }
+}
+
+fn signal() -> std::io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+}
+
+/// Standard input is a pipe of the supervisor's that carries nothing: its end is the supervisor's.
+async fn parent_gone() {
+    let (told, gone) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        let mut byte = [0; 64];
+        while std::io::Read::read(&mut std::io::stdin(), &mut byte).is_ok_and(|count| count > 0) {}
+        drop(told);
+    });
+    let _ = gone.await;
+}

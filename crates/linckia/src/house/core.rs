@@ -1,0 +1,423 @@
+//! The core's thread: takes orders, drives the machine, hands out what comes of it.
+//!
+//! One thread owns the machine. Beside it stand hands that sync and make segments, so that the core
+//! gathers the next batch while the disk works on the last. What always holds: every order is
+//! answered or its asker sees the end of the core; queues are bounded; the core never waits for the
+//! outside.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use linckia_api::Answers;
+use linckia_apply::{Query, Reading};
+use linckia_log::{SpareJob, SyncJob};
+use linckia_model::{RegionName, Vector, Write};
+use linckia_region::{Alarm, Input, Machine, Output, Role, Status, SyncKind};
+use linckia_ship::Frame;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::measures;
+use super::time::Clocks;
+
+/// Orders that wait for the core: beyond it askers are told to try again.
+const ORDERS_MAX: usize = 8_192;
+
+/// Orders taken before the disk is given its next batch.
+const BATCH_MAX: usize = 512;
+
+/// Time between ticks.
+const TICK: Duration = Duration::from_millis(25);
+
+/// How long the core sleeps at most while received events linger.
+const LINGER: Duration = Duration::from_millis(2);
+
+/// Time between measures.
+const MEASURE: Duration = Duration::from_secs(1);
+
+/// What is asked of the core.
+pub(super) enum Order {
+    Write { write: Write, reply: oneshot::Sender<Answers> },
+    Read { query: Query, reply: oneshot::Sender<Reading> },
+    Status { reply: oneshot::Sender<Status> },
+    /// A link came up; frames for it go to `frames`. `life` tells it from its predecessors.
+    Opened { peer: RegionName, role: Role, life: u64, frames: mpsc::Sender<Frame> },
+    Closed { peer: RegionName, role: Role, life: u64 },
+    Received { peer: RegionName, role: Role, life: u64, frame: Frame },
+    /// The hands are done.
+    Done(Input),
+    Stop,
+}
+
+/// A handle on the core's thread.
+pub(super) struct Core {
+    orders: Orders,
+    applied: watch::Receiver<Arc<Vector>>,
+    thread: Mutex<Option<JoinHandle<Result<()>>>>,
+    alive: watch::Receiver<()>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// The way in to the core; clones are the same way.
+#[derive(Clone)]
+pub(super) struct Orders(SyncSender<Order>);
+
+/// Why an order was not taken.
+pub(super) enum NotTaken {
+    Full,
+    Ended,
+}
+
+impl Orders {
+    pub(super) fn try_send(&self, order: Order) -> std::result::Result<(), NotTaken> {
+        self.0.try_send(order).map_err(|error| match error {
+            TrySendError::Full(_) => NotTaken::Full,
+            TrySendError::Disconnected(_) => NotTaken::Ended,
+        })
+    }
+
+    /// Waits for room. False if the core has ended.
+    pub(super) async fn send(&self, mut order: Order) -> bool {
+        loop {
+            match self.0.try_send(order) {
+                Ok(()) => return true,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(back)) => order = back,
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl Core {
+    /// Starts the threads.
+    pub(super) fn start(machine: Machine, clocks: Clocks) -> Result<Self> {
+        measures::describe();
+        let (sender, orders) = sync_channel(ORDERS_MAX);
+        let vector = Arc::new(machine.region().applied().clone());
+        let (applied_sender, applied) = watch::channel(vector);
+        let (alive_sender, alive) = watch::channel(());
+        let failure = Arc::new(Mutex::new(None));
+        let hands = Hands::start(&sender)?;
+        let driver = Driver {
+            machine,
+            clocks,
+            orders,
+            hands,
+            applied: applied_sender,
+            tickets: BTreeMap::new(),
+            ticket: 0,
+            links: BTreeMap::new(),
+            outputs: Vec::new(),
+        };
+        let failed = Arc::clone(&failure);
+        let thread = std::thread::Builder::new()
+            .name("core".to_owned())
+            .spawn(move || {
+                let ended = driver.run();
+                if let Err(error) = &ended {
+                    tracing::error!(error = format!("{error:#}"), "the region cannot go on");
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    *failed = Some(format!("{error:#}"));
+                }
+                drop(alive_sender);
+                ended
+            })
+            .context("the core's thread cannot be started")?;
+        let thread = Mutex::new(Some(thread));
+        Ok(Self { orders: Orders(sender), applied, thread, alive, failure })
+    }
+
+    pub(super) fn orders(&self) -> Orders {
+        self.orders.clone()
+    }
+
+    pub(super) fn applied(&self) -> watch::Receiver<Arc<Vector>> {
+        self.applied.clone()
+    }
+
+    /// Resolves when the core's thread has ended.
+    pub(super) async fn ended(&self) {
+        let mut alive = self.alive.clone();
+        while alive.changed().await.is_ok() {}
+    }
+
+    /// Why the core ended by itself, if it did.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets the core finish what is on its way to the disk, flush and close.
+    pub(super) fn stop(&self) -> Result<()> {
+        let _ = self.orders.0.send(Order::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match thread.map(JoinHandle::join) {
+            Some(Ok(ended)) => ended,
+            Some(Err(_)) => anyhow::bail!("the core panicked; its log says where"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The threads that wait for the disk.
+struct Hands {
+    syncs: [SyncSender<SyncJob>; 2],
+    spares: SyncSender<SpareJob>,
+}
+
+impl Hands {
+    fn start(orders: &SyncSender<Order>) -> Result<Self> {
+        Ok(Self {
+            syncs: [
+                Self::syncing("sync-own", SyncKind::Own, orders.clone())?,
+                Self::syncing("sync-mirrors", SyncKind::Mirrors, orders.clone())?,
+            ],
+            spares: {
+                let orders = orders.clone();
+                let (jobs, queue) = sync_channel::<SpareJob>(1);
+                Self::hand("spare", move || {
+                    while let Ok(job) = queue.recv() {
+                        let done = Input::Spared { done: job.run() };
+                        if orders.send(Order::Done(done)).is_err() {
+                            return;
+                        }
+                    }
+                })?;
+                jobs
+            },
+        })
+    }
+
+    fn hand(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(work)
+            .map(drop)
+            .with_context(|| format!("the thread {name} cannot be started"))
+    }
+
+    fn syncing(
+        name: &str,
+        kind: SyncKind,
+        orders: SyncSender<Order>,
+    ) -> Result<SyncSender<SyncJob>> {
+        let (jobs, queue) = sync_channel::<SyncJob>(1);
+        Self::hand(name, move || {
+            while let Ok(job) = queue.recv() {
+                let started = Instant::now();
+                let done = job.run();
+                if kind == SyncKind::Own {
+                    measures::synced(started.elapsed().as_secs_f64());
+                }
+                if orders.send(Order::Done(Input::Synced { kind, done })).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(jobs)
+    }
+}
+
+/// A link's current life and the way to its peer.
+struct Link {
+    life: u64,
+    frames: mpsc::Sender<Frame>,
+}
+
+/// What the core's thread owns.
+struct Driver {
+    machine: Machine,
+    clocks: Clocks,
+    orders: Receiver<Order>,
+    hands: Hands,
+    applied: watch::Sender<Arc<Vector>>,
+    tickets: BTreeMap<u64, oneshot::Sender<Answers>>,
+    ticket: u64,
+    links: BTreeMap<(RegionName, Role), Link>,
+    outputs: Vec<Output>,
+}
+
+impl Driver {
+    fn run(mut self) -> Result<()> {
+        let (mut ticked, mut measured) = (Instant::now(), Instant::now());
+        loop {
+            let wait = if self.machine.more() {
+                Duration::ZERO
+            } else if self.machine.lingers() {
+                LINGER
+            } else {
+                TICK.saturating_sub(ticked.elapsed())
+            };
+            match self.orders.recv_timeout(wait) {
+                Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(order) => {
+                    self.take(order)?;
+                    if self.take_more()? {
+                        break;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if ticked.elapsed() >= TICK || self.machine.more() {
+                ticked = Instant::now();
+                self.hand(Input::Tick)?;
+            }
+            self.give_work();
+            self.publish();
+            if measured.elapsed() >= MEASURE {
+                measured = Instant::now();
+                self.measure();
+            }
+        }
+        self.close()
+    }
+
+    /// Takes what else is waiting. True if the last order was to stop.
+    fn take_more(&mut self) -> Result<bool> {
+        for _ in 0..BATCH_MAX {
+            match self.orders.try_recv() {
+                Ok(Order::Stop) => return Ok(true),
+                Ok(order) => self.take(order)?,
+                Err(_) => break,
+            }
+        }
+        Ok(false)
+    }
+
+    fn take(&mut self, order: Order) -> Result<()> {
+        match order {
+            Order::Write { write, reply } => {
+                self.ticket += 1;
+                self.tickets.insert(self.ticket, reply);
+                let ticket = self.ticket;
+                self.hand(Input::Write { ticket, write })
+            }
+            Order::Read { query, reply } => {
+                let reading = self.machine.read(self.clocks.now(), &query)?;
+                // An asker that went away needs no answer.
+                let _ = reply.send(reading);
+                Ok(())
+            }
+            Order::Status { reply } => {
+                let _ = reply.send(self.machine.status(self.clocks.now()));
+                Ok(())
+            }
+            Order::Opened { peer, role, life, frames } => {
+                let key = (peer.clone(), role);
+                let before = self.links.insert(key, Link { life, frames });
+                if before.is_some() {
+                    self.hand(Input::Closed { peer: peer.clone(), role })?;
+                }
+                self.hand(Input::Opened { peer, role })
+            }
+            Order::Closed { peer, role, life } => {
+                let key = (peer.clone(), role);
+                if self.links.get(&key).is_some_and(|link| link.life == life) {
+                    self.links.remove(&key);
+                    self.hand(Input::Closed { peer, role })?;
+                }
+                Ok(())
+            }
+            Order::Received { peer, role, life, frame } => {
+                let key = (peer.clone(), role);
+                if self.links.get(&key).is_some_and(|link| link.life == life) {
+                    self.hand(Input::Received { peer, role, frame })?;
+                }
+                Ok(())
+            }
+            Order::Done(input) => self.hand(input),
+            Order::Stop => Ok(()),
+        }
+    }
+
+    fn hand(&mut self, input: Input) -> Result<()> {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.machine.handle_into(self.clocks.now(), input, &mut outputs)?;
+        for output in outputs.drain(..) {
+            self.output(output);
+        }
+        self.outputs = outputs;
+        Ok(())
+    }
+
+    fn output(&mut self, output: Output) {
+        match output {
+            Output::Answer { ticket, answers } => {
+                if let Some(reply) = self.tickets.remove(&ticket) {
+                    let _ = reply.send(answers);
+                }
+            }
+            Output::Send { peer, role, frame } => {
+                // A full queue drops the frame: the other end notices the gap and asks again.
+                if let Some(link) = self.links.get(&(peer, role)) {
+                    let _ = link.frames.try_send(frame);
+                }
+            }
+            Output::Alarm(alarm) => tell(&alarm),
+        }
+    }
+
+    /// Gives the hands what is due. They take one job at a time, so there is always room.
+    fn give_work(&mut self) {
+        while let Some((kind, job)) = self.machine.begin_sync(self.clocks.now()) {
+            let _ = self.hands.syncs[kind as usize].send(job);
+        }
+        if let Some(job) = self.machine.begin_spare() {
+            let _ = self.hands.spares.send(job);
+        }
+    }
+
+    fn publish(&self) {
+        let applied = self.machine.region().applied();
+        self.applied.send_if_modified(|last| {
+            let grew = **last != *applied;
+            if grew {
+                *last = Arc::new(applied.clone());
+            }
+            grew
+        });
+    }
+
+    fn measure(&mut self) {
+        let status = self.machine.status(self.clocks.now());
+        measures::status(&status, self.machine.usage());
+        measures::visible(&self.machine.take_visible());
+    }
+
+    /// Waits for the disk, flushes and closes. What is not answered was not acknowledged.
+    fn close(mut self) -> Result<()> {
+        self.give_work();
+        while self.machine.syncing() {
+            match self.orders.recv_timeout(Duration::from_secs(5)) {
+                Ok(Order::Done(input)) => self.hand(input)?,
+                Ok(_) => {}
+                Err(_) => anyhow::bail!("the disk did not answer within 5 s"),
+            }
+        }
+        self.machine.close(self.clocks.now()).context("the region did not close cleanly")
+    }
+}
+
+fn tell(alarm: &Alarm) {
+    match alarm {
+        Alarm::ChainBroken { peer, detail } => {
+            tracing::error!(%peer, detail, "a peer holds another event under a dot held here");
+        }
+        Alarm::Malformed { peer, detail } => {
+            tracing::error!(%peer, detail, "a peer sent what is no record");
+        }
+        Alarm::Refused { peer, reason } => tracing::warn!(%peer, reason, "a peer refuses us"),
+        Alarm::ClockDrift { milliseconds } => {
+            tracing::warn!(milliseconds, "the wall clock is far from the fleet's time");
+        }
+        Alarm::LogHalfFull { used, bound } => {
+            tracing::warn!(used, bound, "the log has taken half of its bound");
+        }
+        Alarm::Poisoned { reason } => {
+            tracing::error!(reason, "the log failed; writes are refused until a restart");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Links to the peers: one dialled to each, one accepted from each, frames in both directions.
+//!
+//! A task dials each peer for ever; a listener takes those who dial us. Frames are coded here, off the
+//! core's thread. What always holds: a link's end is told to the core once, and a new life of a
+//! link is told apart from the old one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Result;
+use linckia_model::RegionName;
+use linckia_net::{
+    FrameReceiver, FrameSender, IdentityFiles, LinkOptions, PeerLink, PeerListener, PeerTls,
+    Shutdown, dial,
+};
+use linckia_region::Role;
+use linckia_ship::{Frame, decode, encode};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::core::{Order, Orders};
+use crate::config::{Config, Peer};
+
+/// Frames that wait for a link: a window of batches and the beats between them.
+const FRAMES_MAX: usize = 512;
+
+/// Links that wait to be taken.
+const ACCEPTED_MAX: usize = 16;
+
+/// The first and the longest pause before a peer is dialled again.
+const REDIAL_FIRST: Duration = Duration::from_millis(100);
+const REDIAL_LONGEST: Duration = Duration::from_secs(2);
+
+/// Dropping it ends every link.
+pub(super) struct Links(#[expect(dead_code, reason = "held for its drop")] JoinSet<()>);
+
+/// What every link needs.
+#[derive(Clone)]
+struct Way {
+    orders: Orders,
+    lives: Arc<AtomicU64>,
+    shutdown: Shutdown,
+}
+
+/// Binds the listener and starts dialling.
+pub(super) async fn start(config: &Config, orders: Orders, shutdown: Shutdown) -> Result<Links> {
+    let mut tasks = JoinSet::new();
+    let Some(peer) = &config.peer else { return Ok(Links(tasks)) };
+    let tls = identity(peer)?;
+    let way = Way { orders, lives: Arc::new(AtomicU64::new(1)), shutdown: shutdown.clone() };
+    let listener = PeerListener::bind(peer.listen, &tls, LinkOptions::for_listener())?;
+    tracing::info!(address = %listener.local_address(), "listening for peers");
+    let (links, accepted) = mpsc::channel(ACCEPTED_MAX);
+    tasks.spawn(listener.serve(links, shutdown));
+    tasks.spawn(accept(accepted, way.clone()));
+    for peer in &config.peers {
+        let region = RegionName::parse(&peer.region)?;
+        tasks.spawn(dial_for_ever(peer.address.clone(), region, tls.clone(), way.clone()));
+    }
+    Ok(Links(tasks))
+}
+
+fn identity(peer: &Peer) -> Result<PeerTls> {
+    let files = IdentityFiles {
+        certificate: peer.certificate.clone(),
+        key: peer.key.clone(),
+        authority: peer.ca.clone(),
+    };
+    Ok(files.load(SystemTime::now())?.peer_tls()?)
+}
+
+async fn accept(mut accepted: mpsc::Receiver<PeerLink>, way: Way) {
+    let mut tasks = JoinSet::new();
+    while let Some(link) = accepted.recv().await {
+        while tasks.try_join_next().is_some() {}
+        let Ok(peer) = RegionName::parse(&link.peer) else { continue };
+        tracing::info!(%peer, address = %link.address, "a peer pulls from here");
+        tasks.spawn(carry(peer, Role::Serve, link, way.clone()));
+    }
+}
+
+async fn dial_for_ever(address: String, region: RegionName, tls: PeerTls, way: Way) {
+    let mut pause = REDIAL_FIRST;
+    let mut told = false;
+    let options = LinkOptions::default();
+    while !way.shutdown.is_triggered() {
+        match dial(&address, region.as_str(), &tls, &options).await {
+            Ok(link) => {
+                tracing::info!(peer = %region, "pulling");
+                (pause, told) = (REDIAL_FIRST, false);
+                carry(region.clone(), Role::Pull, link, way.clone()).await;
+                tracing::info!(peer = %region, "the link ended");
+            }
+            Err(error) => {
+                // Said once per silence: a peer that is down for a night is one line.
+                if !std::mem::replace(&mut told, true) {
+                    let error = format!("{:#}", anyhow::Error::new(error));
+                    tracing::warn!(peer = %region, error, "cannot be reached; trying on");
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(REDIAL_LONGEST),
+            () = way.shutdown.wait() => return,
+        }
+    }
+}
+
+/// Carries frames both ways until the link ends.
+async fn carry(peer: RegionName, role: Role, link: PeerLink, way: Way) {
+    let life = way.lives.fetch_add(1, Ordering::Relaxed);
+    let (frames, queue) = mpsc::channel(FRAMES_MAX);
+    if !way.orders.send(Order::Opened { peer: peer.clone(), role, life, frames }).await {
+        return;
+    }
+    let PeerLink { sender, receiver, .. } = link;
+    let inward = read(receiver, &peer, role, life, &way.orders);
+    tokio::select! {
+        reason = inward => tracing::debug!(%peer, reason, "the link ended"),
+        () = write(sender, queue) => {}
+        () = way.shutdown.wait() => {}
+    }
+    way.orders.send(Order::Closed { peer, role, life }).await;
+}
+
+async fn write(sender: FrameSender, mut queue: mpsc::Receiver<Frame>) {
+    while let Some(frame) = queue.recv().await {
+        if sender.send(encode(&frame)).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(
+    mut receiver: FrameReceiver,
+    peer: &RegionName,
+    role: Role,
+    life: u64,
+    orders: &Orders,
+) -> String {
+    loop {
+        let bytes = match receiver.recv().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return "the other end closed it".to_owned(),
+            Err(error) => return error.to_string(),
+        };
+        match decode(&bytes) {
+            Ok(frame) => {
+                let peer = peer.clone();
+                if !orders.send(Order::Received { peer, role, life, frame }).await {
+                    return "the core ended".to_owned();
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%peer, %error, "a frame is not understood; the link ends");
+                return error.to_string();
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The door's port on the core: every call is an order, every answer comes back on its own channel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linckia_api::{Answers, LinkView, Region, RegionView, Unavailable};
+use linckia_apply::{Query, Reading};
+use linckia_model::{RegionName, Vector, Write};
+use linckia_net::{Client, ClientOptions};
+use linckia_region::{Status, Verdict};
+use tokio::sync::{oneshot, watch};
+
+use super::core::{Core, NotTaken, Order, Orders};
+
+/// The supervisor is on this machine: it answers at once or not at all.
+const CONTROL_LONGEST: Duration = Duration::from_secs(1);
+
+/// The region behind the door.
+pub(super) struct House {
+    name: RegionName,
+    orders: Orders,
+    applied: watch::Receiver<Arc<Vector>>,
+    /// The supervisor of a local fleet.
+    control: Option<Client>,
+}
+
+impl House {
+    pub(super) fn new(name: RegionName, core: &Core, control: Option<String>) -> Self {
+        let options = ClientOptions {
+            connect_longest: CONTROL_LONGEST,
+            answer_longest: CONTROL_LONGEST,
+            ..ClientOptions::default()
+        };
+        let control = control.and_then(|url| Client::new(&url, options).ok());
+        Self { name, orders: core.orders(), applied: core.applied(), control }
+    }
+
+    async fn ask<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<T>) -> Order,
+    ) -> Result<T, Unavailable> {
+        let (reply, answer) = oneshot::channel();
+        self.orders.try_send(order(reply)).map_err(|error| match error {
+            NotTaken::Full => Unavailable::Busy,
+            NotTaken::Ended => Unavailable::Stopping,
+        })?;
+        answer.await.map_err(|_| Unavailable::Stopping)
+    }
+
+    async fn status(&self) -> Result<Status, Unavailable> {
+        self.ask(|reply| Order::Status { reply }).await
+    }
+
+    async fn control(&self, path: &str) -> Option<serde_json::Value> {
+        let client = self.control.as_ref()?;
+        let (status, _, body) = client.request(http::Method::GET, path, &[], "").await.ok()?;
+        let found = status.is_success().then(|| serde_json::from_slice(&body).ok());
+        found.flatten()
+    }
+}
+
+const fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Healthy => "healthy",
+        Verdict::Suspect => "suspect",
+        Verdict::Down => "down",
+    }
+}
+
+/// The URL of a region in what the supervisor says of its fleet.
+fn url_of(fleet: Option<&serde_json::Value>, name: &RegionName) -> Option<String> {
+    let regions = fleet?.get("regions")?.as_array()?;
+    let found = regions.iter().find(|region| region["name"].as_str() == Some(name.as_str()))?;
+    found["url"].as_str().map(str::to_owned)
+}
+
+impl Region for House {
+    fn name(&self) -> &RegionName {
+        &self.name
+    }
+
+    async fn write(&self, write: Write) -> Result<Answers, Unavailable> {
+        self.ask(|reply| Order::Write { write, reply }).await
+    }
+
+    async fn read(&self, query: Query) -> Result<Reading, Unavailable> {
+        self.ask(|reply| Order::Read { query, reply }).await
+    }
+
+    fn applied(&self) -> watch::Receiver<Arc<Vector>> {
+        self.applied.clone()
+    }
+
+    async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {
+        let status = self.status().await?;
+        let fleet = self.control("/fleet").await;
+        let view = |region: linckia_region::RegionStatus| RegionView {
+            url: url_of(fleet.as_ref(), &region.name),
+            name: region.name,
+            is_self: region.is_self,
+            verdict: word(region.verdict),
+            vector: region.vector,
+            lag: region.lag,
+        };
+        Ok(status.regions.into_iter().map(view).collect())
+    }
+
+    async fn links(&self) -> Result<Vec<LinkView>, Unavailable> {
+        let status = self.status().await?;
+        let view = |link: linckia_region::LinkStatus| LinkView {
+            from: link.from,
+            to: link.to,
+            connected: link.connected,
+            round_trip_milliseconds: link.round_trip_milliseconds.map(|n| n as f64),
+            lag: link.lag,
+        };
+        Ok(status.links.into_iter().map(view).collect())
+    }
+
+    async fn emulated(&self) -> Option<serde_json::Value> {
+        self.control("/links").await
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        // The door opens after recovery: who can ask is told yes.
+        Ok(())
+    }
+}

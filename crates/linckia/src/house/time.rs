@@ -1,0 +1,21 @@
+//! The region's two clocks: the only place of a running region where time is read.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use linckia_model::Now;
+
+/// Wall clock and monotonic clock, the latter since the start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks(Instant);
+
+impl Clocks {
+    pub(super) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn now(&self) -> Now {
+        // A wall clock before 1970 counts as 1970: the fleet's time then rules.
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
+        Now { wall: wall as u64, monotonic: self.0.elapsed().as_millis() as u64 + 1 }
+    }
+}
