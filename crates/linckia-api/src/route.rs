@@ -333,10 +333,10 @@ mod tests {
             assert!(ids.insert(route.id), "{} twice", route.id);
             assert!(places.insert((route.path, route.verb.name())), "{} twice", route.path);
             let method: Method = route.verb.name().parse().unwrap();
-            let path = route.path.replace('{', "").replace('}', "");
+            let path = route.path.replace(['{', '}'], "");
             assert_eq!(find(&method, &path).expect(&path).index, index, "{path}");
             if let Some(rest) = route.path_in_data_set() {
-                let path = format!("{DATA_SETS}d{}", rest.replace('{', "").replace('}', ""));
+                let path = format!("{DATA_SETS}d{}", rest.replace(['{', '}'], ""));
                 assert_eq!(find(&method, &path).expect(&path).index, index, "{path}");
             }
         }

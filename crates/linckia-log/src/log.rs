@@ -139,8 +139,8 @@ impl OriginLog {
         self.stated = self.stated.max(header.durable);
     }
 
-    /// States in the active segment's mark what is durable, where nothing written says it yet and no
-    /// later record will soon. Returns whether it did.
+    /// States in the mark of the active segment what is durable, where nothing written says it yet
+    /// and no later record will soon. Returns whether it did.
     pub(crate) fn write_mark(&mut self) -> Result<bool> {
         if self.tail != self.durable || self.stated >= self.durable {
             return Ok(false);

@@ -46,6 +46,9 @@ pub struct Logs {
     pub(crate) life: Arc<()>,
 }
 
+/// No log gets there by appending; a position beyond it comes from outside and is nonsense.
+const SEQUENCE_MAX: u64 = 1 << 60;
+
 pub(crate) const LOGS_DIR: &str = "logs";
 
 impl Logs {
@@ -105,12 +108,19 @@ impl Logs {
     /// Creates a mirror that continues after `position`, for a region that joined by a snapshot.
     ///
     /// # Errors
-    /// As [`create`](Logs::create).
+    /// As [`create`](Logs::create); [`Error::OutOfOrder`] for a position that no log can reach.
     pub fn create_after(&mut self, origin: &str, position: Position) -> Result<()> {
         self.alive()?;
         check_origin(origin)?;
         if self.logs.contains_key(origin) {
             return Err(Error::OriginExists { origin: origin.to_owned() });
+        }
+        if position.sequence >= SEQUENCE_MAX {
+            return Err(Error::OutOfOrder {
+                origin: origin.to_owned(),
+                expected: SEQUENCE_MAX,
+                found: position.sequence,
+            });
         }
         self.created += 1;
         let secret = self.secret.branch(origin, self.created);

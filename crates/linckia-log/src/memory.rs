@@ -4,8 +4,8 @@
 //! sectors, names in any combination), as the caller's numbers decide, so that a missing sync shows
 //! in some seed; handles from before a crash no longer reach the disk.
 //!
-//! A failed sync of a file drops what it should have written, as Linux does: the bytes stay readable
-//! until the crash, and no later sync writes them. Changes of names stay pending.
+//! A failed sync of a file drops what it should have written, as Linux does: the bytes stay
+//! readable until the crash, and no later sync writes them. Changes of names stay pending.
 
 mod file;
 

@@ -359,7 +359,7 @@ proptest! {
     #[test]
     fn no_history_loses_or_invents_anything(
         seed in any::<u64>(),
-        ops in prop::collection::vec(op(), 1..250),
+        ops in prop::collection::vec(op(), 1..160),
     ) {
         let mut world = World::new(seed);
         for op in &ops {

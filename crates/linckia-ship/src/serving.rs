@@ -80,9 +80,13 @@ impl Serving {
         Frame::Welcome { region: own.clone(), protocol }
     }
 
-    /// Takes a pull: a new session starts from what the asker holds.
+    /// Takes a pull: a new session starts from what the asker holds. Sessions of one link only grow:
+    /// a pull of an earlier one was overtaken and says nothing any more.
     pub fn pull(&mut self, pull: Pull) {
         self.welcomed = true;
+        if self.session.is_some_and(|session| pull.session < session) {
+            return;
+        }
         if self.session != Some(pull.session) {
             self.session = Some(pull.session);
             self.number = 0;

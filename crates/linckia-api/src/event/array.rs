@@ -11,7 +11,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, SeqAcces
 use serde_json::value::RawValue;
 
 use super::native::{self, NativeEvent};
-use super::{Context, IdSource, ReadEvent, explain};
+use super::{Context, IdSource, Members, ReadEvent, explain};
 use crate::problem::{Kind, Outcome, Problem};
 
 /// Elements up to a limit, and whether there were more.
@@ -70,10 +70,10 @@ pub(crate) fn read_native(
     new_id: &mut IdSource<'_>,
 ) -> Outcome<Vec<NewEvent>> {
     let limit = context.limits.array_events;
-    match parse::<NativeEvent<'_>>(text, limit) {
+    match parse::<Members<NativeEvent<'_>>>(text, limit) {
         Ok(Capped { more: true, .. }) => Err(too_many(limit)),
         Ok(Capped { items, .. }) => {
-            let judged = items.into_iter().enumerate().map(|(place, event)| {
+            let judged = items.into_iter().enumerate().map(|(place, Members(event))| {
                 let judged = native::judge(event, context, new_id);
                 judged.map_err(|problem| problem.below(&format!("/{place}")))
             });

@@ -12,7 +12,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::explain::{Expect, Shape};
-use super::{Context, Envelope, IdSource, Names, Text, check, explain, present};
+use super::{Context, Envelope, IdSource, Members, Names, Text, check, explain, present};
 use crate::percent;
 use crate::problem::{Kind, Outcome, Problem};
 
@@ -117,7 +117,7 @@ pub(crate) fn read(
     context: &Context<'_>,
     new_id: &mut IdSource<'_>,
 ) -> Outcome<NewEvent> {
-    let event = serde_json::from_slice::<CloudEvent<'_>>(text)
+    let Members(event) = serde_json::from_slice::<Members<CloudEvent<'_>>>(text)
         .map_err(|error| explain::object(text, &SHAPE, &error))?;
     let optional = |text: Option<Text<'_>>| text.and_then(|text| text.0.map(Cow::into_owned));
     let content = optional(event.datacontenttype);

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::explain::{Expect, Shape};
-use super::{Context, Envelope, IdSource, Names, Text, check, explain, present};
+use super::{Context, Envelope, IdSource, Members, Names, Text, check, explain, present};
 use crate::problem::Outcome;
 
 pub(crate) const NAMES: Names = Names {
@@ -66,7 +66,7 @@ pub(crate) struct NativeEvent<'a> {
     #[serde(default, deserialize_with = "present")]
     event_data: Option<Value>,
     #[serde(default, borrow)]
-    metadata: Metadata<'a>,
+    metadata: Members<Metadata<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -98,6 +98,7 @@ struct Metadata<'a> {
 
 impl<'a> NativeEvent<'a> {
     fn envelope(self) -> Envelope<'a> {
+        let Members(metadata) = self.metadata;
         let text = |text: Option<Text<'a>>| text.and_then(|text| text.0);
         Envelope {
             event_id: self.event_id.0,
@@ -106,9 +107,9 @@ impl<'a> NativeEvent<'a> {
             aggregate_type: self.aggregate_type.0,
             operation: self.operation.0,
             data: self.event_data,
-            correlation_id: text(self.metadata.correlation_id),
-            causation_id: text(self.metadata.causation_id),
-            source: text(self.metadata.source),
+            correlation_id: text(metadata.correlation_id),
+            causation_id: text(metadata.causation_id),
+            source: text(metadata.source),
             traceparent: None,
         }
     }
@@ -120,8 +121,8 @@ pub(crate) fn read(
     context: &Context<'_>,
     new_id: &mut IdSource<'_>,
 ) -> Outcome<NewEvent> {
-    match serde_json::from_slice::<NativeEvent<'_>>(text) {
-        Ok(event) => check::new_event(event.envelope(), &NAMES, context, new_id),
+    match serde_json::from_slice::<Members<NativeEvent<'_>>>(text) {
+        Ok(Members(event)) => check::new_event(event.envelope(), &NAMES, context, new_id),
         Err(error) => Err(explain::object(text, &SHAPE, &error)),
     }
 }

@@ -85,6 +85,7 @@ fn bad_events_are_refused_in_place() {
     check("", "", "not JSON");
     check("{", "", "not JSON");
     check("7", "", "an object is expected, not a number");
+    check(r#"["e","T","1","A"]"#, "", "an object is expected, not an array");
     check("{}", "/eventType", "required");
     check(r#"{"eventType":"T"}"#, "/aggregateType", "required");
     check(r#"{"eventType":"T","aggregateType":"A"}"#, "/aggregateId", "required");
@@ -174,6 +175,7 @@ fn arrays_are_right_as_a_whole() {
     assert_eq!(read("[]").unwrap().len(), 0);
     assert_eq!(read(&format!("[{good},{good}]")).unwrap().len(), 2);
     refused(read(&format!("[{good},{{}}]")), Some("/1/eventType"), "required");
+    refused(read(&format!("[{good},[\"e\",\"T\",\"1\",\"A\"]]")), Some("/1"), "an object");
     refused(read(&format!("[{good},7]")), Some("/1"), "an object is expected");
     let unknown = event_with(r#","x":1"#);
     refused(read(&format!("[{good},{unknown}]")), Some("/1/x"), "no member");

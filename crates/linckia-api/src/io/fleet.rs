@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::asked::Asked;
 use super::respond::{self, Answered};
-use crate::event::explain;
+use crate::event::{Members, explain};
 use crate::media::{self, Form};
 use crate::port::{Region, Unavailable};
 use crate::problem::{Outcome, Problem};
@@ -105,7 +105,7 @@ fn now_at<R: Region>(asked: &Asked<'_, R>, vector: &Vector) -> Answered {
 }
 
 fn read_wait(body: &[u8]) -> Outcome<(Vector, Duration)> {
-    let wait: Wait = serde_json::from_slice(body).map_err(|error| {
+    let Members(wait) = serde_json::from_slice::<Members<Wait>>(body).map_err(|error| {
         if error.is_data() {
             Problem::parameter(format!(
                 "`{{\"vector\":…,\"timeout\":\"5s\"}}` is expected: {error}"

@@ -126,7 +126,8 @@ impl State {
 
     fn check(&self, before: &Document, precondition: Option<&Precondition>) -> Result<(), Refusal> {
         let current = tag(before);
-        let conflict = Refusal::VersionConflict { version: before.version, entity_tag: tag(before) };
+        let conflict =
+            Refusal::VersionConflict { version: before.version, entity_tag: tag(before) };
         match precondition {
             Some(Precondition::Match(expected)) if current.as_ref() != Some(expected) => {
                 Err(conflict)
@@ -370,7 +371,7 @@ impl Region for Fake {
 
     async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {
         let lag = vec![Lag { origin: origin(), events: 2, milliseconds: 30 }];
-        let view = |name: &str, is_self| RegionView {
+        let view = |name: &str, is_self: bool| RegionView {
             name: RegionName::parse(name).unwrap(),
             url: is_self.then(|| "http://127.0.0.1:7401".to_owned()),
             is_self,

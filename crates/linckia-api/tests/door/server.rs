@@ -31,7 +31,9 @@ fn prometheus() -> PrometheusHandle {
 
 impl Server {
     pub async fn start() -> Self {
-        Self::with(DoorSettings::default(), ClientIdentity::ANONYMOUS).await
+        let server = Self::with(DoorSettings::default(), ClientIdentity::ANONYMOUS).await;
+        super::schema::load(&server).await;
+        server
     }
 
     pub async fn with(settings: DoorSettings, client: ClientIdentity) -> Self {
@@ -50,7 +52,9 @@ impl Server {
                 connections.spawn(async move {
                     let service = service_fn(move |request| {
                         let (door, client) = (door.clone(), client.clone());
-                        async move { Ok::<_, std::convert::Infallible>(door.handle(request, client).await) }
+                        async move {
+                            Ok::<_, std::convert::Infallible>(door.handle(request, client).await)
+                        }
                     });
                     let mut server = auto::Builder::new(TokioExecutor::new());
                     server.http1().pipeline_flush(true);

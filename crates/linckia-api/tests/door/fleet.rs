@@ -1,0 +1,168 @@
+//! Regions, links, digests, vectors; health, metrics, pages, and everything that is not built.
+//!
+//! What operators, probes and the command line ask for.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::append::event;
+use super::fake::ORIGIN;
+use super::schema;
+use super::server::Server;
+
+#[tokio::test]
+async fn the_fleet_is_seen() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.post("/v1/events", event("a", json!({})).to_string()).await.expect(201);
+    let regions = client.get("/v1/regions").await.expect(200).json();
+    schema::check("Regions", &regions);
+    assert_eq!(
+        regions["items"][0],
+        json!({
+            "name": "us-east-1", "url": "http://127.0.0.1:7401", "self": true,
+            "verdict": "healthy", "saidBy": ["us-east-1"], "vector": { ORIGIN: 1 },
+            "lag": { ORIGIN: {"events": 2, "milliseconds": 30} },
+        })
+    );
+    assert_eq!(regions["items"][1]["url"], Value::Null);
+    let links = client.get("/v1/links").await.expect(200).json();
+    schema::check("Links", &links);
+    assert_eq!(links["items"][0]["emulated"], json!({"delay": "40ms", "cut": false}));
+    assert_eq!(links["items"][0]["rttMilliseconds"], 80.12);
+    assert_eq!(links["items"][1]["rttMilliseconds"], Value::Null);
+    assert_eq!(links["items"][1].get("emulated"), None);
+    let digests = client.get("/v1/digests").await.expect(200).json();
+    schema::check("Digests", &digests);
+    assert_eq!(digests["ranges"].as_array().unwrap().len(), 256);
+    assert_eq!(
+        (&digests["ranges"][255]["prefix"], &digests["root"]),
+        (&json!("ff"), &json!("ab".repeat(32)))
+    );
+}
+
+#[tokio::test]
+async fn a_vector_can_be_waited_for() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let empty = client.get("/v1/vector").await.expect(200).json();
+    assert_eq!(empty, json!({"region": "us-east-1", "vector": {}, "text": ""}));
+    let path = "/v1/vector/wait";
+    let wanted = json!({"vector": { ORIGIN: 1 }, "timeout": "10ms"}).to_string();
+    let behind = client.post(path, &wanted).await.expect(503);
+    assert_eq!((behind.problem().as_str(), behind.header("retry-after")), ("behind", Some("1")));
+    assert_eq!(behind.json()["missing"], json!({ ORIGIN: [1, 1] }));
+    let mut waiting = server.client().await;
+    let wait = json!({"vector": format!("{ORIGIN}:1"), "timeout": "10s"}).to_string();
+    let write = async {
+        client.post("/v1/events", event("a", json!({})).to_string()).await.expect(201);
+    };
+    let (covered, ()) = tokio::join!(waiting.post(path, wait), write);
+    let covered = covered.expect(200).json();
+    schema::check("VectorNow", &covered);
+    assert_eq!(covered["text"], format!("{ORIGIN}:1"));
+    for bad in [
+        "{}",
+        "[]",
+        r#"{"vector":7}"#,
+        r#"{"vector":"x"}"#,
+        r#"{"vector":{"x":1}}"#,
+        r#"{"vector":{},"timeout":"2h"}"#,
+        r#"{"vector":{},"timeout":"61s"}"#,
+        r#"{"vector":{},"colour":1}"#,
+    ] {
+        assert_eq!(
+            client.post(path, bad).await.expect(400).problem(),
+            "invalid-parameter",
+            "{bad}"
+        );
+    }
+    client.post(path, r#"{"vector":{}}"#).await.expect(200);
+}
+
+#[tokio::test]
+async fn probes_and_pages() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for path in ["/livez", "/readyz"] {
+        schema::check("Health", &client.get(path).await.expect(200).json());
+    }
+    server.region.unready.store(true, Ordering::Relaxed);
+    client.get("/livez").await.expect(200);
+    let unready = client.get("/readyz").await.expect(503);
+    assert_eq!(unready.problem(), "unavailable");
+    assert!(unready.json()["detail"].as_str().unwrap().contains("recovering"));
+    schema::check("Root", &client.get("/").await.expect(200).json());
+    let page = client.get("/problems/id-reused").await.expect(200);
+    assert_eq!(page.header("content-type"), Some("text/markdown; charset=utf-8"));
+    assert!(page.text().starts_with("# `id-reused` (409)"));
+    client.get("/problems/none").await.expect(404);
+}
+
+#[tokio::test]
+async fn requests_are_counted() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.get("/v1/conflicts/none").await.expect(404);
+    client.get("/nowhere").await.expect(404);
+    let metrics = client.get("/metrics").await.expect(200);
+    assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
+    for line in [
+        r#"linckia_api_requests_total{route="GET /v1/conflicts/{id}",status="404"}"#,
+        r#"linckia_api_requests_total{route="none",status="404"}"#,
+        r#"linckia_api_request_seconds"#,
+    ] {
+        assert!(metrics.text().contains(line), "{line} is not in {}", metrics.text());
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_what_the_door_does() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let document = client.get("/openapi.json").await.expect(200).json();
+    let (mut built, mut unbuilt) = (0, 0);
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let concrete = path.replace(['{', '}'], "");
+            let headers = [("content-type", "application/json")];
+            let method = method.to_uppercase();
+            let answer = client.send(&method, &concrete, &headers, b"").await;
+            assert_ne!(answer.status, 405, "{method} {path}");
+            if operation["x-linckia-built"] == false {
+                assert_eq!(answer.expect(501).problem(), "unsupported");
+                unbuilt += 1;
+            } else {
+                assert_ne!(answer.status, 501, "{method} {path}");
+                let described = operation["responses"].get(answer.status.to_string());
+                assert!(described.is_some(), "{method} {path}: {} is not described", answer.status);
+                built += 1;
+            }
+        }
+    }
+    assert!(built > 30 && unbuilt > 40, "{built} built, {unbuilt} not");
+}
+
+#[tokio::test]
+async fn promises_that_are_not_built_are_refused() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let body = event("a", json!({})).to_string();
+    for (name, value, status) in [
+        ("linckia-ack", "any", 501),
+        ("linckia-ack", "us-east-1,eu-west-1;timeout=2s", 501),
+        ("linckia-ack", "ANY", 400),
+        ("linckia-session", "", 501),
+        ("linckia-behind", "wait=1s", 501),
+        ("linckia-ack", "local;timeout=2s", 201),
+    ] {
+        let headers = [("content-type", "application/json"), (name, value)];
+        let answer = client.send("POST", "/v1/events", &headers, body.as_bytes()).await;
+        answer.expect(status);
+        if status != 201 {
+            client.send("GET", "/v1/aggregates/A/1", &[(name, value)], b"").await.expect(status);
+        }
+    }
+    assert_eq!(server.region.log().len(), 1);
+}
