@@ -3,6 +3,8 @@
 //! Parsed by the binary, read by everything here. What always holds: no request is read, held or
 //! answered beyond these limits.
 
+use std::time::Duration;
+
 use linckia_model::NAME_BYTES_MAX;
 
 /// Enough for 10,000 events of 800 bytes; more belongs into NDJSON, which is not held in memory.
@@ -16,6 +18,9 @@ const ARRAY_EVENTS: usize = 10_000;
 
 /// Deeper documents are mistakes or attacks; folding walks them by recursion.
 const DEPTH: usize = 64;
+
+/// Proxies close connections that are silent for 30 s or 60 s.
+const PING_EVERY: Duration = Duration::from_secs(15);
 
 /// The JSON parser's own bound on nesting, minus the envelope's: a depth beyond is never reached.
 pub(crate) const DEPTH_MAX: usize = 120;
@@ -48,14 +53,22 @@ impl Default for Limits {
 }
 
 /// Who may come in, and how much he may bring.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct DoorSettings {
     /// Where given, every call but `/livez` brings it as a bearer token or comes with a verified
     /// client certificate.
     pub token: Option<Vec<u8>>,
     /// Calls need a token or a certificate even where no token is set: outside loopback.
     pub require_auth: bool,
+    /// Silence after which a stream of events says that it lives.
+    pub ping_every: Duration,
     pub limits: Limits,
+}
+
+impl Default for DoorSettings {
+    fn default() -> Self {
+        Self { token: None, require_auth: false, ping_every: PING_EVERY, limits: Limits::default() }
+    }
 }
 
 impl std::fmt::Debug for DoorSettings {
@@ -63,6 +76,7 @@ impl std::fmt::Debug for DoorSettings {
         f.debug_struct("DoorSettings")
             .field("token", &self.token.as_ref().map(|_| "(secret)"))
             .field("require_auth", &self.require_auth)
+            .field("ping_every", &self.ping_every)
             .field("limits", &self.limits)
             .finish()
     }

@@ -56,6 +56,8 @@ const UNSETTLED_MAX: usize = 65_536;
 /// The state of a region, and how far it is applied.
 pub struct Apply {
     pub(crate) settings: ApplySettings,
+    /// Its own events are never held back.
+    own: RegionName,
     pub(crate) applied: Vector,
     /// What can be relayed: applied, and held back only for its clock.
     offerable: Vector,
@@ -80,6 +82,7 @@ impl Apply {
     /// The store's, or a row that is not ours.
     pub fn open(
         settings: ApplySettings,
+        own: RegionName,
         members: impl IntoIterator<Item = RegionName>,
         view: &dyn View,
     ) -> Result<Self> {
@@ -98,6 +101,7 @@ impl Apply {
         };
         Ok(Self {
             settings,
+            own,
             offerable: applied.clone(),
             applied,
             queues: BTreeMap::new(),
@@ -194,7 +198,6 @@ impl Apply {
     pub fn run(
         &mut self,
         now: Now,
-        own: &RegionName,
         clock: &mut Clock,
         durable: &Vector,
         view: &dyn View,
@@ -209,7 +212,7 @@ impl Apply {
                 while done.len() < budget {
                     let Some(transaction) = self.next(origin, last, events) else { break };
                     let first = &transaction[0];
-                    if !origin.is_of(own) && clock.holds_back(first.hlc, now) {
+                    if !origin.is_of(&self.own) && clock.holds_back(first.hlc, now) {
                         self.offer_held(origin, &transaction);
                         break;
                     }

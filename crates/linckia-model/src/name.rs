@@ -3,6 +3,7 @@
 //! Every other crate addresses things by these. An origin compares as its text, byte by byte, in
 //! the fold too, so its order is the same wherever it is stored as text.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,8 +47,29 @@ impl fmt::Debug for RegionName {
 }
 
 /// One ordered log: (region, incarnation, partition), written `<region>.<16 hex>[.N]`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Hash)]
 pub struct Origin(Arc<str>);
+
+/// Names of one origin are nearly always the same allocation, so that is looked at first.
+impl PartialEq for Origin {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Eq for Origin {}
+
+impl PartialOrd for Origin {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Origin {
+    fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.cmp(&other.0) }
+    }
+}
 
 impl Origin {
     pub fn new(region: &RegionName, incarnation: u64, partition: u16) -> Self {
@@ -108,11 +130,14 @@ impl fmt::Debug for Origin {
 }
 
 /// The address of an aggregate: data set, type and id. No part is empty or holds control characters.
+///
+/// Keys in memory order by id first, which tells them apart soonest; in the store they lie by
+/// [`Key::to_bytes`].
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Key {
-    pub data_set: Arc<str>,
-    pub aggregate_type: Arc<str>,
     pub aggregate_id: Arc<str>,
+    pub aggregate_type: Arc<str>,
+    pub data_set: Arc<str>,
 }
 
 impl Key {

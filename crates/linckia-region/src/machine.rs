@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::input::{Alarm, Input, Output};
 use crate::region::{Region, RegionSettings, Rooms, Step};
 use crate::view::Status;
+use crate::write::Room;
 
 /// Which logs a sync covers: clients wait for the one, mirrors may linger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +64,12 @@ impl Machine {
             logs.create(settings.origin.as_str())?;
         }
         let durable = durable(&logs)?;
-        let apply = Apply::open(settings.apply, settings.members.clone(), store.as_ref())?;
+        let apply = Apply::open(
+            settings.apply,
+            settings.name.clone(),
+            settings.members.clone(),
+            store.as_ref(),
+        )?;
         for (origin, applied) in apply.applied().iter() {
             let durable = durable.get(origin);
             if durable < applied {
@@ -165,8 +171,8 @@ impl Machine {
         let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
         match input {
             Input::Write { ticket, write } => {
-                let (usage, segment) = (self.logs.usage(), self.segment_bytes);
-                self.region.write(now, ticket, &write, usage, segment, rooms, &mut steps)?;
+                let room = Room { usage: self.logs.usage(), segment_bytes: self.segment_bytes };
+                self.region.write(now, ticket, &write, room, rooms, &mut steps)?;
             }
             Input::Opened { peer, role } => self.region.opened(now, &peer, role, &mut steps),
             Input::Closed { peer, role } => self.region.closed(&peer, role),

@@ -167,7 +167,6 @@ impl Region {
         let events = Durable { logs: rooms.logs, known: &self.durable };
         let applied = self.apply.run(
             now,
-            &self.settings.name,
             &mut self.clock,
             &self.durable,
             rooms.view,

@@ -13,18 +13,24 @@ use crate::rooms::{Durable, Here};
 /// Room that is kept below the bound of the log, so that what was stamped can always be appended.
 const MARGIN_SEGMENTS: u64 = 2;
 
+/// What the logs take, and how large a segment may become.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
+    pub(crate) usage: Usage,
+    pub(crate) segment_bytes: u64,
+}
+
 impl Region {
     pub(crate) fn write(
         &mut self,
         now: Now,
         ticket: u64,
         write: &Write,
-        usage: Usage,
-        segment_bytes: u64,
+        room: Room,
         rooms: Rooms<'_>,
         steps: &mut Vec<Step>,
     ) -> Result<()> {
-        if let Some(refusal) = self.refusal(usage, segment_bytes) {
+        if let Some(refusal) = self.refusal(room) {
             let answers = write.events.iter().map(|_| Err(refusal.clone())).collect();
             steps.push(Step::Out(Output::Answer { ticket, answers }));
             return Ok(());
@@ -50,7 +56,7 @@ impl Region {
         Ok(())
     }
 
-    fn refusal(&self, usage: Usage, segment_bytes: u64) -> Option<Refusal> {
+    fn refusal(&self, Room { usage, segment_bytes }: Room) -> Option<Refusal> {
         if let Some(reason) = &self.poisoned {
             return Some(Refusal::Poisoned(reason.clone()));
         }

@@ -16,6 +16,10 @@ use linckia::command::{events, export, import, log, regions, status};
 use linckia::config::Config;
 use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
 
+/// Folding makes and drops many small values; the system's allocator took a third of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// An active-active replication layer: every region takes every write, and all converge.
 #[derive(Debug, Parser)]
 #[command(name = "linckia", version, propagate_version = true)]

@@ -33,6 +33,9 @@ const NOW: &str = "now";
 /// Pages are offered in these forms, in this order.
 const OFFERED: [&str; 4] = [JSON, NDJSON, CLOUD_EVENT, BATCH];
 
+/// The log is offered as a stream as well.
+const OFFERED_OF_LOG: [&str; 5] = [JSON, NDJSON, CLOUD_EVENT, BATCH, EVENT_STREAM];
+
 /// `GET /v1/events`.
 pub(super) async fn read<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
     if asked.query.get("pattern").is_some() {
@@ -48,7 +51,7 @@ pub(super) async fn read<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
         region: region(asked.query.get("region"))?,
     };
     let after = asked.query.get("after");
-    if accepts(asked.headers(), &[EVENT_STREAM]) {
+    if OFFERED_OF_LOG[preferred(asked.headers(), &OFFERED_OF_LOG)] == EVENT_STREAM {
         return start_stream(&asked, filter);
     }
     let limit = asked.query.limit()?;

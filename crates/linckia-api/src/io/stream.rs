@@ -19,9 +19,6 @@ use crate::port::{Region, Unavailable};
 use crate::render::event::EventForm;
 use crate::render::stream::{PING, write_event, write_gap, write_place};
 
-/// Silence after which the stream says that it lives.
-const PING_EVERY: Duration = Duration::from_secs(15);
-
 /// Events of one question: catching up needs few questions, and few events are held at once.
 const PAGE_EVENTS: usize = 128;
 
@@ -58,7 +55,7 @@ pub(super) fn start<R: Region>(
         after: Vector::new(),
         told: Vector::new(),
         pieces,
-        ping_at: Instant::now() + PING_EVERY,
+        ping_at: Instant::now() + house.settings.ping_every,
     };
     tokio::spawn(async move {
         // Whatever ends it, the client sees the body end, and comes back if it wants more.
@@ -139,10 +136,14 @@ impl<R: Region> Stream<R> {
             match self.house.region.read(query.clone()).await {
                 Ok(reading) => return Ok(reading),
                 Err(Unavailable::Stopping) => return Err(Over),
-                Err(Unavailable::Busy) if self.pieces.is_closed() => return Err(Over),
+                Err(Unavailable::Busy) if self.is_over() => return Err(Over),
                 Err(Unavailable::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
             }
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.pieces.is_closed() || *self.stopping.borrow()
     }
 
     async fn tell(&mut self, events: &[Arc<Event>]) -> Result<(), Over> {
@@ -199,7 +200,7 @@ impl<R: Region> Stream<R> {
             sent = self.pieces.send(piece) => sent.map_err(|_| Over)?,
             _ = self.stopping.wait_for(|stopping| *stopping) => return Err(Over),
         }
-        self.ping_at = Instant::now() + PING_EVERY;
+        self.ping_at = Instant::now() + self.house.settings.ping_every;
         Ok(())
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Read block by block from the chunks of one answer.
 
+use std::time::Duration;
+
+use linckia_api::{ClientIdentity, DoorSettings};
 use serde_json::{Value, json};
 
 use super::append::event;
@@ -20,6 +23,7 @@ struct Block {
     id: String,
     event: String,
     data: String,
+    ping: bool,
 }
 
 impl Stream {
@@ -42,6 +46,7 @@ impl Stream {
                         Some(("id", value)) => block.id = value.to_owned(),
                         Some(("event", value)) => block.event = value.to_owned(),
                         Some(("data", value)) => block.data = value.to_owned(),
+                        Some(("", "ping")) => block.ping = true,
                         _ => assert_eq!(line, ""),
                     }
                 }
@@ -128,6 +133,19 @@ async fn a_stream_is_filtered_and_may_be_of_cloud_events() {
     let (id, event) = stream.event().await;
     schema::check("CloudEvent", &event);
     assert_eq!((id, &event["type"]), (format!("{ORIGIN}:3"), &json!("BPut")));
+}
+
+#[tokio::test]
+async fn silence_is_broken_by_pings() {
+    let settings = DoorSettings { ping_every: Duration::from_millis(20), ..Default::default() };
+    let server = Server::with(settings, ClientIdentity::ANONYMOUS).await;
+    write(&server, 1..=3).await;
+    let mut stream = Stream::open(&server, "/v1/events?type=None", &[]).await;
+    let place = stream.block().await.unwrap();
+    assert_eq!(place, Block { id: format!("{ORIGIN}:3"), ..Block::default() });
+    for _ in 0..3 {
+        assert_eq!(stream.block().await.unwrap(), Block { ping: true, ..Block::default() });
+    }
 }
 
 #[tokio::test]

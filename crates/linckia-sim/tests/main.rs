@@ -1,0 +1,86 @@
+//! The simulator proves itself: it repeats to the byte, and it finds every fault that is planted.
+//!
+//! The seeds that must pass run by `linckia-sim run`; here is what makes their silence worth
+//! something.
+
+use linckia_model::Fault;
+use linckia_sim::{Plan, PlanSize, run_seed};
+
+/// A planted fault must show within this many seeds.
+const SEEDS: u64 = 1_000;
+
+fn found_within(fault: Fault) -> Option<u64> {
+    (0..SEEDS).find(|seed| {
+        let plan = Plan::new(*seed, PlanSize::EVERYTHING);
+        run_seed(plan, Some(fault), false).violation.is_some()
+    })
+}
+
+fn check_found(fault: Fault) {
+    let seed = found_within(fault);
+    assert!(seed.is_some(), "{} was not found within {SEEDS} seeds", fault.name());
+    println!("{} is found by seed {}", fault.name(), seed.unwrap());
+}
+
+#[test]
+fn ties_by_arrival_are_found() {
+    check_found(Fault::TiesByArrival);
+}
+
+#[test]
+fn a_tombstone_dropped_early_is_found() {
+    check_found(Fault::TombstoneDroppedEarly);
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_found() {
+    check_found(Fault::AcknowledgedBeforeSync);
+}
+
+#[test]
+fn ignored_deps_are_found() {
+    check_found(Fault::DepsIgnored);
+}
+
+#[test]
+fn a_dropped_loser_is_found() {
+    check_found(Fault::LoserDropped);
+}
+
+#[test]
+fn a_reused_dot_is_found() {
+    check_found(Fault::DotReused);
+}
+
+#[test]
+fn a_clamp_over_the_whole_stamp_is_found() {
+    check_found(Fault::ClampWhole);
+}
+
+#[test]
+fn a_second_copy_that_counts_is_found() {
+    check_found(Fault::CopyCounted);
+}
+
+#[test]
+fn equal_seeds_run_equally() {
+    for seed in 0..5 {
+        let run = || run_seed(Plan::new(seed, PlanSize::EVERYTHING), None, true);
+        let (first, second) = (run(), run());
+        assert_eq!(first.trace, second.trace, "seed {seed}");
+        assert_eq!(first.inputs, second.inputs, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_scenarios_meet_what_they_are_for() {
+    let (mut conflicts, mut acknowledged) = (0, 0);
+    for seed in 0..50 {
+        let outcome = run_seed(Plan::new(seed, PlanSize::EVERYTHING), None, false);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        conflicts += outcome.conflicts;
+        acknowledged += outcome.acknowledged;
+    }
+    assert!(acknowledged > 500, "only {acknowledged} writes were acknowledged");
+    assert!(conflicts > 100, "only {conflicts} conflicts went on record");
+}
