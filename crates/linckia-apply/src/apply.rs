@@ -94,11 +94,13 @@ impl Apply {
             }
             None => Vector::new(),
         };
-        let ranges = match view.get(Table::Meta, rows::RANGES)? {
-            Some(bytes) => Ranges::decode(&bytes)
-                .ok_or_else(|| row("meta")(linckia_model::Error::Short("ranges")))?,
-            None => Ranges::default(),
-        };
+        let mut ranges = Ranges::default();
+        let end = [rows::RANGE, &[0xff, 0xff]].concat();
+        for (key, row_bytes) in view.scan(Table::Meta, rows::RANGE, &end, usize::MAX, false)? {
+            if !ranges.restore(*key.last().unwrap_or(&0), &row_bytes) {
+                return Err(row("meta")(linckia_model::Error::Short("range")));
+            }
+        }
         Ok(Self {
             settings,
             own,
@@ -375,7 +377,9 @@ impl Apply {
         }
         let applied = self.applied.to_string().into_bytes();
         batch.put(Table::Meta, rows::APPLIED.to_vec(), applied);
-        batch.put(Table::Meta, rows::RANGES.to_vec(), self.ranges.encode());
+        for (place, row) in self.ranges.take_rows() {
+            batch.put(Table::Meta, [rows::RANGE, &[place]].concat(), row);
+        }
         self.events_since_flush = 0;
         self.keys.evict(self.settings.cache_bytes);
         Some(batch)

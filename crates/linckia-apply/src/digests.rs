@@ -4,6 +4,8 @@
 //! hash of its name, its hash that of its canonical form. What always holds: regions whose applied
 //! vectors are equal have equal digests.
 
+use std::collections::BTreeSet;
+
 use linckia_model::{Key, canonical};
 
 use crate::query::{Digests, Range};
@@ -12,11 +14,16 @@ const RANGES: usize = 256;
 
 /// The ranges as of the last flush.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ranges(Vec<Range>);
+pub(crate) struct Ranges {
+    ranges: Vec<Range>,
+    /// Those that changed since their rows were taken.
+    changed: BTreeSet<u8>,
+}
 
 impl Default for Ranges {
     fn default() -> Self {
-        Self(vec![Range { count: 0, hash: [0; canonical::HASH_BYTES] }; RANGES])
+        let range = Range { count: 0, hash: [0; canonical::HASH_BYTES] };
+        Self { ranges: vec![range; RANGES], changed: BTreeSet::new() }
     }
 }
 
@@ -28,8 +35,9 @@ impl Ranges {
         before: Option<&[u8; canonical::HASH_BYTES]>,
         after: Option<&[u8; canonical::HASH_BYTES]>,
     ) {
-        let place = blake3::hash(&key.to_bytes()).as_bytes()[0] as usize;
-        let range = &mut self.0[place];
+        let place = blake3::hash(&key.to_bytes()).as_bytes()[0];
+        self.changed.insert(place);
+        let range = &mut self.ranges[place as usize];
         for hash in before.into_iter().chain(after) {
             range.hash.iter_mut().zip(hash).for_each(|(sum, byte)| *sum ^= byte);
         }
@@ -39,29 +47,29 @@ impl Ranges {
 
     pub(crate) fn digests(&self) -> Digests {
         let mut hasher = blake3::Hasher::new();
-        for range in &self.0 {
+        for range in &self.ranges {
             hasher.update(&range.count.to_be_bytes());
             hasher.update(&range.hash);
         }
-        Digests { root: *hasher.finalize().as_bytes(), ranges: self.0.clone() }
+        Digests { root: *hasher.finalize().as_bytes(), ranges: self.ranges.clone() }
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(RANGES * 40);
-        for range in &self.0 {
-            bytes.extend_from_slice(&range.count.to_be_bytes());
-            bytes.extend_from_slice(&range.hash);
-        }
-        bytes
+    /// The rows of the ranges that changed: place and bytes.
+    pub(crate) fn take_rows(&mut self) -> impl Iterator<Item = (u8, Vec<u8>)> {
+        std::mem::take(&mut self.changed).into_iter().map(|place| {
+            let range = &self.ranges[place as usize];
+            (place, [&range.count.to_be_bytes()[..], &range.hash].concat())
+        })
     }
 
-    /// None if the bytes are not 256 ranges.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let ranges = bytes.chunks_exact(40).map(|chunk| {
-            let (count, hash) = chunk.split_first_chunk::<8>()?;
+    /// Takes a range's row. False if it is none.
+    pub(crate) fn restore(&mut self, place: u8, row: &[u8]) -> bool {
+        let parts = row.split_first_chunk::<8>();
+        let range = parts.and_then(|(count, hash)| {
             Some(Range { count: u64::from_be_bytes(*count), hash: hash.try_into().ok()? })
         });
-        let ranges: Option<Vec<Range>> = ranges.collect();
-        ranges.filter(|ranges| ranges.len() == RANGES && bytes.len() == RANGES * 40).map(Self)
+        let found = range.is_some();
+        self.ranges[place as usize] = range.unwrap_or_else(|| self.ranges[place as usize].clone());
+        found
     }
 }

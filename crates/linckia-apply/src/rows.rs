@@ -21,7 +21,9 @@ pub(crate) const ID_BYTES: usize = 16;
 const PATH_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) const APPLIED: &[u8] = b"applied";
-pub(crate) const RANGES: &[u8] = b"ranges";
+
+/// The rows of the digests' ranges begin with this; the range's place follows.
+pub(crate) const RANGE: &[u8] = b"range/";
 
 pub(crate) fn identity_key(key: &Key, identity: &Identity) -> Vec<u8> {
     let mut bytes = key.to_bytes();

@@ -130,18 +130,27 @@ impl Region {
         None
     }
 
-    /// Sends the pulls that are due.
+    /// Sends the pulls that are due. A peer need not relay the regions that are heard directly.
     pub(crate) fn ask(&mut self, now: Now, steps: &mut Vec<Step>) {
-        let live = |peer: &RegionName, pulling: &linckia_ship::Pulling| {
-            pulling.live(now).then(|| peer.clone())
+        let mut live = 0u64;
+        for (bit, pulling) in self.pulling.values().enumerate() {
+            live |= u64::from(pulling.live(now)) << bit;
+        }
+        let due = |(bit, (peer, pulling)): (usize, (&RegionName, &linckia_ship::Pulling))| {
+            let direct = live & !(1 << bit);
+            pulling.due(now, direct).then(|| (peer.clone(), direct))
         };
-        let mut live: Vec<RegionName> =
-            self.pulling.iter().filter_map(|(peer, pulling)| live(peer, pulling)).collect();
-        live.push(self.settings.name.clone());
-        for (peer, pulling) in &mut self.pulling {
-            let direct = live.iter().filter(|region| *region != peer).cloned().collect();
-            if let Some(frame) = pulling.ask(now, &self.durable, self.apply.applied(), direct) {
-                let (peer, role) = (peer.clone(), Role::Pull);
+        let due: Vec<(RegionName, u64)> =
+            self.pulling.iter().enumerate().filter_map(due).collect();
+        for (peer, direct) in due {
+            let heard = self.pulling.keys().enumerate();
+            let heard = heard.filter(|(bit, _)| direct & (1 << bit) != 0);
+            let mut regions: Vec<RegionName> = heard.map(|(_, region)| region.clone()).collect();
+            regions.push(self.settings.name.clone());
+            if let Some(pulling) = self.pulling.get_mut(&peer) {
+                let applied = self.apply.applied();
+                let frame = pulling.ask(now, &self.durable, applied, direct, regions);
+                let role = Role::Pull;
                 steps.push(Step::Out(Output::Send { peer, role, frame }));
             }
         }

@@ -44,7 +44,8 @@ pub struct Pulling {
     news: bool,
     round_trip: Option<u64>,
     applied: Vector,
-    direct: Vec<RegionName>,
+    /// The set of regions told to be heard directly, a bit each in the caller's order.
+    direct: u64,
 }
 
 impl Pulling {
@@ -61,7 +62,7 @@ impl Pulling {
             news: false,
             round_trip: None,
             applied: Vector::new(),
-            direct: Vec::new(),
+            direct: 0,
         }
     }
 
@@ -157,42 +158,53 @@ impl Pulling {
         }
     }
 
-    /// What to send now, if anything: a pull when there is news, when the set of regions heard
-    /// directly changed, or when the link was silent for too long.
+    /// True if something is to be sent now: a greeting, or a pull because there is news, the set of
+    /// regions heard directly (a bit each, in an order the caller keeps) changed, or the link was
+    /// silent for too long.
+    pub fn due(&self, now: Now, direct: u64) -> bool {
+        if !self.open {
+            return false;
+        }
+        let since = now.monotonic.saturating_sub(self.asked_at);
+        if !self.welcomed {
+            // A welcome that is lost is asked for again, even while beats arrive.
+            return since >= SILENT_MILLISECONDS;
+        }
+        direct != self.direct
+            || (self.news && since >= ACKNOWLEDGE_MILLISECONDS)
+            || self.is_silent(now)
+    }
+
+    fn is_silent(&self, now: Now) -> bool {
+        let heard = self.heard_at.unwrap_or(0).max(self.asked_at);
+        now.monotonic.saturating_sub(heard) >= SILENT_MILLISECONDS
+    }
+
+    /// What to send once it is [`due`](Self::due); `regions` are those whose bits are in `direct`.
     pub fn ask(
         &mut self,
         now: Now,
         logged: &Vector,
         applied: &Vector,
-        direct: Vec<RegionName>,
-    ) -> Option<Frame> {
-        if !self.open {
-            return None;
-        }
-        let since = now.monotonic.saturating_sub(self.asked_at);
-        let heard = self.heard_at.unwrap_or(0).max(self.asked_at);
-        let silent = now.monotonic.saturating_sub(heard) >= SILENT_MILLISECONDS;
+        direct: u64,
+        regions: Vec<RegionName>,
+    ) -> Frame {
         if !self.welcomed {
-            // A welcome that is lost is asked for again, even while beats arrive.
-            return (since >= SILENT_MILLISECONDS).then(|| self.opened(now));
+            return self.opened(now);
         }
-        if silent {
+        if self.is_silent(now) {
             self.start_over();
-        }
-        let changed = direct != self.direct;
-        if !(changed || silent || (self.news && since >= ACKNOWLEDGE_MILLISECONDS)) {
-            return None;
         }
         self.news = false;
         self.asked_at = now.monotonic;
-        self.direct.clone_from(&direct);
-        Some(Frame::Pull(Pull {
+        self.direct = direct;
+        Frame::Pull(Pull {
             session: self.session,
             received: self.received,
             logged: logged.clone(),
             applied: applied.clone(),
-            direct,
+            direct: regions,
             sent_at: now.monotonic,
-        }))
+        })
     }
 }

@@ -46,7 +46,21 @@ fn link() -> (Pulling, Serving) {
 }
 
 fn ask(pulling: &mut Pulling, serving: &mut Serving, now: u64, logged: &Vector) {
-    if let Some(Frame::Pull(pull)) = pulling.ask(at(now), logged, logged, Vec::new()) {
+    ask_with(pulling, serving, now, logged, &[]);
+}
+
+fn ask_with(
+    pulling: &mut Pulling,
+    serving: &mut Serving,
+    now: u64,
+    logged: &Vector,
+    direct: &[RegionName],
+) {
+    let bits = u64::from(!direct.is_empty());
+    if !pulling.due(at(now), bits) {
+        return;
+    }
+    if let Frame::Pull(pull) = pulling.ask(at(now), logged, logged, bits, direct.to_vec()) {
         serving.pull(pull);
     }
 }
@@ -122,10 +136,7 @@ fn a_region_heard_directly_is_not_relayed_until_it_is_silent() {
     let (mut pulling, mut serving) = link();
     let log = Log { size: 10, last: [(origin("c"), 3)].into() };
     let none = Vector::new();
-    let direct = vec![region("c")];
-    if let Some(Frame::Pull(pull)) = pulling.ask(at(100), &none, &none, direct) {
-        serving.pull(pull);
-    }
+    ask_with(&mut pulling, &mut serving, 100, &none, &[region("c")]);
     let mut out = Vec::new();
     serving.pump(&vector("c", 3), &log, &mut out);
     assert!(out.is_empty());

@@ -9,6 +9,10 @@ use clap::{Parser, Subcommand};
 use linckia_model::Fault;
 use linckia_sim::{Outcome, Plan, PlanSize, run_seed};
 
+/// As in the binary that is simulated.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds that failed once; they are run for ever.
 const KEPT: &str = include_str!("../seeds/kept.txt");
 

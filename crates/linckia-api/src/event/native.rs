@@ -1,7 +1,7 @@
 //! The reference design's event JSON, in.
 //!
 //! The hot path of the door: one object, strings borrowed from the body. What always holds: an
-//! unknown member is refused; in `metadata` what the server owns is skipped without being looked at.
+//! unknown member is refused; in `metadata` what the server owns is skipped, whatever it is.
 
 use linckia_model::NewEvent;
 use serde::Deserialize;

@@ -102,7 +102,10 @@ mod tests {
         }
     }
 
-    const TEXT: &str = r#""eventId":"e-1","region":"us-east-1","origin":"us-east-1.7f3a9c01d2e4b5a6","sequence":42,"hlc":"0000000000000abc","version":3,"ack":"local","duplicate":"#;
+    const TEXT: &str = concat!(
+        r#""eventId":"e-1","region":"us-east-1","origin":"us-east-1.7f3a9c01d2e4b5a6","#,
+        r#""sequence":42,"hlc":"0000000000000abc","version":3,"ack":"local","duplicate":"#,
+    );
 
     #[test]
     fn an_answer() {

@@ -1,0 +1,41 @@
+//! The black box: real processes of the built binary, from outside.
+//!
+//! Every test starts a local fleet of its own with `up --json --ports auto`, and drives it by the
+//! command line and by HTTP alone: nothing here calls the product's code, save to make a
+//! certificate. What always holds: a test waits for what must become so with a deadline, never for
+//! time to pass; no process outlives its test.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "blackbox/account.rs"]
+mod account;
+#[path = "blackbox/batches.rs"]
+mod batches;
+#[path = "blackbox/corruption.rs"]
+mod corruption;
+#[path = "blackbox/cuts.rs"]
+mod cuts;
+#[path = "blackbox/door.rs"]
+mod door;
+#[path = "blackbox/fleet.rs"]
+mod fleet;
+#[path = "blackbox/http.rs"]
+mod http;
+#[path = "blackbox/import.rs"]
+mod import;
+#[path = "blackbox/kills.rs"]
+mod kills;
+#[path = "blackbox/ledger.rs"]
+mod ledger;
+#[path = "blackbox/processes.rs"]
+mod processes;
+#[path = "blackbox/relay.rs"]
+mod relay;
+#[path = "blackbox/requests.rs"]
+mod requests;
+#[path = "blackbox/strangers.rs"]
+mod strangers;
+#[path = "blackbox/streams.rs"]
+mod streams;
+#[path = "blackbox/supervisor.rs"]
+mod supervisor;
