@@ -38,6 +38,8 @@ pub struct Limits {
     pub depth: usize,
     /// A name: data set, aggregate type and id, event type; at most the model's bound.
     pub name_bytes: usize,
+    /// The longest silence of a stream of events.
+    pub ping_every: Duration,
 }
 
 impl Default for Limits {
@@ -48,27 +50,20 @@ impl Default for Limits {
             array_events: ARRAY_EVENTS,
             depth: DEPTH,
             name_bytes: NAME_BYTES_MAX,
+            ping_every: PING_EVERY,
         }
     }
 }
 
 /// Who may come in, and how much he may bring.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct DoorSettings {
     /// Where given, every call but `/livez` brings it as a bearer token or comes with a verified
     /// client certificate.
     pub token: Option<Vec<u8>>,
     /// Calls need a token or a certificate even where no token is set: outside loopback.
     pub require_auth: bool,
-    /// Silence after which a stream of events says that it lives.
-    pub ping_every: Duration,
     pub limits: Limits,
-}
-
-impl Default for DoorSettings {
-    fn default() -> Self {
-        Self { token: None, require_auth: false, ping_every: PING_EVERY, limits: Limits::default() }
-    }
 }
 
 impl std::fmt::Debug for DoorSettings {
@@ -76,7 +71,6 @@ impl std::fmt::Debug for DoorSettings {
         f.debug_struct("DoorSettings")
             .field("token", &self.token.as_ref().map(|_| "(secret)"))
             .field("require_auth", &self.require_auth)
-            .field("ping_every", &self.ping_every)
             .field("limits", &self.limits)
             .finish()
     }

@@ -1,1 +1,252 @@
-//! Capture on small cases. To be filled with the cases of requests and preconditions.
+//! Requests against small states: identity before preconditions, all or nothing, what is ahead of
+//! the disk counts.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use linckia_model::{
+    Answer, Clock, ClockSettings, Dot, Event, EventSource, Extras, FoldSettings, Hlc, Identity,
+    Key, KeyState, NewEvent, Now, Operation, Origin, Precondition, Refusal, RegionName, Stamp,
+    Vector, Write, canonical,
+};
+use serde_json::{Value, json};
+
+use crate::{Capture, Captured, Standing};
+
+/// A region whose disk answers when the test says so.
+#[derive(Default)]
+struct Here {
+    applied: Vector,
+    states: BTreeMap<Key, KeyState>,
+    events: BTreeMap<Dot, Arc<Event>>,
+}
+
+impl EventSource for Here {
+    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
+        self.events.get(dot).cloned()
+    }
+}
+
+impl Standing for Here {
+    type Error = Infallible;
+
+    fn applied(&self) -> &Vector {
+        &self.applied
+    }
+
+    fn state(&mut self, key: &Key) -> Result<KeyState, Infallible> {
+        Ok(self.states.get(key).cloned().unwrap_or_default())
+    }
+
+    fn copies(&mut self, key: &Key, identity: &Identity) -> Result<Vec<Stamp>, Infallible> {
+        let same = |event: &&Arc<Event>| event.key == *key && event.identity == *identity;
+        Ok(self.events.values().filter(same).map(|event| event.stamp()).collect())
+    }
+
+    fn event(&self, stamp: &Stamp) -> Option<Arc<Event>> {
+        self.events.get(&stamp.dot).cloned()
+    }
+}
+
+struct Bench {
+    capture: Capture,
+    clock: Clock,
+    here: Here,
+}
+
+const NOW: Now = Now { wall: 1_000, monotonic: 1_000 };
+
+impl Bench {
+    fn new() -> Self {
+        let origin = Origin::new(&RegionName::parse("a").unwrap(), 1, 0);
+        Self {
+            capture: Capture::new(origin, 0, FoldSettings::default()),
+            clock: Clock::new(ClockSettings::default(), Hlc::ZERO),
+            here: Here::default(),
+        }
+    }
+
+    fn write(&mut self, write: &Write) -> Captured {
+        let captured = self.capture.write(NOW, &mut self.clock, write, &mut self.here);
+        captured.unwrap_or_else(|never| match never {})
+    }
+
+    /// The disk is done: these events are applied.
+    fn apply(&mut self, events: &[Arc<Event>]) {
+        for event in events {
+            let mut state = self.here.states.remove(&event.key).unwrap_or_default();
+            state.apply(event, &[], &self.here, &FoldSettings::default());
+            self.here.states.insert(event.key.clone(), state);
+            self.here.events.insert(event.dot.clone(), Arc::clone(event));
+            self.here.applied.set(&event.dot.origin, event.dot.sequence);
+            self.capture.applied(event, &mut self.here);
+        }
+    }
+}
+
+fn new(id: &str, operation: Operation, data: Value) -> NewEvent {
+    NewEvent {
+        key: Key::new("default", "T", "1"),
+        event_type: "Changed".into(),
+        operation,
+        data,
+        event_id: id.into(),
+        extras: Extras::default(),
+    }
+}
+
+fn write(events: Vec<NewEvent>, atomic: bool, precondition: Option<Precondition>) -> Write {
+    Write { events, atomic, precondition, entity_tag: true }
+}
+
+fn single(id: &str, operation: Operation, data: Value) -> Write {
+    write(vec![new(id, operation, data)], false, None)
+}
+
+fn answer(captured: &Captured) -> &Answer {
+    captured.answers[0].as_ref().expect("the write is taken")
+}
+
+fn refusal(captured: &Captured) -> &Refusal {
+    captured.answers[0].as_ref().expect_err("the write is refused")
+}
+
+#[test]
+fn sequences_are_gapless_and_deps_end_just_before() {
+    let mut bench = Bench::new();
+    for sequence in 1..=3 {
+        let made = bench.write(&single(&format!("e{sequence}"), Operation::Patch, json!({"n": 1})));
+        let event = &made.events[0];
+        assert_eq!(event.dot.sequence, sequence);
+        assert_eq!(event.deps.get(&event.dot.origin), sequence - 1);
+        assert_eq!(made.after, sequence);
+        assert_eq!(answer(&made).version, sequence);
+    }
+}
+
+#[test]
+fn a_repeated_id_is_answered_with_the_first_copy_before_it_is_durable_and_after() {
+    let mut bench = Bench::new();
+    let first = bench.write(&single("x", Operation::Increment, json!({"n": 1})));
+    let again = bench.write(&single("x", Operation::Increment, json!({"n": 1})));
+    assert!(again.events.is_empty() && answer(&again).duplicate);
+    assert_eq!(again.after, 1, "it waits for the first copy's sync");
+    bench.apply(&first.events);
+    let later = bench.write(&single("x", Operation::Increment, json!({"n": 1})));
+    assert_eq!(answer(&later).dot, answer(&first).dot);
+}
+
+#[test]
+fn a_repeated_id_with_other_content_is_refused() {
+    let mut bench = Bench::new();
+    bench.write(&single("x", Operation::Patch, json!({"n": 1})));
+    let made = bench.write(&single("x", Operation::Patch, json!({"n": 2})));
+    assert!(matches!(refusal(&made), Refusal::IdReused(dot) if dot.sequence == 1));
+}
+
+#[test]
+fn identity_is_looked_up_before_preconditions() {
+    let mut bench = Bench::new();
+    let events = vec![new("x", Operation::Put, json!({}))];
+    let create = write(events, false, Some(Precondition::Absent));
+    bench.write(&create);
+    assert!(answer(&bench.write(&create)).duplicate);
+}
+
+#[test]
+fn preconditions_see_what_is_not_applied_yet() {
+    let mut bench = Bench::new();
+    let put = |id, tag: Option<Precondition>| {
+        write(vec![new(id, Operation::Put, json!({"n": id}))], false, tag)
+    };
+    let first = bench.write(&put("1", Some(Precondition::Absent)));
+    let tag = answer(&first).entity_tag.clone().expect("the tag was asked for");
+    let refused = bench.write(&put("2", Some(Precondition::Absent)));
+    assert!(matches!(refusal(&refused), Refusal::VersionConflict { version: 1, .. }));
+    let second = bench.write(&put("3", Some(Precondition::Match(tag.clone()))));
+    assert_eq!(answer(&second).version, 2);
+    let late = bench.write(&put("4", Some(Precondition::Match(tag))));
+    assert!(matches!(refusal(&late), Refusal::VersionConflict { version: 2, .. }));
+    bench.apply(&first.events);
+    bench.apply(&second.events);
+    let state = &bench.here.states[&Key::new("default", "T", "1")];
+    assert_eq!(canonical::entity_tag(state), answer(&second).entity_tag);
+}
+
+#[test]
+fn a_delete_of_nothing_writes_nothing() {
+    let mut bench = Bench::new();
+    let delete = write(
+        vec![new("x", Operation::Delete, json!({}))],
+        false,
+        Some(Precondition::Deletable),
+    );
+    let made = bench.write(&delete);
+    assert_eq!(refusal(&made), &Refusal::NotFound);
+    assert!(made.events.is_empty() && bench.capture.last() == 0);
+}
+
+#[test]
+fn increments_are_judged_by_what_is_there() {
+    let mut bench = Bench::new();
+    bench.write(&single("1", Operation::Put, json!({"n": "x", "m": i64::MAX})));
+    let text = bench.write(&single("2", Operation::Increment, json!({"n": 1})));
+    assert_eq!(refusal(&text), &Refusal::NotAnInteger("/n".to_owned()));
+    let much = bench.write(&single("3", Operation::Increment, json!({"m": 1})));
+    assert_eq!(refusal(&much), &Refusal::Overflow("/m".to_owned()));
+}
+
+#[test]
+fn an_atomic_batch_is_one_transaction_with_one_timestamp() {
+    let mut bench = Bench::new();
+    let events = (0..3).map(|n| new(&n.to_string(), Operation::Increment, json!({"n": 1})));
+    let made = bench.write(&write(events.collect(), true, None));
+    let transactions: Vec<_> = made.events.iter().map(|event| event.transaction).collect();
+    assert!(transactions.iter().all(|t| t.first == 1 && t.size == 3));
+    assert!(made.events.iter().all(|event| event.hlc == made.events[0].hlc));
+    assert_eq!(made.answers.iter().filter(|answer| answer.is_ok()).count(), 3);
+}
+
+#[test]
+fn a_refusal_in_an_atomic_batch_undoes_all_of_it() {
+    let mut bench = Bench::new();
+    bench.write(&single("0", Operation::Put, json!({"n": "text"})));
+    let events = vec![
+        new("1", Operation::Patch, json!({"m": 1})),
+        new("2", Operation::Increment, json!({"n": 1})),
+    ];
+    let made = bench.write(&write(events, true, None));
+    assert!(made.events.is_empty() && bench.capture.last() == 1);
+    assert_eq!(made.answers[0], Err(Refusal::Sibling));
+    assert_eq!(made.answers[1], Err(Refusal::NotAnInteger("/n".to_owned())));
+    let next = bench.write(&single("1", Operation::Patch, json!({"m": 1})));
+    assert_eq!((answer(&next).version, answer(&next).duplicate), (2, false));
+}
+
+#[test]
+fn one_id_several_times_in_a_batch_is_several_events() {
+    let mut bench = Bench::new();
+    let events = vec![new("x", Operation::Increment, json!({"n": 1})); 2];
+    let batch = write(events, true, None);
+    let made = bench.write(&batch);
+    assert_eq!(made.events.len(), 2);
+    let again = bench.write(&batch);
+    assert!(again.events.is_empty() && again.answers.iter().all(|a| {
+        a.as_ref().is_ok_and(|answer| answer.duplicate)
+    }));
+}
+
+#[test]
+fn a_remote_event_is_folded_under_what_is_ahead() {
+    let mut bench = Bench::new();
+    let made = bench.write(&single("1", Operation::Increment, json!({"n": 1})));
+    let mut remote = Event::clone(&made.events[0]);
+    remote.dot = Dot::new(Origin::new(&RegionName::parse("b").unwrap(), 1, 0), 1);
+    remote.hlc = Hlc::from_milliseconds(1);
+    remote.deps = Vector::new();
+    remote.identity = Identity { event_id: "r".into(), place: 0 };
+    bench.apply(&[Arc::new(remote)]);
+    let next = bench.write(&single("2", Operation::Increment, json!({"n": 1})));
+    assert_eq!(answer(&next).version, 3);
+}

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -47,8 +48,14 @@ impl fmt::Debug for RegionName {
 }
 
 /// One ordered log: (region, incarnation, partition), written `<region>.<16 hex>[.N]`.
-#[derive(Clone, Hash)]
+#[derive(Clone)]
 pub struct Origin(Arc<str>);
+
+impl Hash for Origin {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 /// Names of one origin are nearly always the same allocation, so that is looked at first.
 impl PartialEq for Origin {

@@ -87,7 +87,7 @@ fn open(config: &Config, clocks: &Clocks) -> Result<(Machine, RegionName)> {
     let name = RegionName::parse(&config.region)?;
     std::fs::create_dir_all(&config.dir)
         .with_context(|| format!("{} cannot be created", config.dir.display()))?;
-    let disk = LocalDisk::open(&config.dir.join("log"))?;
+    let disk = LocalDisk::open(config.dir.join("log"))?;
     let settings = Settings {
         segment_bytes_first: config.log.segment_bytes_first,
         segment_bytes_max: config.log.segment_bytes_max,

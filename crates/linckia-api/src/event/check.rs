@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use linckia_model::{Extras, Key, NewEvent, Operation};
+use linckia_model::{Extras, Key, NAME_BYTES_MAX, NewEvent, Operation};
 use serde_json::{Map, Value};
 
 use super::explain::{escape, kind};
@@ -67,8 +67,9 @@ pub(crate) fn check_name(name: &str, limits: &Limits) -> Result<(), String> {
     if name.is_empty() {
         return Err("it must not be empty".to_owned());
     }
-    if name.len() > limits.name_bytes {
-        return Err(format!("it has {} bytes, {} are allowed", name.len(), limits.name_bytes));
+    let most = limits.name_bytes.min(NAME_BYTES_MAX);
+    if name.len() > most {
+        return Err(format!("it has {} bytes, {most} are allowed", name.len()));
     }
     if has_controls(name) {
         return Err("control characters are not allowed in names".to_owned());

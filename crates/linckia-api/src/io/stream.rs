@@ -55,7 +55,7 @@ pub(super) fn start<R: Region>(
         after: Vector::new(),
         told: Vector::new(),
         pieces,
-        ping_at: Instant::now() + house.settings.ping_every,
+        ping_at: Instant::now() + house.settings.limits.ping_every,
     };
     tokio::spawn(async move {
         // Whatever ends it, the client sees the body end, and comes back if it wants more.
@@ -200,7 +200,7 @@ impl<R: Region> Stream<R> {
             sent = self.pieces.send(piece) => sent.map_err(|_| Over)?,
             _ = self.stopping.wait_for(|stopping| *stopping) => return Err(Over),
         }
-        self.ping_at = Instant::now() + self.house.settings.ping_every;
+        self.ping_at = Instant::now() + self.house.settings.limits.ping_every;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use linckia_api::{ClientIdentity, DoorSettings};
+use linckia_api::{ClientIdentity, DoorSettings, Limits};
 use serde_json::{Value, json};
 
 use super::append::event;
@@ -137,7 +137,8 @@ async fn a_stream_is_filtered_and_may_be_of_cloud_events() {
 
 #[tokio::test]
 async fn silence_is_broken_by_pings() {
-    let settings = DoorSettings { ping_every: Duration::from_millis(20), ..Default::default() };
+    let limits = Limits { ping_every: Duration::from_millis(20), ..Limits::default() };
+    let settings = DoorSettings { limits, ..DoorSettings::default() };
     let server = Server::with(settings, ClientIdentity::ANONYMOUS).await;
     write(&server, 1..=3).await;
     let mut stream = Stream::open(&server, "/v1/events?type=None", &[]).await;
