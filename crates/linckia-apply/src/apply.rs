@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Key, KeyState, Now, Origin, RegionName,
-    Settled, Stamp, Vector, canonical,
+    Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Key, KeyState, Now, Origin, RecordChange,
+    RegionName, Settled, Stamp, Vector, canonical,
 };
 use linckia_store::{Batch, Table, View};
 
@@ -31,6 +31,8 @@ pub struct ApplySettings {
     pub flush_events_max: usize,
     /// Rows older than this are flushed, in milliseconds.
     pub flush_milliseconds: u64,
+    /// Events applied in one run at most, about: the others wait their turn behind clients.
+    pub budget: usize,
 }
 
 impl Default for ApplySettings {
@@ -38,8 +40,9 @@ impl Default for ApplySettings {
         Self {
             fold: FoldSettings::default(),
             cache_bytes: 48 << 20,
-            flush_events_max: 8_192,
-            flush_milliseconds: 500,
+            flush_events_max: 1_024,
+            flush_milliseconds: 100,
+            budget: 2_048,
         }
     }
 }
@@ -159,8 +162,16 @@ impl Apply {
     ///
     /// # Errors
     /// The store's, or a row that is not ours.
-    pub fn state(&mut self, key: &Key, view: &dyn View) -> Result<&KeyState> {
-        Ok(&self.keys.load(key, view, &self.applied)?.state)
+    pub fn state(
+        &mut self,
+        key: &Key,
+        view: &dyn View,
+        events: &dyn Events,
+    ) -> Result<&KeyState> {
+        let (stable, fold) = (self.stability.stable(), self.settings.fold);
+        let entry = self.keys.load(key, view, &self.applied)?;
+        entry.state.settle(stable, events, &fold);
+        Ok(&entry.state)
     }
 
     /// The copies of an identity of a key that are applied, in order of arrival.
@@ -192,8 +203,9 @@ impl Apply {
         }
     }
 
-    /// Applies what can be applied of everything that is durable, at most about `budget` events, and
-    /// answers them in the order applied.
+    /// Applies what can be applied of everything that is durable, as far as the budget goes, and
+    /// answers it in the order applied. `prepared` gives the state after an event, and what it puts
+    /// on record, where that is known already.
     ///
     /// # Errors
     /// The store's, or a row that is not ours: the region must stop.
@@ -204,8 +216,9 @@ impl Apply {
         durable: &Vector,
         view: &dyn View,
         events: &dyn Events,
-        budget: usize,
+        prepared: &mut dyn FnMut(&Event) -> Option<(KeyState, RecordChange)>,
     ) -> Result<Vec<Arc<Event>>> {
+        let budget = self.settings.budget;
         let mut done = Vec::new();
         let mut progress = true;
         while progress && done.len() < budget {
@@ -220,7 +233,7 @@ impl Apply {
                     }
                     for event in transaction {
                         clock.observe(event.hlc);
-                        self.apply(&event, view, events)?;
+                        self.apply(&event, view, events, prepared(&event))?;
                         done.push(event);
                     }
                     progress = true;
@@ -282,14 +295,31 @@ impl Apply {
         }
     }
 
-    fn apply(&mut self, event: &Arc<Event>, view: &dyn View, events: &dyn Events) -> Result<()> {
+    fn apply(
+        &mut self,
+        event: &Arc<Event>,
+        view: &dyn View,
+        events: &dyn Events,
+        prepared: Option<(KeyState, RecordChange)>,
+    ) -> Result<()> {
         let (key, fold) = (&event.key, self.settings.fold);
         let identity_row = rows::identity_key(key, &event.identity);
-        let mut copies = self.copies_of_row(&identity_row, view)?;
+        let mut copies = match &prepared {
+            Some(_) => Vec::new(),
+            None => self.copies_of_row(&identity_row, view)?,
+        };
         let stable = self.stability.stable();
         let entry = self.keys.load(key, view, &self.applied)?;
-        entry.state.settle(stable, events, &fold);
-        let change = entry.state.apply(event, &copies, events, &fold);
+        let change = match prepared {
+            Some((state, change)) => {
+                entry.state = state;
+                change
+            }
+            None => {
+                entry.state.settle(stable, events, &fold);
+                entry.state.apply(event, &copies, events, &fold)
+            }
+        };
         if fold.fault == Some(Fault::TombstoneDroppedEarly) {
             entry.state.settle(stable, events, &fold);
         }

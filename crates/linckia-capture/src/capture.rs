@@ -8,16 +8,29 @@ use std::sync::Arc;
 
 use linckia_model::{
     Answer, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity, Key, KeyState, NewEvent,
-    Now, Operation, Origin, Precondition, Refusal, Stamp, Transaction, Vector, Write, canonical,
+    Now, Operation, Origin, Precondition, RecordChange, Refusal, Stamp, Transaction, Vector, Write, canonical,
 };
 
 use crate::port::Standing;
 
 /// A key with events of this region that are not applied yet.
+#[derive(Clone)]
 struct Staged {
     state: KeyState,
-    /// The last of those events.
+    /// The last of those events, and how many there are.
     last: u64,
+    pending: usize,
+    /// What the last of them put on record.
+    change: RecordChange,
+    /// A remote event was folded in since: what is staged is no longer what applying will give.
+    touched: bool,
+}
+
+/// The state that applying one event of ours gives, known since it was captured.
+#[derive(Debug)]
+pub struct Prepared {
+    pub state: KeyState,
+    pub change: RecordChange,
 }
 
 /// What one request came to.
@@ -172,19 +185,15 @@ impl Capture {
         Ok(())
     }
 
-    fn staged_states(&self, write: &Write) -> BTreeMap<Key, Option<(KeyState, u64)>> {
+    fn staged_states(&self, write: &Write) -> BTreeMap<Key, Option<Staged>> {
         let keys = write.events.iter().map(|new| &new.key);
-        keys.map(|key| {
-            let staged = self.staged.get(key);
-            (key.clone(), staged.map(|staged| (staged.state.clone(), staged.last)))
-        })
-        .collect()
+        keys.map(|key| (key.clone(), self.staged.get(key).cloned())).collect()
     }
 
     fn undo(
         &mut self,
         first: u64,
-        before: BTreeMap<Key, Option<(KeyState, u64)>>,
+        before: BTreeMap<Key, Option<Staged>>,
         captured: &mut Captured,
     ) {
         self.last = first - 1;
@@ -193,7 +202,7 @@ impl Capture {
         }
         for (key, staged) in before {
             match staged {
-                Some((state, last)) => drop(self.staged.insert(key, Staged { state, last })),
+                Some(staged) => drop(self.staged.insert(key, staged)),
                 None => drop(self.staged.remove(&key)),
             }
         }
@@ -242,7 +251,9 @@ impl Capture {
     ) -> Result<Result<Draft<'a>, Refusal>, S::Error> {
         if !self.staged.contains_key(&new.key) {
             let state = standing.state(&new.key)?;
-            self.staged.insert(new.key.clone(), Staged { state, last: 0 });
+            let change = RecordChange::default();
+            let staged = Staged { state, last: 0, pending: 0, change, touched: false };
+            self.staged.insert(new.key.clone(), staged);
         }
         let Some(staged) = self.staged.get(&new.key) else {
             unreachable!("the state was just staged")
@@ -296,8 +307,9 @@ impl Capture {
             extras: new.extras.clone(),
         });
         let staged = self.staged.get_mut(&new.key).expect("the key was staged when it was judged");
-        staged.state.apply(&event, &[], &Ahead(standing), &self.fold);
+        staged.change = staged.state.apply(&event, &[], &Ahead(standing), &self.fold);
         staged.last = self.last;
+        staged.pending += 1;
         let entity_tag =
             if write.entity_tag { canonical::entity_tag(&staged.state) } else { None };
         self.fresh.insert((new.key.clone(), identity), Arc::clone(&event));
@@ -314,13 +326,30 @@ impl Capture {
         Ok(event)
     }
 
+    /// The state that applying this event gives, if nothing else came between: what was folded ahead
+    /// need not be folded again, and no copy of it was applied.
+    pub fn prepared(&mut self, event: &Event) -> Option<Prepared> {
+        let staged = self.staged.get(&event.key)?;
+        let whole = event.dot.origin == self.origin
+            && staged.last == event.dot.sequence
+            && staged.pending == 1
+            && !staged.touched;
+        if !whole {
+            return None;
+        }
+        let staged = self.staged.remove(&event.key)?;
+        Some(Prepared { state: staged.state, change: staged.change })
+    }
+
     /// An event was applied: one of ours is no longer ahead, one of others is folded under what is.
     pub fn applied<S: Standing>(&mut self, event: &Arc<Event>, standing: &mut S) {
         if event.dot.origin == self.origin {
             self.fresh.remove(&(event.key.clone(), event.identity.clone()));
-            let done = self.staged.get(&event.key).is_some_and(|s| s.last <= event.dot.sequence);
-            if done {
-                self.staged.remove(&event.key);
+            if let Some(staged) = self.staged.get_mut(&event.key) {
+                staged.pending = staged.pending.saturating_sub(1);
+                if staged.pending == 0 {
+                    self.staged.remove(&event.key);
+                }
             }
         } else if let Some(staged) = self.staged.get_mut(&event.key) {
             let copies = standing.copies(&event.key, &event.identity).unwrap_or_default();
@@ -328,6 +357,7 @@ impl Capture {
             let known = copies.into_iter().chain(fresh.map(|event| event.stamp()));
             let earlier: Vec<Stamp> = known.filter(|stamp| stamp.dot != event.dot).collect();
             staged.state.apply(event, &earlier, &Ahead(standing), &self.fold);
+            staged.touched = true;
         }
     }
 }

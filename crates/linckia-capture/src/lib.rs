@@ -11,5 +11,5 @@ mod port;
 #[cfg(test)]
 mod tests;
 
-pub use capture::{Capture, Captured};
+pub use capture::{Capture, Captured, Prepared};
 pub use port::Standing;

@@ -30,6 +30,9 @@ pub enum SyncKind {
 /// are not here, which is no error.
 const RECOVERY_ROUNDS_MAX: usize = 1 << 20;
 
+/// Logs that nothing became durable in for so long are idle, in milliseconds.
+const IDLE_MILLISECONDS: u64 = 1_000;
+
 /// A region on its disk.
 pub struct Machine {
     region: Region,
@@ -44,6 +47,8 @@ pub struct Machine {
     mirrors_dirty_since: Option<u64>,
     half_full_told: bool,
     spare_in_flight: bool,
+    /// Durable events when last looked at, since when there are so many, and whether it was marked.
+    marked: (u64, u64, bool),
     /// Why a sync could not begin: told with the next input.
     failure: Option<String>,
 }
@@ -101,6 +106,7 @@ impl Machine {
             mirrors_dirty_since: None,
             half_full_told: false,
             spare_in_flight: false,
+            marked: (0, 0, false),
             failure: None,
         };
         machine.recover(now)?;
@@ -192,6 +198,7 @@ impl Machine {
             Input::Tick => {
                 self.region.tick(now, rooms, &mut steps)?;
                 self.watch_disk(&mut steps);
+                self.mark_when_idle(now);
             }
         }
         self.execute(now, steps, outputs)
@@ -374,6 +381,28 @@ impl Machine {
                 let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
                 self.region.synced(now, advanced?, clock, rooms, steps)
             }
+        }
+    }
+
+    /// States behind the last records of an idle log that they are durable, so that damage to them
+    /// is not taken for a torn write later.
+    fn mark_when_idle(&mut self, now: Now) {
+        let total = self.region.durable.total();
+        if total != self.marked.0 {
+            self.marked = (total, now.monotonic, false);
+        }
+        let (_, since, done) = self.marked;
+        if done || now.monotonic.saturating_sub(since) < IDLE_MILLISECONDS {
+            return;
+        }
+        self.marked.2 = true;
+        match self.logs.mark() {
+            Ok(0) => {}
+            Ok(_) => {
+                self.own_dirty = true;
+                self.mirrors_dirty_since.get_or_insert(now.monotonic);
+            }
+            Err(error) => drop(self.failure.get_or_insert(chain_text(&error))),
         }
     }
 

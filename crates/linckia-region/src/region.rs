@@ -40,9 +40,6 @@ pub struct RegionSettings {
     pub fault: Option<Fault>,
 }
 
-/// Events applied for one input at most: the others wait their turn behind clients.
-pub(crate) const APPLY_BUDGET: usize = 2_048;
-
 /// Writes whose answers wait for the disk: beyond it clients are told to try again.
 pub(crate) const WAITING_MAX: usize = 65_536;
 
@@ -171,9 +168,9 @@ impl Region {
             &self.durable,
             rooms.view,
             &events,
-            APPLY_BUDGET,
+            &mut |event| self.capture.prepared(event).map(|ready| (ready.state, ready.change)),
         )?;
-        self.more = applied.len() >= APPLY_BUDGET;
+        self.more = applied.len() >= self.settings.apply.budget;
         let mut here = Here { apply: &mut self.apply, view: rooms.view, durable: events };
         for event in &applied {
             self.capture.applied(event, &mut here);

@@ -94,7 +94,7 @@ impl Standing for Here<'_> {
     }
 
     fn state(&mut self, key: &Key) -> Result<KeyState, Self::Error> {
-        self.apply.state(key, self.view).cloned()
+        self.apply.state(key, self.view, &self.durable).cloned()
     }
 
     fn copies(&mut self, key: &Key, identity: &Identity) -> Result<Vec<Stamp>, Self::Error> {

@@ -300,6 +300,7 @@ impl World {
                 cache_bytes: 16 << 10,
                 flush_events_max: 7,
                 flush_milliseconds: 100,
+                budget: 64,
             },
             heartbeat_milliseconds: 100,
             linger_milliseconds: 3,

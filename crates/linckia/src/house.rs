@@ -35,8 +35,11 @@ use time::Clocks;
 /// Connections end within this on the way out.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// Threads for sockets: the core has its own.
-const SOCKET_THREADS: usize = 2;
+/// Threads for sockets: the core and the disk have their own.
+const SOCKET_THREADS: usize = 1;
+
+/// Time between drains of what the metrics' histograms gathered.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Runs one region until a signal, or the end of its supervisor, ends it.
 ///
@@ -204,7 +207,8 @@ async fn serve(
     let control = std::env::var(ENV_CONTROL).ok();
     let house = Arc::new(House::new(name.clone(), core, control));
     let (stop_streams, stopping) = watch::channel(false);
-    let door = linckia_api::Door::new(house, door_settings(config)?, prometheus, stopping);
+    let door =
+        linckia_api::Door::new(house, door_settings(config)?, prometheus.clone(), stopping);
     let service = move |connection: Connection| {
         let door = door.clone();
         let client = match connection.client_subject() {
@@ -216,6 +220,7 @@ async fn serve(
             async move { Ok::<_, std::convert::Infallible>(door.handle(request, client).await) }
         })
     };
+    tokio::spawn(upkeep(prometheus.clone()));
     let serving = listener.serve(service, shutdown.clone());
     let mut serving = std::pin::pin!(serving);
     let reason = tokio::select! {
@@ -230,6 +235,14 @@ async fn serve(
     }
     drop(links);
     core.failure().map_or(Ok(()), |reason| Err(anyhow::anyhow!(reason)))
+}
+
+/// Without it a histogram that nobody scrapes grows.
+async fn upkeep(prometheus: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        prometheus.run_upkeep();
+    }
 }
 
 async fn drain(trigger: &Trigger, serving: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {

@@ -1,0 +1,203 @@
+//! Appends as fast as they are answered, over a fixed number of connections.
+//!
+//! Called by `main`. What always holds: what counts as measured was answered between `measuring`
+//! and `measured`; a refusal is counted and shown, a broken connection ends the run.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::event::Request;
+use super::histogram::Histogram;
+use super::http::Connection;
+use super::say;
+
+/// After a refusal, so that a region that refuses all is not beaten.
+const REST: Duration = Duration::from_millis(10);
+
+/// How much of the first refusal is shown.
+const REFUSAL_BYTES: usize = 500;
+
+#[derive(Debug, Args)]
+pub struct AppendArguments {
+    /// A region's door.
+    #[arg(long, value_name = "HOST:PORT")]
+    address: SocketAddr,
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Events in a request: an array unless it is one.
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// The size of an event.
+    #[arg(long, default_value_t = 300)]
+    bytes: usize,
+    /// Before it is measured.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3.0)]
+    warm: f64,
+    #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
+    seconds: f64,
+    /// This many events, however long it takes, in place of --warm and --seconds.
+    #[arg(long)]
+    count: Option<u64>,
+}
+
+/// What the connections share.
+#[derive(Debug)]
+struct Shared {
+    /// The number of the next event.
+    next: u64,
+    last: u64,
+    from: Instant,
+    until: Option<Instant>,
+    latencies: Histogram,
+    measured: u64,
+    acknowledged: u64,
+    refused: u64,
+    first_refusal: Option<String>,
+}
+
+/// Runs `append`.
+pub async fn run(arguments: &AppendArguments) -> anyhow::Result<Value> {
+    anyhow::ensure!(arguments.batch > 0 && arguments.connections > 0, "nothing to send");
+    let mut connections = Vec::with_capacity(arguments.connections);
+    for _ in 0..arguments.connections {
+        connections.push(Connection::open(arguments.address).await?);
+    }
+    let request = Request::new(arguments.batch, arguments.bytes, this_run())?;
+    let shared = Arc::new(Mutex::new(Shared::new(arguments)));
+    let started = Instant::now();
+    let mut senders = JoinSet::new();
+    for connection in connections {
+        let (shared, request) = (Arc::clone(&shared), request.clone());
+        senders.spawn(send(connection, request, shared, arguments.batch as u64));
+    }
+    if arguments.count.is_none() {
+        measure(arguments, &mut senders).await?;
+    }
+    while let Some(ended) = senders.join_next().await {
+        ended.context("a connection's task broke down")??;
+    }
+    let took = started.elapsed().as_secs_f64();
+    let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(shared.report(if arguments.count.is_some() { took } else { arguments.seconds }))
+}
+
+/// Waits for the ends of the measured time and says them; a connection that breaks ends it.
+async fn measure(
+    arguments: &AppendArguments,
+    senders: &mut JoinSet<anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    for (seconds, word) in [(arguments.warm, "measuring"), (arguments.seconds, "measured")] {
+        let end = tokio::time::sleep(Duration::from_secs_f64(seconds));
+        let mut end = std::pin::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => break,
+                Some(ended) = senders.join_next() => {
+                    ended.context("a connection's task broke down")??;
+                }
+            }
+        }
+        say(word)?;
+    }
+    Ok(())
+}
+
+impl Shared {
+    fn new(arguments: &AppendArguments) -> Self {
+        let now = Instant::now();
+        let (from, until) = match arguments.count {
+            Some(_) => (now, None),
+            None => {
+                let from = now + Duration::from_secs_f64(arguments.warm);
+                (from, Some(from + Duration::from_secs_f64(arguments.seconds)))
+            }
+        };
+        Self {
+            next: 0,
+            last: arguments.count.unwrap_or(u64::MAX),
+            from,
+            until,
+            latencies: Histogram::default(),
+            measured: 0,
+            acknowledged: 0,
+            refused: 0,
+            first_refusal: None,
+        }
+    }
+
+    /// The number of the next request's first event, while there is something to do.
+    fn next(&mut self, now: Instant, events: u64) -> Option<u64> {
+        let over = self.until.is_some_and(|until| now >= until);
+        if over || self.next >= self.last {
+            return None;
+        }
+        let number = self.next;
+        self.next += events;
+        Some(number)
+    }
+
+    fn answered(&mut self, sent: Instant, now: Instant, events: u64) {
+        self.acknowledged += events;
+        if now >= self.from && self.until.is_none_or(|until| now < until) {
+            self.measured += events;
+            self.latencies.add(now - sent);
+        }
+    }
+
+    fn refuse(&mut self, status: u16, body: &[u8], events: u64) {
+        self.refused += events;
+        self.first_refusal.get_or_insert_with(|| {
+            let body = String::from_utf8_lossy(&body[..body.len().min(REFUSAL_BYTES)]);
+            format!("{status} {body}")
+        });
+    }
+
+    fn report(&self, seconds: f64) -> Value {
+        json!({
+            "events": self.measured,
+            "seconds": seconds,
+            "p50": self.latencies.milliseconds_at(0.5),
+            "p99": self.latencies.milliseconds_at(0.99),
+            "p999": self.latencies.milliseconds_at(0.999),
+            "requests": self.latencies.count(),
+            "acknowledged": self.acknowledged,
+            "refused": self.refused,
+            "firstRefusal": self.first_refusal,
+        })
+    }
+}
+
+async fn send(
+    mut connection: Connection,
+    mut request: Request,
+    shared: Arc<Mutex<Shared>>,
+    events: u64,
+) -> anyhow::Result<()> {
+    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sent = Instant::now();
+    loop {
+        let Some(number) = lock().next(sent, events) else { return Ok(()) };
+        let (status, body) = connection.ask(request.fill(number)).await?;
+        let now = Instant::now();
+        match status {
+            201 => lock().answered(sent, now, events),
+            _ => {
+                lock().refuse(status, body, events);
+                tokio::time::sleep(REST).await;
+            }
+        }
+        sent = now;
+    }
+}
+
+/// Tells apart what this process sends from what others did.
+pub fn this_run() -> u64 {
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::from(std::process::id()) << 40 ^ time.as_nanos() as u64
+}
