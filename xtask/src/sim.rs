@@ -17,9 +17,8 @@ const COUNT: &str = "10000";
 const SEEDS_A_SECOND: u64 = 1_000_000;
 
 pub fn run(root: &Path, arguments: &[String]) -> anyhow::Result<ExitCode> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("the clock stands before 1970")?;
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
     let status = Command::new(cargo())
         .current_dir(root)
         .args(SIMULATOR)
@@ -36,9 +35,7 @@ pub fn run(root: &Path, arguments: &[String]) -> anyhow::Result<ExitCode> {
 fn with_range(given: &[String], seconds: u64) -> Vec<String> {
     let has = |name: &str| {
         let with_value = format!("{name}=");
-        given
-            .iter()
-            .any(|argument| argument == name || argument.starts_with(&with_value))
+        given.iter().any(|argument| argument == name || argument.starts_with(&with_value))
     };
     let mut arguments = vec!["run".to_owned()];
     if !has("--from") {

@@ -19,28 +19,13 @@ pub const SIMULATOR: [&str; 6] = ["run", "--profile", "sim", "-p", "linckia-sim"
 /// Tests, seeds and black box share the `sim` profile, so that dependencies are built once for
 /// all of them; lints and documentation share the metadata of the dev profile.
 const STEPS: [Step; 7] = [
-    Step {
-        name: "fmt",
-        what: "formatting",
-        action: Action::Cargo(&["fmt", "--all", "--check"]),
-    },
+    Step { name: "fmt", what: "formatting", action: Action::Cargo(&["fmt", "--all", "--check"]) },
     Step {
         name: "clippy",
         what: "lints, warnings denied",
-        action: Action::Cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ]),
+        action: Action::Cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     },
-    Step {
-        name: "tidy",
-        what: "house rules",
-        action: Action::Tidy,
-    },
+    Step { name: "tidy", what: "house rules", action: Action::Tidy },
     Step {
         name: "tests",
         what: "all tests, the black box among them",
@@ -56,11 +41,7 @@ const STEPS: [Step; 7] = [
         what: "10,000 fixed seeds",
         action: Action::Simulate(&["run", "--from", "0", "--count", "10000"]),
     },
-    Step {
-        name: "kept",
-        what: "every seed that once failed",
-        action: Action::Simulate(&["kept"]),
-    },
+    Step { name: "kept", what: "every seed that once failed", action: Action::Simulate(&["kept"]) },
 ];
 
 struct Step {
@@ -86,12 +67,10 @@ pub fn run(root: &Path, arguments: &[String]) -> anyhow::Result<ExitCode> {
     let steps = chosen(&STEPS, arguments)?;
     let outcomes = run_all(&steps, |step| perform(step, root));
     print!("\n{}", summary(&steps, &outcomes));
-    Ok(
-        match outcomes.iter().any(|outcome| outcome.failure.is_some()) {
-            true => ExitCode::FAILURE,
-            false => ExitCode::SUCCESS,
-        },
-    )
+    Ok(match outcomes.iter().any(|outcome| outcome.failure.is_some()) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
 }
 
 /// The cargo that runs this very command.
@@ -100,13 +79,7 @@ pub fn cargo() -> OsString {
 }
 
 fn chosen<'a>(steps: &'a [Step], arguments: &[String]) -> anyhow::Result<Vec<&'a Step>> {
-    let names = || {
-        steps
-            .iter()
-            .map(|step| step.name)
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let names = || steps.iter().map(|step| step.name).collect::<Vec<_>>().join(", ");
     match arguments {
         [] => Ok(steps.iter().collect()),
         [only, name] if only == "--only" => {
@@ -127,22 +100,10 @@ fn run_all(steps: &[&Step], mut perform: impl FnMut(&Step) -> anyhow::Result<()>
         let began = Instant::now();
         let failure = perform(step).err().map(|error| format!("{error:#}"));
         let took = began.elapsed();
-        let word = if failure.is_some() {
-            "FAILED"
-        } else {
-            "passed"
-        };
-        println!(
-            "=== {}: {word} after {:.1} s",
-            step.name,
-            took.as_secs_f64()
-        );
+        let word = if failure.is_some() { "FAILED" } else { "passed" };
+        println!("=== {}: {word} after {:.1} s", step.name, took.as_secs_f64());
         let failed = failure.is_some();
-        outcomes.push(Outcome {
-            name: step.name,
-            took,
-            failure,
-        });
+        outcomes.push(Outcome { name: step.name, took, failure });
         if failed {
             break;
         }
@@ -182,11 +143,7 @@ fn summary(steps: &[&Step], outcomes: &[Outcome]) -> String {
     for (place, step) in steps.iter().enumerate() {
         let (result, seconds) = match outcomes.get(place) {
             None => ("not run", "-".to_owned()),
-            Some(Outcome {
-                failure: Some(_),
-                took,
-                ..
-            }) => ("FAILED", seconds(*took)),
+            Some(Outcome { failure: Some(_), took, .. }) => ("FAILED", seconds(*took)),
             Some(Outcome { took, .. }) => ("passed", seconds(*took)),
         };
         text += &format!("{:<8} {result:<8} {seconds:>9}\n", step.name);
@@ -258,18 +215,9 @@ mod tests {
     #[test]
     fn only_names_one_step_and_knows_them_all() {
         let only = chosen(&STEPS, &arguments("--only docs")).unwrap();
-        assert_eq!(
-            only.iter().map(|step| step.name).collect::<Vec<_>>(),
-            ["docs"]
-        );
-        let unknown = chosen(&STEPS, &arguments("--only dcos"))
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            unknown.contains("no step \"dcos\"; there are fmt, clippy, tidy"),
-            "{unknown}"
-        );
+        assert_eq!(only.iter().map(|step| step.name).collect::<Vec<_>>(), ["docs"]);
+        let unknown = chosen(&STEPS, &arguments("--only dcos")).err().unwrap().to_string();
+        assert!(unknown.contains("no step \"dcos\"; there are fmt, clippy, tidy"), "{unknown}");
         assert!(chosen(&STEPS, &arguments("docs")).is_err());
     }
 
@@ -282,19 +230,8 @@ mod tests {
         let (failed, killed) = (256, 9);
         assert_eq!(verdict(Ok(ExitStatus::from_raw(0))), Ok(()));
         let expected = "cargo x: exit status: 1";
-        assert_eq!(
-            verdict(Ok(ExitStatus::from_raw(failed))),
-            Err(expected.to_owned())
-        );
-        assert!(
-            verdict(Ok(ExitStatus::from_raw(killed)))
-                .unwrap_err()
-                .contains("signal: 9")
-        );
-        assert!(
-            verdict(Err(io::ErrorKind::NotFound.into()))
-                .unwrap_err()
-                .contains("cannot start")
-        );
+        assert_eq!(verdict(Ok(ExitStatus::from_raw(failed))), Err(expected.to_owned()));
+        assert!(verdict(Ok(ExitStatus::from_raw(killed))).unwrap_err().contains("signal: 9"));
+        assert!(verdict(Err(io::ErrorKind::NotFound.into())).unwrap_err().contains("cannot start"));
     }
 }

@@ -51,30 +51,12 @@ struct Findings(Vec<Finding>);
 
 /// Every group, in the order in which findings are printed.
 const GROUPS: [Group; 6] = [
-    Group {
-        rules: size::RULES,
-        check: size::check,
-    },
-    Group {
-        rules: manners::RULES,
-        check: manners::check,
-    },
-    Group {
-        rules: names::RULES,
-        check: names::check,
-    },
-    Group {
-        rules: purity::RULES,
-        check: purity::check,
-    },
-    Group {
-        rules: floors::RULES,
-        check: floors::check,
-    },
-    Group {
-        rules: pages::RULES,
-        check: pages::check,
-    },
+    Group { rules: size::RULES, check: size::check },
+    Group { rules: manners::RULES, check: manners::check },
+    Group { rules: names::RULES, check: names::check },
+    Group { rules: purity::RULES, check: purity::check },
+    Group { rules: floors::RULES, check: floors::check },
+    Group { rules: pages::RULES, check: pages::check },
 ];
 
 struct Group {
@@ -89,12 +71,7 @@ impl Findings {
             old.rule.name == rule.name && old.line == line && old.path == path && line > 0
         };
         if !self.0.iter().any(known) {
-            self.0.push(Finding {
-                rule,
-                path: path.to_owned(),
-                line,
-                what,
-            });
+            self.0.push(Finding { rule, path: path.to_owned(), line, what });
         }
     }
 }
@@ -105,11 +82,7 @@ impl fmt::Display for Finding {
             Weight::Fails => "error",
             Weight::Warns => "warning",
         };
-        writeln!(
-            out,
-            "{}:{}: {word}: {} [{}]",
-            self.path, self.line, self.what, self.rule.name
-        )?;
+        writeln!(out, "{}:{}: {word}: {} [{}]", self.path, self.line, self.what, self.rule.name)?;
         writeln!(out, "    why: {}", self.rule.why)?;
         writeln!(out, "    do:  {}", self.rule.remedy)
     }
@@ -128,19 +101,13 @@ pub fn check_all(root: &Path) -> anyhow::Result<()> {
         println!("{finding}");
     }
     let rules: usize = GROUPS.iter().map(|group| group.rules.len()).sum();
-    let failing = findings
-        .iter()
-        .filter(|each| each.rule.weight == Weight::Fails)
-        .count();
+    let failing = findings.iter().filter(|each| each.rule.weight == Weight::Fails).count();
     println!(
         "tidy: {rules} rules over {} Rust files: {failing} errors, {} warnings",
         tree.sources.len(),
         findings.len() - failing
     );
-    anyhow::ensure!(
-        failing == 0,
-        "{failing} places break a house rule, as listed above"
-    );
+    anyhow::ensure!(failing == 0, "{failing} places break a house rule, as listed above");
     Ok(())
 }
 

@@ -1,15 +1,15 @@
 //! The order of applying, and the rows it leaves behind the log.
 //!
-//! `enqueue` takes events as they become durable, `run` applies what can be applied, `flush` gives the
-//! rows written since. A queue that ran dry or over is filled from the log again, so a restart and
-//! a backlog are the same case.
+//! `enqueue` takes events as they become durable, `run` applies what can be applied, `flush` gives
+//! the rows written since. A queue that ran dry or over is filled from the log again, so a restart
+//! and a backlog are the same case.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Key, KeyState, Now, Origin, RecordChange,
-    RegionName, Settled, Stamp, Vector, canonical,
+    Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Key, KeyState, Now, Origin,
+    RecordChange, RegionName, Settled, Stamp, Vector, canonical,
 };
 use linckia_store::{Batch, Table, View};
 
@@ -162,12 +162,7 @@ impl Apply {
     ///
     /// # Errors
     /// The store's, or a row that is not ours.
-    pub fn state(
-        &mut self,
-        key: &Key,
-        view: &dyn View,
-        events: &dyn Events,
-    ) -> Result<&KeyState> {
+    pub fn state(&mut self, key: &Key, view: &dyn View, events: &dyn Events) -> Result<&KeyState> {
         let (stable, fold) = (self.stability.stable(), self.settings.fold);
         let entry = self.keys.load(key, view, &self.applied)?;
         entry.state.settle(stable, events, &fold);
@@ -192,8 +187,8 @@ impl Apply {
         }
     }
 
-    /// Takes a durable event that follows what is queued of its origin; others are read from the log
-    /// when their turn comes.
+    /// Takes a durable event that follows what is queued of its origin; others are read from the
+    /// log when their turn comes.
     pub fn enqueue(&mut self, event: Arc<Event>) {
         let applied = self.applied.get(&event.dot.origin);
         let queue = self.queues.entry(event.dot.origin.clone()).or_default();
@@ -244,8 +239,8 @@ impl Apply {
         Ok(done)
     }
 
-    /// The next whole transaction of an origin if its deps are applied, out of its queue; a held one
-    /// stays queued, so what is taken is a copy and `apply` drops it.
+    /// The next whole transaction of an origin if its deps are applied, out of its queue; a held
+    /// one stays queued, so what is taken is a copy and `apply` drops it.
     fn next(
         &mut self,
         origin: &Origin,
@@ -272,7 +267,10 @@ impl Apply {
         }
         let first = Arc::clone(queue.front()?);
         let ready = self.settings.fold.fault == Some(Fault::DepsIgnored)
-            || first.deps.iter().all(|(o, sequence)| o == origin || self.applied.get(o) >= sequence);
+            || first
+                .deps
+                .iter()
+                .all(|(o, sequence)| o == origin || self.applied.get(o) >= sequence);
         if !ready {
             return None;
         }
@@ -381,7 +379,8 @@ impl Apply {
     pub fn flush_due(&self, now: Now) -> bool {
         self.events_since_flush >= self.settings.flush_events_max
             || (self.keys.dirty_count() > 0
-                && now.monotonic.saturating_sub(self.flushed_at) >= self.settings.flush_milliseconds)
+                && now.monotonic.saturating_sub(self.flushed_at)
+                    >= self.settings.flush_milliseconds)
     }
 
     /// The rows changed since the last flush, as one batch that brings the store to the applied

@@ -6,8 +6,10 @@
 pub enum Error {
     #[error(transparent)]
     Store(#[from] linckia_store::Error),
-    #[error("a row of table {table} is not readable; remove the region's store directory and \
-             restart: it is rebuilt from the log")]
+    #[error(
+        "a row of table {table} is not readable; remove the region's store directory and \
+             restart: it is rebuilt from the log"
+    )]
     Row { table: &'static str, source: linckia_model::Error },
 }
 

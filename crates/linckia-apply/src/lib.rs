@@ -1,10 +1,11 @@
 //! Logs into state: causal order, the fold, records, stability, and what can be asked of it.
 //!
-//! The region hands over durable events of every origin; [`Apply`] folds them in causal order, whole
-//! transactions at a time and exactly once, into states in memory, and says which rows to write
-//! behind the log, with the applied vector they bring the store to. What always holds: nothing is
-//! applied before everything it depends on; nothing that was applied is lost by a crash, because the
-//! log has it and the store knows how far it got. Absent here: any way to read the log but `port`.
+//! The region hands over durable events of every origin; [`Apply`] folds them in causal order,
+//! whole transactions at a time and exactly once, into states in memory, and says which rows to
+//! write behind the log, with the applied vector they bring the store to. What always holds:
+//! nothing is applied before everything it depends on; nothing that was applied is lost by a crash,
+//! because the log has it and the store knows how far it got. Absent here: any way to read the log
+//! but `port`.
 
 mod apply;
 mod digests;

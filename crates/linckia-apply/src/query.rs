@@ -109,9 +109,13 @@ pub enum Found {
     Aggregates(Vec<AggregateView>, Option<String>),
     /// Events in the order asked for; the stamp to go on after, if there is more.
     History(Vec<Arc<Event>>, Option<Stamp>),
-    /// Events, the vector to go on after (equal to the one asked when caught up), and what retention
-    /// passed: per origin first and last missing sequence.
-    Events { events: Vec<Arc<Event>>, next: Vector, missing: Vec<(Origin, u64, u64)> },
+    /// Events, the vector to go on after (equal to the one asked when caught up), and what
+    /// retention passed: per origin first and last missing sequence.
+    Events {
+        events: Vec<Arc<Event>>,
+        next: Vector,
+        missing: Vec<(Origin, u64, u64)>,
+    },
     Conflicts(Vec<ConflictView>, Option<String>),
     Conflict(Option<Box<ConflictView>>),
     Vector,
@@ -136,4 +140,3 @@ pub struct Lag {
     /// Age of the oldest of them, or 0.
     pub milliseconds: u64,
 }
-

@@ -1,7 +1,7 @@
 //! Answers to queries, each read at one applied vector.
 //!
-//! What concerns one key is read from memory; what runs over many is flushed first and read from the
-//! store. Lists whose pages follow keep a snapshot for them, a few at most.
+//! What concerns one key is read from memory; what runs over many is flushed first and read from
+//! the store. Lists whose pages follow keep a snapshot for them, a few at most.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

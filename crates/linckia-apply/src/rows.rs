@@ -1,7 +1,7 @@
 //! Rows: how states, identities, history and records lie in the store.
 //!
-//! Every row key begins with the key it belongs to, so one aggregate's rows are neighbours. Integers
-//! in row keys are big-endian, so rows sort as their values do.
+//! Every row key begins with the key it belongs to, so one aggregate's rows are neighbours.
+//! Integers in row keys are big-endian, so rows sort as their values do.
 
 use std::collections::BTreeSet;
 

@@ -138,11 +138,7 @@ impl Stability {
 
     /// Takes stable time anew if anything was told since; `read` gives the timestamp of an applied
     /// event that is not remembered. True if it grew.
-    pub(crate) fn advance(
-        &mut self,
-        applied: &Vector,
-        read: &dyn Fn(&Dot) -> Option<Hlc>,
-    ) -> bool {
+    pub(crate) fn advance(&mut self, applied: &Vector, read: &dyn Fn(&Dot) -> Option<Hlc>) -> bool {
         if !std::mem::take(&mut self.changed) {
             return false;
         }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use linckia_model::{
     Answer, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity, Key, KeyState, NewEvent,
-    Now, Operation, Origin, Precondition, RecordChange, Refusal, Stamp, Transaction, Vector, Write, canonical,
+    Now, Operation, Origin, Precondition, RecordChange, Refusal, Stamp, Transaction, Vector, Write,
+    canonical,
 };
 
 use crate::port::Standing;
@@ -136,7 +137,8 @@ impl Capture {
         Ok(())
     }
 
-    /// All or nothing: every event is judged on top of those before it; the first refusal undoes it.
+    /// All or nothing: every event is judged on top of those before it; the first refusal undoes
+    /// it.
     fn transaction<S: Standing>(
         &mut self,
         now: Now,
@@ -190,12 +192,7 @@ impl Capture {
         keys.map(|key| (key.clone(), self.staged.get(key).cloned())).collect()
     }
 
-    fn undo(
-        &mut self,
-        first: u64,
-        before: BTreeMap<Key, Option<Staged>>,
-        captured: &mut Captured,
-    ) {
+    fn undo(&mut self, first: u64, before: BTreeMap<Key, Option<Staged>>, captured: &mut Captured) {
         self.last = first - 1;
         for event in captured.events.drain(..) {
             self.fresh.remove(&(event.key.clone(), event.identity.clone()));
@@ -310,8 +307,7 @@ impl Capture {
         staged.change = staged.state.apply(&event, &[], &Ahead(standing), &self.fold);
         staged.last = self.last;
         staged.pending += 1;
-        let entity_tag =
-            if write.entity_tag { canonical::entity_tag(&staged.state) } else { None };
+        let entity_tag = if write.entity_tag { canonical::entity_tag(&staged.state) } else { None };
         self.fresh.insert((new.key.clone(), identity), Arc::clone(&event));
         captured.after = self.last;
         captured.answers.push(Ok(Answer {
@@ -326,8 +322,8 @@ impl Capture {
         Ok(event)
     }
 
-    /// The state that applying this event gives, if nothing else came between: what was folded ahead
-    /// need not be folded again, and no copy of it was applied.
+    /// The state that applying this event gives, if nothing else came between: what was folded
+    /// ahead need not be folded again, and no copy of it was applied.
     pub fn prepared(&mut self, event: &Event) -> Option<Prepared> {
         let staged = self.staged.get(&event.key)?;
         let whole = event.dot.origin == self.origin

@@ -177,11 +177,8 @@ fn preconditions_see_what_is_not_applied_yet() {
 #[test]
 fn a_delete_of_nothing_writes_nothing() {
     let mut bench = Bench::new();
-    let delete = write(
-        vec![new("x", Operation::Delete, json!({}))],
-        false,
-        Some(Precondition::Deletable),
-    );
+    let delete =
+        write(vec![new("x", Operation::Delete, json!({}))], false, Some(Precondition::Deletable));
     let made = bench.write(&delete);
     assert_eq!(refusal(&made), &Refusal::NotFound);
     assert!(made.events.is_empty() && bench.capture.last() == 0);
@@ -232,9 +229,10 @@ fn one_id_several_times_in_a_batch_is_several_events() {
     let made = bench.write(&batch);
     assert_eq!(made.events.len(), 2);
     let again = bench.write(&batch);
-    assert!(again.events.is_empty() && again.answers.iter().all(|a| {
-        a.as_ref().is_ok_and(|answer| answer.duplicate)
-    }));
+    assert!(
+        again.events.is_empty()
+            && again.answers.iter().all(|a| { a.as_ref().is_ok_and(|answer| answer.duplicate) })
+    );
 }
 
 #[test]

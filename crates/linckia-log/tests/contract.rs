@@ -1,4 +1,4 @@
-//! Both disks keep the contract.
+//! The contract suite of the log, run on the disk in memory and on the real one.
 
 use std::sync::Arc;
 

@@ -122,9 +122,9 @@ impl Clock {
         next
     }
 
-    /// True if an origin's timestamp is too far ahead of the fleet for its events to be applied yet.
-    /// One that this clock has passed already moves nothing: were it held after a restart with a bad
-    /// clock, the region would no longer have applied what its own log says it had.
+    /// True if an origin's timestamp is too far ahead of the fleet for its events to be applied
+    /// yet. One that this clock has passed already moves nothing: were it held after a restart with
+    /// a bad clock, the region would no longer have applied what its own log says it had.
     pub fn holds_back(&mut self, hlc: Hlc, now: Now) -> bool {
         if hlc <= self.last {
             return false;

@@ -1,7 +1,7 @@
 //! An event's bytes, as they lie in logs and travel between regions.
 //!
-//! Format 1: a format byte, an operation byte, then big-endian fixed and LEB128 variable integers and
-//! length-prefixed strings. The dot is not inside: the log knows its origin and the record its
+//! Format 1: a format byte, an operation byte, then big-endian fixed and LEB128 variable integers
+//! and length-prefixed strings. The dot is not inside: the log knows its origin and the record its
 //! sequence. What always holds: `decode(encode(event)) == event`, and bytes that are not an event
 //! are an error, never a panic.
 

@@ -1,10 +1,10 @@
 //! The fold: a key's events, in (HLC, origin, sequence) order, made into its value.
 //!
-//! Apply feeds every event of a key to its [`KeyState`], in whatever order they arrive; the state is
-//! always that of the fold in order. It keeps a base folded up to stable time and the events above
-//! it, so that a late event is folded again with those it precedes. What always holds: the current
-//! state is a pure function of the set of events applied, and what was dropped below stable time
-//! cannot change it. Rulings: `docs/fold.md`.
+//! Apply feeds every event of a key to its [`KeyState`], in whatever order they arrive; the state
+//! is always that of the fold in order. It keeps a base folded up to stable time and the events
+//! above it, so that a late event is folded again with those it precedes. What always holds: the
+//! current state is a pure function of the set of events applied, and what was dropped below stable
+//! time cannot change it. Rulings: `docs/fold.md`.
 
 pub mod canonical;
 mod copies;

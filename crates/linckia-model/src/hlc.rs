@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 /// Bits of the counter below the milliseconds.
 const COUNTER_BITS: u32 = 16;
 
-/// A hybrid timestamp: milliseconds since the Unix epoch above a counter. Zero is before every event.
+/// A hybrid timestamp: milliseconds since the Unix epoch above a counter. Zero is before every
+/// event.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Hlc(u64);
 

@@ -136,7 +136,8 @@ impl fmt::Debug for Origin {
     }
 }
 
-/// The address of an aggregate: data set, type and id. No part is empty or holds control characters.
+/// The address of an aggregate: data set, type and id. No part is empty or holds control
+/// characters.
 ///
 /// Keys in memory order by id first, which tells them apart soonest; in the store they lie by
 /// [`Key::to_bytes`].

@@ -1,4 +1,4 @@
-//! The signal of the end.
+//! How a region's sockets end: in order, in bounded time, and without a task left behind.
 
 use std::time::Duration;
 

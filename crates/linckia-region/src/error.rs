@@ -13,8 +13,10 @@ pub enum Error {
     Event { origin: String, sequence: u64, source: linckia_model::Error },
     #[error("the log directory {0:?} does not have the name of an origin")]
     Origin(String),
-    #[error("the store has applied {origin} up to {applied}, but its log ends at {durable}: durable \
-             bytes were lost. Keep the directory for inspection and let the region join anew")]
+    #[error(
+        "the store has applied {origin} up to {applied}, but its log ends at {durable}: durable \
+             bytes were lost. Keep the directory for inspection and let the region join anew"
+    )]
     StoreAhead { origin: String, applied: u64, durable: u64 },
 }
 

@@ -1,10 +1,11 @@
-//! One region as a state machine: the rooms connected, driven by inputs, without a clock, a socket or
-//! a task of its own.
+//! One region as a state machine: the rooms connected, driven by inputs, without a clock, a socket
+//! or a task of its own.
 //!
-//! [`Machine`] is what the binary and the simulator drive: `handle(now, input) → outputs`. Inside, the
-//! head ([`Region`]) decides and says what to append, keep and send; the machine executes that on the
-//! log and the store, whatever disk is under them. What always holds: an output never speaks of an
-//! event that is not durable here, and the same inputs at the same times give the same outputs.
+//! [`Machine`] is what the binary and the simulator drive: `handle(now, input) → outputs`. Inside,
+//! the head ([`Region`]) decides and says what to append, keep and send; the machine executes that
+//! on the log and the store, whatever disk is under them. What always holds: an output never speaks
+//! of an event that is not durable here, and the same inputs at the same times give the same
+//! outputs.
 
 mod error;
 mod input;

@@ -1,4 +1,5 @@
-//! Peers: links that open and close, and what comes over them.
+//! Peers: links that open and close, and what comes over them. Nothing received is believed before
+//! the log has taken it.
 
 use std::sync::Arc;
 
@@ -12,7 +13,13 @@ use crate::region::{Region, Rooms, Step};
 const ARRIVING_MAX: usize = 8_192;
 
 impl Region {
-    pub(crate) fn opened(&mut self, now: Now, peer: &RegionName, role: Role, steps: &mut Vec<Step>) {
+    pub(crate) fn opened(
+        &mut self,
+        now: Now,
+        peer: &RegionName,
+        role: Role,
+        steps: &mut Vec<Step>,
+    ) {
         match role {
             Role::Pull => {
                 if let Some(pulling) = self.pulling.get_mut(peer) {
@@ -54,13 +61,7 @@ impl Region {
         }
     }
 
-    fn served(
-        &mut self,
-        peer: &RegionName,
-        frame: Frame,
-        rooms: Rooms<'_>,
-        steps: &mut Vec<Step>,
-    ) {
+    fn served(&mut self, peer: &RegionName, frame: Frame, rooms: Rooms<'_>, steps: &mut Vec<Step>) {
         let Some(serving) = self.serving.get_mut(peer) else { return };
         match frame {
             Frame::Hello { protocol_min, protocol_max, .. } => {
@@ -140,8 +141,7 @@ impl Region {
             let direct = live & !(1 << bit);
             pulling.due(now, direct).then(|| (peer.clone(), direct))
         };
-        let due: Vec<(RegionName, u64)> =
-            self.pulling.iter().enumerate().filter_map(due).collect();
+        let due: Vec<(RegionName, u64)> = self.pulling.iter().enumerate().filter_map(due).collect();
         for (peer, direct) in due {
             let heard = self.pulling.keys().enumerate();
             let heard = heard.filter(|(bit, _)| direct & (1 << bit) != 0);

@@ -1,8 +1,8 @@
 //! The region with its log and store: what the binary and the simulator drive.
 //!
 //! An input goes to the head, the head's steps are executed here, in order, and what is for the
-//! outside comes back. Syncing is the driver's: it takes a [`SyncJob`], runs it on some thread or at
-//! some later moment, and hands the result in as an input.
+//! outside comes back. Syncing is the driver's: it takes a [`SyncJob`], runs it on some thread or
+//! at some later moment, and hands the result in as an input.
 
 use std::sync::Arc;
 
@@ -164,12 +164,7 @@ impl Machine {
     ///
     /// # Errors
     /// As [`Machine::handle`].
-    pub fn handle_into(
-        &mut self,
-        now: Now,
-        input: Input,
-        outputs: &mut Vec<Output>,
-    ) -> Result<()> {
+    pub fn handle_into(&mut self, now: Now, input: Input, outputs: &mut Vec<Output>) -> Result<()> {
         let mut steps = Vec::new();
         if let Some(reason) = self.failure.take() {
             self.region.poison(reason, &mut steps);
@@ -183,8 +178,7 @@ impl Machine {
             Input::Opened { peer, role } => self.region.opened(now, &peer, role, &mut steps),
             Input::Closed { peer, role } => self.region.closed(&peer, role),
             Input::Received { peer, role, frame } => {
-                let records =
-                    self.region.received(now, &peer, role, frame, rooms, &mut steps);
+                let records = self.region.received(now, &peer, role, frame, rooms, &mut steps);
                 if let Some((origin, bytes)) = records {
                     self.mirror(now, &peer, &origin, &bytes, &mut steps);
                 }
@@ -420,8 +414,7 @@ impl Machine {
     /// # Errors
     /// The store's: the region must stop.
     pub fn read(&mut self, now: Now, query: &Query) -> Result<Reading> {
-        let events =
-            crate::rooms::Durable { logs: &self.logs, known: &self.region.durable };
+        let events = crate::rooms::Durable { logs: &self.logs, known: &self.region.durable };
         let store = self.store.as_mut();
         Ok(self.region.apply.read(now, query, store, &events, &mut self.pages)?)
     }
@@ -474,11 +467,7 @@ fn event_at(logs: &Logs, origin: &Origin, sequence: u64) -> Result<Option<Event>
     let Some(record) = batch.first() else { return Ok(None) };
     let dot = Dot::new(origin.clone(), sequence);
     let event = decode_event(dot, record.payload(), &Vector::new());
-    event.map(Some).map_err(|source| Error::Event {
-        origin: origin.to_string(),
-        sequence,
-        source,
-    })
+    event.map(Some).map_err(|source| Error::Event { origin: origin.to_string(), sequence, source })
 }
 
 /// An error with its causes, in one line.

@@ -1,8 +1,8 @@
 //! The head of a region: what it knows, and what is to be done.
 //!
-//! One struct, cut by command: `write` (clients), `link` (peers), `tick` (time and the disk), `view`
-//! (what an operator asks). Every command reads the rooms and pushes steps; nothing here touches a
-//! disk.
+//! One struct, cut by command: `write` (clients), `link` (peers), `tick` (time and the disk),
+//! `view` (what an operator asks). Every command reads the rooms and pushes steps; nothing here
+//! touches a disk.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -103,9 +103,8 @@ impl Region {
         let own = settings.origin.as_str();
         let last = logs.tail(own).map_or(0, |position| position.sequence);
         let peers = || settings.members.iter().filter(|member| **member != settings.name);
-        let pulling = |peer: &RegionName| {
-            (peer.clone(), Pulling::new(settings.name.clone(), settings.seed))
-        };
+        let pulling =
+            |peer: &RegionName| (peer.clone(), Pulling::new(settings.name.clone(), settings.seed));
         Self {
             capture: Capture::new(settings.origin.clone(), last, settings.apply.fold),
             pulling: peers().map(pulling).collect(),
@@ -149,7 +148,13 @@ impl Region {
         self.poisoned.as_deref()
     }
 
-    pub(crate) fn send(&self, steps: &mut Vec<Step>, peer: &RegionName, role: Role, frame: linckia_ship::Frame) {
+    pub(crate) fn send(
+        &self,
+        steps: &mut Vec<Step>,
+        peer: &RegionName,
+        role: Role,
+        frame: linckia_ship::Frame,
+    ) {
         steps.push(Step::Out(Output::Send { peer: peer.clone(), role, frame }));
     }
 

@@ -1,7 +1,7 @@
 //! The rooms as the head sees them: logs and store, for reading.
 //!
-//! Connects the ports of apply, capture and ship to the log's readers. Nothing that is not durable can
-//! be read here.
+//! Connects the ports of apply, capture and ship to the log's readers. Nothing that is not durable
+//! can be read here.
 
 use std::sync::Arc;
 

@@ -45,12 +45,7 @@ impl Region {
         self.arriving.entry(event.dot.origin.clone()).or_default().push_back(event);
     }
 
-    pub(crate) fn tick(
-        &mut self,
-        now: Now,
-        rooms: Rooms<'_>,
-        steps: &mut Vec<Step>,
-    ) -> Result<()> {
+    pub(crate) fn tick(&mut self, now: Now, rooms: Rooms<'_>, steps: &mut Vec<Step>) -> Result<()> {
         if now.monotonic.saturating_sub(self.beat_at) >= self.settings.heartbeat_milliseconds {
             self.beat_at = now.monotonic;
             self.take_heartbeat(now, steps);

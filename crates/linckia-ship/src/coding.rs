@@ -10,8 +10,8 @@ use crate::frame::{Frame, Pull};
 /// Records of one batch, decompressed, at most: a chunk plus one large transaction.
 const RECORDS_BYTES_MAX: usize = 64 << 20;
 
-/// Below this, compressing costs more than it saves.
-const COMPRESS_FROM: usize = 512;
+/// Below this, about three events, compressing costs more than it saves.
+const COMPRESS_FROM: usize = 1_024;
 
 /// The fastest level: links are rarely the limit, processors are.
 const COMPRESS_LEVEL: i32 = 1;
@@ -32,8 +32,28 @@ pub enum Error {
     Compression(#[source] std::io::Error),
 }
 
-/// The bytes of a frame.
-pub fn encode(frame: &Frame) -> Vec<u8> {
+/// Makes frames into bytes; one per link, because it keeps what compressing needs.
+pub struct Encoder(Option<zstd::bulk::Compressor<'static>>);
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Encoder {
+    pub fn new() -> Self {
+        // Without a compressor, which only a lack of memory explains, frames go as they are.
+        Self(zstd::bulk::Compressor::new(COMPRESS_LEVEL).ok())
+    }
+
+    /// The bytes of a frame.
+    pub fn encode(&mut self, frame: &Frame) -> Vec<u8> {
+        encode(frame, &mut self.0)
+    }
+}
+
+fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>>) -> Vec<u8> {
     let mut out = Writer::default();
     match frame {
         Frame::Hello { region, protocol_min, protocol_max } => {
@@ -57,7 +77,7 @@ pub fn encode(frame: &Frame) -> Vec<u8> {
             out.number(*session);
             out.number(*number);
             out.text(origin.as_str());
-            put_records(&mut out, records);
+            put_records(&mut out, records, compressor);
         }
         Frame::Beat { session, number, heartbeats, wall, echo, applied } => {
             out.byte(6);
@@ -89,9 +109,14 @@ fn put_pull(out: &mut Writer, pull: &Pull) {
     out.number(pull.sent_at);
 }
 
-fn put_records(out: &mut Writer, records: &[u8]) {
+fn put_records(
+    out: &mut Writer,
+    records: &[u8],
+    compressor: &mut Option<zstd::bulk::Compressor<'static>>,
+) {
     if records.len() >= COMPRESS_FROM
-        && let Ok(compressed) = zstd::bulk::compress(records, COMPRESS_LEVEL)
+        && let Some(compressor) = compressor
+        && let Ok(compressed) = compressor.compress(records)
         && compressed.len() < records.len()
     {
         out.number(records.len() as u64);

@@ -1,7 +1,7 @@
 //! What regions say to each other.
 //!
-//! The dialler of a link asks (`Hello`, `Pull`), the other end answers (`Welcome`, `Refuse`, `Batch`,
-//! `Beat`). Protocol versions are negotiated once per link.
+//! The dialler of a link asks (`Hello`, `Pull`), the other end answers (`Welcome`, `Refuse`,
+//! `Batch`, `Beat`). Protocol versions are negotiated once per link.
 
 use linckia_model::{Heartbeat, Origin, RegionName, Vector};
 
@@ -30,14 +30,28 @@ pub struct Pull {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Frame {
     /// First on a link, from the dialler.
-    Hello { region: RegionName, protocol_min: u16, protocol_max: u16 },
+    Hello {
+        region: RegionName,
+        protocol_min: u16,
+        protocol_max: u16,
+    },
     /// The answer: the protocol both speak.
-    Welcome { region: RegionName, protocol: u16 },
+    Welcome {
+        region: RegionName,
+        protocol: u16,
+    },
     /// The answer where there is no such protocol, or the fleet does not know the dialler.
-    Refuse { reason: String },
+    Refuse {
+        reason: String,
+    },
     Pull(Pull),
     /// Consecutive records of one origin, whole transactions, as they lie in its log.
-    Batch { session: u64, number: u64, origin: Origin, records: Vec<u8> },
+    Batch {
+        session: u64,
+        number: u64,
+        origin: Origin,
+        records: Vec<u8>,
+    },
     /// Sent at every heartbeat: where the session stands, and what is known of every origin.
     Beat {
         session: u64,

@@ -1,10 +1,10 @@
 //! Logs between regions: what is said on a link, and what each end of it does.
 //!
 //! A region pulls from each peer over a link of its own: [`Pulling`] is the end that asks,
-//! [`Serving`] the one that answers with every event beyond the asker's logged vector. Frames may be
-//! lost, repeated or late; the hands carry their bytes. What always holds: only what is durable and
-//! has all it depends on is offered; a receiver takes an origin's records without a gap or starts a
-//! new session from what it holds; what is in flight is bounded.
+//! [`Serving`] the one that answers with every event beyond the asker's logged vector. Frames may
+//! be lost, repeated or late; the hands carry their bytes. What always holds: only what is durable
+//! and has all it depends on is offered; a receiver takes an origin's records without a gap or
+//! starts a new session from what it holds; what is in flight is bounded.
 
 mod coding;
 mod frame;
@@ -14,7 +14,7 @@ mod serving;
 #[cfg(test)]
 mod tests;
 
-pub use coding::{Error, decode, encode};
+pub use coding::{Encoder, Error, decode};
 pub use frame::{Frame, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
 pub use port::{Chunk, Records};
 pub use pulling::{Pulling, Reaction};

@@ -1,4 +1,4 @@
-//! What serving needs of the log.
+//! What serving needs of the log: durable records, whole transactions, in their order.
 
 use linckia_model::Origin;
 
@@ -13,7 +13,7 @@ pub struct Chunk {
 
 /// Durable records by origin.
 pub trait Records {
-    /// Whole transactions from `from` on, none beyond `until`, about `bytes_max` and at least one if
-    /// there is one. None if there is none, or the log does not hold `from` any more.
+    /// Whole transactions from `from` on, none beyond `until`, about `bytes_max` and at least one
+    /// if there is one. None if there is none, or the log does not hold `from` any more.
     fn records(&self, origin: &Origin, from: u64, until: u64, bytes_max: u64) -> Option<Chunk>;
 }

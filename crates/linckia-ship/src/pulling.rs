@@ -22,8 +22,14 @@ const ACKNOWLEDGE_MILLISECONDS: u64 = 20;
 pub enum Reaction {
     Nothing,
     /// Records to append to that origin's mirror, in order.
-    Append { origin: Origin, records: Vec<u8> },
-    Beat { heartbeats: Vec<Heartbeat>, wall: Option<u64> },
+    Append {
+        origin: Origin,
+        records: Vec<u8>,
+    },
+    Beat {
+        heartbeats: Vec<Heartbeat>,
+        wall: Option<u64>,
+    },
     /// The other end will not talk to us; the reason is for the operator.
     Refused(String),
 }

@@ -1,7 +1,8 @@
 //! The end of a link that answers: everything beyond the asker's vector, a window at a time.
 //!
-//! One per peer that pulls from here. A new session starts exactly from what the asker holds; within
-//! a session each batch is sent once. What is sent and not received is bounded by the window.
+//! One per peer that pulls from here. A new session starts exactly from what the asker holds;
+//! within a session each batch is sent once. What is sent and not received is bounded by the
+//! window.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -80,8 +81,8 @@ impl Serving {
         Frame::Welcome { region: own.clone(), protocol }
     }
 
-    /// Takes a pull: a new session starts from what the asker holds. Sessions of one link only grow:
-    /// a pull of an earlier one was overtaken and says nothing any more.
+    /// Takes a pull: a new session starts from what the asker holds. Sessions of one link only
+    /// grow: a pull of an earlier one was overtaken and says nothing any more.
     pub fn pull(&mut self, pull: Pull) {
         self.welcomed = true;
         if self.session.is_some_and(|session| pull.session < session) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use linckia_model::{Heartbeat, Hlc, Now, Origin, RegionName, Vector};
 
-use crate::{Chunk, Frame, Pull, Pulling, Reaction, Records, Serving, decode, encode};
+use crate::{Chunk, Encoder, Frame, Pull, Pulling, Reaction, Records, Serving, decode};
 
 fn region(name: &str) -> RegionName {
     RegionName::parse(name).unwrap()
@@ -155,12 +155,8 @@ fn protocols_that_do_not_meet_are_refused_with_advice() {
 
 #[test]
 fn frames_survive_their_bytes() {
-    let heartbeat = Heartbeat {
-        origin: origin("a"),
-        after: 7,
-        hlc: Hlc::from_bits(99),
-        deps: vector("a", 7),
-    };
+    let heartbeat =
+        Heartbeat { origin: origin("a"), after: 7, hlc: Hlc::from_bits(99), deps: vector("a", 7) };
     let pull = Pull {
         session: 3,
         received: 4,
@@ -186,11 +182,14 @@ fn frames_survive_their_bytes() {
             applied: vector("a", 2),
         },
     ] {
-        let bytes = encode(&frame);
+        let bytes = Encoder::new().encode(&frame);
         assert_eq!(decode(&bytes).unwrap(), frame);
         for end in 0..bytes.len().min(200) {
             assert!(decode(&bytes[..end]).is_err() || matches!(frame, Frame::Batch { .. }));
         }
     }
-    assert!(encode(&batch(vec![0; 100_000])).len() < 1_000, "records are compressed");
+    assert!(
+        Encoder::new().encode(&batch(vec![0; 100_000])).len() < 1_000,
+        "records are compressed"
+    );
 }

@@ -1,7 +1,7 @@
 //! The judge: what every region shows, against the plain fold of what it has applied.
 //!
-//! The letters are those of the contract's last section. `causal` looks after every input, `probe` at
-//! moments of the plan, `verdict` once at the end, when every region has applied everything.
+//! The letters are those of the contract's last section. `causal` looks after every input, `probe`
+//! at moments of the plan, `verdict` once at the end, when every region has applied everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,7 +115,10 @@ fn acknowledged(world: &World) -> Result<(), String> {
         for ack in &world.ledger {
             let found = by_dot.get(&ack.dot).ok_or_else(|| {
                 let region = key_name(number);
-                format!("(b) {} was acknowledged as {} and {region} lacks it", ack.event_id, ack.dot)
+                format!(
+                    "(b) {} was acknowledged as {} and {region} lacks it",
+                    ack.event_id, ack.dot
+                )
             })?;
             if *found.identity.event_id != *ack.event_id || found.key != ack.key {
                 return Err(format!(
@@ -148,8 +151,8 @@ fn order_extends_causality(all: &[Event]) -> Result<(), String> {
     Ok(())
 }
 
-/// (b), (d), (i), and what (c) and (e) follow from: values, versions, frontiers and records are those
-/// of the plain fold.
+/// (b), (d), (i), and what (c) and (e) follow from: values, versions, frontiers and records are
+/// those of the plain fold.
 fn judge_region(machine: &mut Machine, keys: usize) -> Result<(), String> {
     machine.flush(NOW).map_err(|error| error.to_string())?;
     let upto = machine.region().applied().clone();

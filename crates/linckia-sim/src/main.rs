@@ -181,7 +181,8 @@ fn bench(count: u64) -> ExitCode {
     }
     let seconds = started.elapsed().as_secs_f64();
     println!(
-        "{count} seeds, {inputs} inputs in {seconds:.2} s on one thread: {:.0} inputs/s, {:.0} seeds/s",
+        "{count} seeds, {inputs} inputs in {seconds:.2} s on one thread: {:.0} inputs/s, \
+         {:.0} seeds/s",
         inputs as f64 / seconds,
         count as f64 / seconds
     );

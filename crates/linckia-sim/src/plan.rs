@@ -95,9 +95,8 @@ impl Plan {
         let mut random = Random::new(seed ^ 0x6c69_6e63_6b69_6121);
         let regions = random.between(size.regions_min, size.regions_max) as usize;
         let keys = if size.troubles { random.between(1, size.keys) } else { size.keys } as usize;
-        let delays = (0..regions)
-            .map(|_| (0..regions).map(|_| random.between(1, 120)).collect())
-            .collect();
+        let delays =
+            (0..regions).map(|_| (0..regions).map(|_| random.between(1, 120)).collect()).collect();
         let offset = |random: &mut Random| random.below(400) as i64 - 200;
         let mut plan = Self {
             seed,
@@ -121,8 +120,7 @@ impl Plan {
         let mut sent: Vec<Wish> = Vec::new();
         // Bursts meet on purpose: several regions write one key within a few milliseconds.
         let mut at = 0;
-        let writes =
-            if size.troubles { random.between(8, size.writes) } else { size.writes };
+        let writes = if size.troubles { random.between(8, size.writes) } else { size.writes };
         for number in 0..writes {
             if random.percent(60) {
                 at += random.below(2 * SPAN_MILLISECONDS / writes);

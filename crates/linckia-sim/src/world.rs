@@ -4,8 +4,8 @@
 //! later moments. What always holds: a region that is down hears nothing, what its disk had not
 //! synced is lost or kept as chance says, and every acknowledgement is written in the ledger.
 
-use std::collections::{BTreeMap, BinaryHeap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
 use linckia_apply::ApplySettings;
@@ -18,6 +18,7 @@ use linckia_region::{Alarm, Input, Machine, Output, RegionSettings, Role, SyncKi
 use linckia_ship::Frame;
 
 use crate::judge;
+use crate::lying::Lying;
 use crate::network::{Network, Wire};
 use crate::plan::{Happening, Plan, Wish};
 use crate::random::Random;
@@ -419,9 +420,10 @@ impl World {
             self.output(region, output);
         }
         judge::causal(self, region);
-        let poisoned = self.places[region].machine.as_ref().is_some_and(|machine| {
-            machine.region().poisoned().is_some()
-        });
+        let poisoned = self.places[region]
+            .machine
+            .as_ref()
+            .is_some_and(|machine| machine.region().poisoned().is_some());
         if poisoned {
             // What an operator's supervisor does: the process ends and is started again.
             self.crash(region);
@@ -516,64 +518,4 @@ impl World {
 
 pub(crate) fn key_name(region: usize) -> String {
     format!("region {region}")
-}
-
-/// A disk that says it synced and did not: the planted fault by which dots are used twice.
-struct Lying(Arc<MemoryDisk>);
-
-/// A file of it.
-struct LyingFile(Arc<dyn linckia_log::DiskFile>);
-
-impl Disk for Lying {
-    fn list(&self, dir: &str) -> std::io::Result<Vec<String>> {
-        self.0.list(dir)
-    }
-
-    fn create_dir_all(&self, dir: &str) -> std::io::Result<()> {
-        self.0.create_dir_all(dir)
-    }
-
-    fn create(&self, path: &str) -> std::io::Result<Arc<dyn linckia_log::DiskFile>> {
-        let file = self.0.create(path)?;
-        Ok(if path.ends_with(".segment") { Arc::new(LyingFile(file)) } else { file })
-    }
-
-    fn open(&self, path: &str) -> std::io::Result<Arc<dyn linckia_log::DiskFile>> {
-        let file = self.0.open(path)?;
-        Ok(if path.ends_with(".segment") { Arc::new(LyingFile(file)) } else { file })
-    }
-
-    fn rename(&self, from: &str, to: &str) -> std::io::Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, path: &str) -> std::io::Result<()> {
-        self.0.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &str) -> std::io::Result<()> {
-        self.0.sync_dir(dir)
-    }
-}
-
-impl linckia_log::DiskFile for LyingFile {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
-        self.0.write_at(offset, bytes)
-    }
-
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> std::io::Result<usize> {
-        self.0.read_at(offset, into)
-    }
-
-    fn sync_data(&self) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    fn set_len(&self, length: u64) -> std::io::Result<()> {
-        self.0.set_len(length)
-    }
-
-    fn len(&self) -> std::io::Result<u64> {
-        self.0.len()
-    }
 }

@@ -20,7 +20,7 @@ mod tests {
 
     #[test]
     fn the_memory_store_keeps_the_contract() {
-        contract::check(|| MemoryStore::new());
+        contract::check(MemoryStore::new);
     }
 
     #[test]

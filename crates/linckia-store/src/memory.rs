@@ -1,7 +1,8 @@
-//! The simulator's store: sorted maps that can lose their last batches, as a machine that dies does.
+//! The simulator's store: sorted maps that can lose their last batches, as a machine that dies
+//! does.
 //!
-//! Deterministic and without I/O. What always holds: after a crash the rows are exactly those at the
-//! end of some earlier batch.
+//! Deterministic and without I/O. What always holds: after a crash the rows are exactly those at
+//! the end of some earlier batch.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -73,11 +74,7 @@ impl View for MemoryStore {
         if !until.is_empty() && until <= from {
             return Ok(Vec::new());
         }
-        let end = if until.is_empty() {
-            Bound::Unbounded
-        } else {
-            Bound::Excluded(until)
-        };
+        let end = if until.is_empty() { Bound::Unbounded } else { Bound::Excluded(until) };
         let rows = self.tables[table as usize].range::<[u8], _>((Bound::Included(from), end));
         let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
         Ok(if backward {
@@ -99,9 +96,6 @@ impl Store for MemoryStore {
     }
 
     fn snapshot(&self) -> Box<dyn View> {
-        Box::new(Self {
-            tables: self.tables.clone(),
-            undo: VecDeque::new(),
-        })
+        Box::new(Self { tables: self.tables.clone(), undo: VecDeque::new() })
     }
 }

@@ -1,7 +1,8 @@
 //! The store as apply sees it: five tables of sorted rows.
 //!
-//! Engines: [`FjallStore`](crate::FjallStore) in a region, [`MemoryStore`](crate::MemoryStore) in the
-//! simulator; `contract.rs` holds both to what stands here. Reads see every batch written before.
+//! Engines: [`FjallStore`](crate::FjallStore) in a region, [`MemoryStore`](crate::MemoryStore) in
+//! the simulator; `contract.rs` holds both to what stands here. Reads see every batch written
+//! before.
 
 /// A table of sorted rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,13 +20,8 @@ pub enum Table {
 }
 
 impl Table {
-    pub const ALL: [Self; 5] = [
-        Self::States,
-        Self::Identities,
-        Self::History,
-        Self::Records,
-        Self::Meta,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::States, Self::Identities, Self::History, Self::Records, Self::Meta];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,15 +41,9 @@ pub enum Error {
         "the store at {path} cannot be opened; close whoever has it open, or remove the \
              directory: it is rebuilt from the log"
     )]
-    Open {
-        path: String,
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Open { path: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("the store failed to {action}")]
-    Engine {
-        action: &'static str,
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    Engine { action: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -83,8 +73,8 @@ pub trait View: Send {
     /// What the engine says.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// Rows with `from <= key < until` (an empty `until` has no end), in order or backwards, at most
-    /// `limit`.
+    /// Rows with `from <= key < until` (an empty `until` has no end), in order or backwards, at
+    /// most `limit`.
     ///
     /// # Errors
     /// What the engine says.

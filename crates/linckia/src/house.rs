@@ -194,11 +194,9 @@ async fn serve(
     let (trigger, shutdown) = Shutdown::new();
     let links = links::start(config, core.orders(), shutdown.clone()).await?;
     let tls = match &config.door.tls {
-        Some(files) => Some(DoorTls::load(
-            &files.certificate,
-            &files.key,
-            config.door.client_ca.as_deref(),
-        )?),
+        Some(files) => {
+            Some(DoorTls::load(&files.certificate, &files.key, config.door.client_ca.as_deref())?)
+        }
         None => None,
     };
     let options = DoorOptions { idle_longest: config.door.idle_timeout, ..DoorOptions::default() };
@@ -207,8 +205,7 @@ async fn serve(
     let control = std::env::var(ENV_CONTROL).ok();
     let house = Arc::new(House::new(name.clone(), core, control));
     let (stop_streams, stopping) = watch::channel(false);
-    let door =
-        linckia_api::Door::new(house, door_settings(config)?, prometheus.clone(), stopping);
+    let door = linckia_api::Door::new(house, door_settings(config)?, prometheus.clone(), stopping);
     let service = move |connection: Connection| {
         let door = door.clone();
         let client = match connection.client_subject() {

@@ -30,31 +30,18 @@ static CRATE_NAME: Rule = Rule {
 };
 
 pub fn check(tree: &Tree, findings: &mut Findings) {
-    for each in tree
-        .crates
-        .iter()
-        .filter(|each| each.folder.starts_with(HOUSE))
-    {
+    for each in tree.crates.iter().filter(|each| each.folder.starts_with(HOUSE)) {
         let manifest = format!("{}/Cargo.toml", each.folder);
         if each.folder.strip_prefix(HOUSE) != Some(each.name.as_str()) {
             let what = format!("the package `{}` lies in {}", each.name, each.folder);
             findings.add(&CRATE_NAME, &manifest, 1, what);
         }
         let Some(floor) = each.floor else {
-            findings.add(
-                &NO_FLOOR,
-                &manifest,
-                1,
-                format!("`{}` states no floor", each.name),
-            );
+            findings.add(&NO_FLOOR, &manifest, 1, format!("`{}` states no floor", each.name));
             continue;
         };
         for dependency in &each.dependencies {
-            if let Some(below) = tree
-                .crates
-                .iter()
-                .find(|other| other.name == dependency.name)
-            {
+            if let Some(below) = tree.crates.iter().find(|other| other.name == dependency.name) {
                 looks_down(each, floor, dependency, below, &manifest, findings);
             }
         }
@@ -74,9 +61,6 @@ fn looks_down(
         Some(other) => format!("on floor {other}"),
         None => "on no floor".to_owned(),
     };
-    let what = format!(
-        "`{}` on floor {floor} depends on `{}` {what}",
-        each.name, dependency.name
-    );
+    let what = format!("`{}` on floor {floor} depends on `{}` {what}", each.name, dependency.name);
     findings.add(&UPWARD, manifest, dependency.line, what);
 }

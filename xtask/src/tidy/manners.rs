@@ -56,11 +56,7 @@ pub fn check(tree: &Tree, findings: &mut Findings) {
 }
 
 fn header(source: &Source, findings: &mut Findings) {
-    let lines = source
-        .scan
-        .text
-        .lines()
-        .map_while(|line| line.strip_prefix("//!"));
+    let lines = source.scan.text.lines().map_while(|line| line.strip_prefix("//!"));
     let length: usize = lines.map(|line| line.trim().chars().count()).sum();
     if length < HEADER_MIN {
         let what = format!("a header of {length} characters, {HEADER_MIN} at least");
@@ -90,12 +86,7 @@ fn features(source: &Source, findings: &mut Findings) {
 
 /// The unbounded channel that a line names, if it does.
 fn unbounded(code: &str) -> Option<&'static str> {
-    for name in [
-        "unbounded_channel",
-        "UnboundedSender",
-        "UnboundedReceiver",
-        "::unbounded",
-    ] {
+    for name in ["unbounded_channel", "UnboundedSender", "UnboundedReceiver", "::unbounded"] {
         if words(code, name).next().is_some() {
             return Some(name);
         }

@@ -8,9 +8,7 @@ use super::scan::{is_word, words};
 use super::tree::{Source, Tree};
 use super::{Findings, Rule, Weight};
 
-const BANNED: [&str; 7] = [
-    "util", "utils", "common", "helper", "helpers", "misc", "manager",
-];
+const BANNED: [&str; 7] = ["util", "utils", "common", "helper", "helpers", "misc", "manager"];
 
 /// Keywords after which a type's name stands.
 const TYPES: [&str; 5] = ["struct", "enum", "union", "trait", "type"];
@@ -31,13 +29,7 @@ pub fn check(tree: &Tree, findings: &mut Findings) {
             folders.insert(&source.path[..end]);
         }
         let file = source.path.rsplit('/').next().unwrap_or(&source.path);
-        named(
-            file.trim_end_matches(".rs"),
-            "file",
-            &source.path,
-            0,
-            findings,
-        );
+        named(file.trim_end_matches(".rs"), "file", &source.path, 0, findings);
         declarations(source, findings);
     }
     for folder in folders {
@@ -62,9 +54,7 @@ fn declarations(source: &Source, findings: &mut Findings) {
 fn named(name: &str, kind: &str, path: &str, line: usize, findings: &mut Findings) {
     // The last word of `foo_util`, `foo-util` and `FooUtil` alike.
     let cut = name.rfind(|letter: char| letter.is_uppercase() || "_-".contains(letter));
-    let last = name[cut.unwrap_or(0)..]
-        .trim_start_matches(['_', '-'])
-        .to_lowercase();
+    let last = name[cut.unwrap_or(0)..].trim_start_matches(['_', '-']).to_lowercase();
     if BANNED.contains(&last.as_str()) {
         findings.add(&BANNED_NAME, path, line, format!("the {kind} `{name}`"));
     }

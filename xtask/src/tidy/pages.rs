@@ -60,33 +60,15 @@ pub fn check(tree: &Tree, findings: &mut Findings) {
 
 fn codes(tree: &Tree, findings: &mut Findings) {
     let mut met = BTreeSet::new();
-    for source in tree
-        .sources
-        .iter()
-        .filter(|it| it.path.starts_with("crates/"))
-    {
-        let found = if source.is_test() {
-            Vec::new()
-        } else {
-            codes_of(source)
-        };
+    for source in tree.sources.iter().filter(|it| it.path.starts_with("crates/")) {
+        let found = if source.is_test() { Vec::new() } else { codes_of(source) };
         if source.path == PROBLEMS && found.is_empty() {
-            findings.add(
-                &NO_PROBLEMS,
-                PROBLEMS,
-                1,
-                "no problem type is listed".to_owned(),
-            );
+            findings.add(&NO_PROBLEMS, PROBLEMS, 1, "no problem type is listed".to_owned());
         }
         for (line, name) in found {
             let page = format!("{PAGES}{name}.md");
             if !tree.has(&page) {
-                findings.add(
-                    &NO_PAGE,
-                    &source.path,
-                    line,
-                    format!("`{name}` has no {page}"),
-                );
+                findings.add(&NO_PAGE, &source.path, line, format!("`{name}` has no {page}"));
             }
             met.insert(name);
         }
@@ -168,17 +150,12 @@ fn named_path(tree: &Tree, path: &str, line: usize, name: &str, findings: &mut F
 
 /// The targets of `[text](target)` and `[name]: target` that are not addresses.
 fn links(prose: &str) -> impl Iterator<Item = &str> {
-    let inline = prose
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split([')', ' ']).next());
+    let inline = prose.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
     let defined = prose
         .starts_with('[')
         .then(|| prose.split_once("]: ").map(|(_, target)| target.trim()))
         .flatten();
-    inline
-        .chain(defined)
-        .filter(|target| !target.contains(':') && !target.starts_with("//"))
+    inline.chain(defined).filter(|target| !target.contains(':') && !target.starts_with("//"))
 }
 
 fn resolves(tree: &Tree, page: &str, target: &str) -> bool {

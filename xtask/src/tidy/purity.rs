@@ -50,25 +50,9 @@ static CHANCE: Rule = Rule {
 static PATTERNS: &[(&Rule, &[&str])] = &[
     (
         &ASYNC,
-        &[
-            "async",
-            "await",
-            "tokio::spawn",
-            "tokio::task",
-            "thread::spawn",
-            "thread::Builder",
-        ],
+        &["async", "await", "tokio::spawn", "tokio::task", "thread::spawn", "thread::Builder"],
     ),
-    (
-        &CLOCK,
-        &[
-            "Instant::now",
-            "SystemTime::now",
-            "Utc::now",
-            "tokio::time",
-            "thread::sleep",
-        ],
-    ),
+    (&CLOCK, &["Instant::now", "SystemTime::now", "Utc::now", "tokio::time", "thread::sleep"]),
     (
         &SOCKET,
         &[
@@ -82,17 +66,7 @@ static PATTERNS: &[(&Rule, &[&str])] = &[
             "ToSocketAddrs",
         ],
     ),
-    (
-        &FILE,
-        &[
-            "std::fs",
-            "tokio::fs",
-            "rustix::fs",
-            "fs::",
-            "File::",
-            "OpenOptions",
-        ],
-    ),
+    (&FILE, &["std::fs", "tokio::fs", "rustix::fs", "fs::", "File::", "OpenOptions"]),
     (
         &CHANCE,
         &[
@@ -133,8 +107,5 @@ pub fn check(tree: &Tree, findings: &mut Findings) {
 }
 
 fn is_hands(source: &Source) -> bool {
-    source
-        .path
-        .split('/')
-        .any(|part| HANDS.contains(&part.trim_end_matches(".rs")))
+    source.path.split('/').any(|part| HANDS.contains(&part.trim_end_matches(".rs")))
 }

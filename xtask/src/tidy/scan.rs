@@ -31,9 +31,7 @@ impl Scan {
         let code = mask(text);
         let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
         let mut scan = Self {
-            starts: std::iter::once(0)
-                .chain(breaks.map(|(at, _)| at + 1))
-                .collect(),
+            starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect(),
             all_tests: code.contains("#![cfg(test)]"),
             tests: Vec::new(),
             functions: Vec::new(),
@@ -73,22 +71,15 @@ impl Scan {
     fn find_functions(&self) -> Vec<Function> {
         let mut found = Vec::new();
         for at in words(&self.code, "fn") {
-            let name: String = self.code[at + 2..]
-                .trim_start()
-                .chars()
-                .take_while(|c| is_word(*c))
-                .collect();
+            let name: String =
+                self.code[at + 2..].trim_start().chars().take_while(|c| is_word(*c)).collect();
             if name.is_empty() {
                 continue; // the type of a function pointer
             }
             let bytes = self.code.as_bytes();
             if let Some(open) = body_start(bytes, at) {
                 let last = self.line(closing(bytes, open));
-                found.push(Function {
-                    name,
-                    first: self.line(at),
-                    last,
-                });
+                found.push(Function { name, first: self.line(at), last });
             }
         }
         found
@@ -97,16 +88,14 @@ impl Scan {
 
 /// Where `pattern` stands as whole words: what touches its ends is no part of a word.
 pub fn words<'a>(code: &'a str, pattern: &'a str) -> impl Iterator<Item = usize> + 'a {
-    code.match_indices(pattern)
-        .map(|(at, _)| at)
-        .filter(move |at| {
-            let before = code[..*at].chars().next_back();
-            let after = code[at + pattern.len()..].chars().next();
-            let free = |inner: Option<char>, outer: Option<char>| {
-                !(inner.is_some_and(is_word) && outer.is_some_and(is_word))
-            };
-            free(pattern.chars().next(), before) && free(pattern.chars().next_back(), after)
-        })
+    code.match_indices(pattern).map(|(at, _)| at).filter(move |at| {
+        let before = code[..*at].chars().next_back();
+        let after = code[at + pattern.len()..].chars().next();
+        let free = |inner: Option<char>, outer: Option<char>| {
+            !(inner.is_some_and(is_word) && outer.is_some_and(is_word))
+        };
+        free(pattern.chars().next(), before) && free(pattern.chars().next_back(), after)
+    })
 }
 
 pub fn is_word(letter: char) -> bool {
@@ -203,10 +192,7 @@ fn literal_or_comment(bytes: &[u8], at: usize) -> Option<usize> {
 
 fn find(bytes: &[u8], from: usize, wanted: u8) -> usize {
     let rest = &bytes[from..];
-    from + rest
-        .iter()
-        .position(|byte| *byte == wanted)
-        .unwrap_or(rest.len())
+    from + rest.iter().position(|byte| *byte == wanted).unwrap_or(rest.len())
 }
 
 fn quoted(bytes: &[u8], open: usize, quote: u8) -> usize {
@@ -240,18 +226,11 @@ fn block_comment(bytes: &[u8], open: usize) -> usize {
 /// `r"…"`, `r#"…"#` and so on, also behind `b` or `c`; not an identifier that ends in r.
 fn raw_string(bytes: &[u8], at: usize) -> Option<usize> {
     let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    let prefix = bytes[..at]
-        .iter()
-        .rev()
-        .take_while(|byte| word(byte))
-        .count();
+    let prefix = bytes[..at].iter().rev().take_while(|byte| word(byte)).count();
     if prefix > 1 || (prefix == 1 && !matches!(bytes[at - 1], b'b' | b'c')) {
         return None;
     }
-    let hashes = bytes[at + 1..]
-        .iter()
-        .take_while(|byte| **byte == b'#')
-        .count();
+    let hashes = bytes[at + 1..].iter().take_while(|byte| **byte == b'#').count();
     let open = at + 1 + hashes;
     if bytes.get(open) != Some(&b'"') {
         return None;
@@ -298,11 +277,8 @@ mod tests {
             "fn a() -> [u8; 2] {\n x\n}\ntrait T {\n fn b(&self);\n}\nlet f: fn(u8) = g;\n\
              fn c<F>(f: F)\nwhere\n F: Fn(),\n{\n fn d() {}\n}\n",
         );
-        let found: Vec<_> = scan
-            .functions
-            .iter()
-            .map(|f| (f.name.as_str(), f.first, f.last))
-            .collect();
+        let found: Vec<_> =
+            scan.functions.iter().map(|f| (f.name.as_str(), f.first, f.last)).collect();
         assert_eq!(found, [("a", 1, 3), ("c", 8, 13), ("d", 12, 12)]);
     }
 

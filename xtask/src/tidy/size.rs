@@ -16,14 +16,8 @@ const FUNCTION_MAX: usize = 80;
 const INLINE_TESTS_MAX: usize = 100;
 const COLUMNS_MAX: usize = 100;
 
-pub const RULES: &[&Rule] = &[
-    &LARGE_FILE,
-    &FILE_TOO_LARGE,
-    &RATCHET_LOOSE,
-    &LONG_FUNCTION,
-    &LARGE_TESTS,
-    &WIDE_LINE,
-];
+pub const RULES: &[&Rule] =
+    &[&LARGE_FILE, &FILE_TOO_LARGE, &RATCHET_LOOSE, &LONG_FUNCTION, &LARGE_TESTS, &WIDE_LINE];
 
 static LARGE_FILE: Rule = Rule {
     name: "large-file",
@@ -105,9 +99,7 @@ fn read_ratchet(tree: &Tree, findings: &mut Findings) -> BTreeMap<String, (usize
 
 fn file_size(source: &Source, allowed: Option<(usize, usize)>, findings: &mut Findings) {
     let total = source.scan.text.lines().count();
-    let lines = (1..=total)
-        .filter(|line| !source.scan.in_tests(*line))
-        .count();
+    let lines = (1..=total).filter(|line| !source.scan.in_tests(*line)).count();
     let path = source.path.as_str();
     if let Some((entry, allowed)) = allowed {
         if lines <= FILE_PLEASANT {
@@ -132,10 +124,7 @@ fn functions(source: &Source, findings: &mut Findings) {
     for function in &source.scan.functions {
         let lines = function.last - function.first + 1;
         if lines > FUNCTION_MAX && !source.scan.in_tests(function.first) {
-            let what = format!(
-                "`{}` has {lines} lines, {FUNCTION_MAX} at most",
-                function.name
-            );
+            let what = format!("`{}` has {lines} lines, {FUNCTION_MAX} at most", function.name);
             findings.add(&LONG_FUNCTION, &source.path, function.first, what);
         }
     }

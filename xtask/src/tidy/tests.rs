@@ -14,10 +14,7 @@ const HEADER: &str =
 
 /// The manifests of two crates, floors 0 and 2, in every tree.
 const CRATES: [File<'static>; 2] = [
-    (
-        "crates/low/Cargo.toml",
-        "[package]\nname = \"low\"\n[package.metadata.linckia]\nfloor = 0\n",
-    ),
+    ("crates/low/Cargo.toml", "[package]\nname = \"low\"\n[package.metadata.linckia]\nfloor = 0\n"),
     (
         "crates/stage/Cargo.toml",
         "[package]\nname = \"stage\"\n[package.metadata.linckia]\nfloor = 2\n",
@@ -27,11 +24,7 @@ const CRATES: [File<'static>; 2] = [
 fn findings(files: &[File]) -> Vec<Finding> {
     let all = CRATES.iter().chain(files).map(|(path, text)| {
         let bare = path.ends_with(".rs") && !text.starts_with("//!");
-        let text = if bare {
-            format!("{HEADER}{text}")
-        } else {
-            (*text).to_owned()
-        };
+        let text = if bare { format!("{HEADER}{text}") } else { (*text).to_owned() };
         ((*path).to_owned(), Some(text))
     });
     super::check(&Tree::of(all))
@@ -66,26 +59,13 @@ fn function(length: usize) -> String {
 fn sizes_of_files() {
     let path = "crates/stage/src/a.rs";
     check(&[(path, &lines(500))], &[]);
-    check(
-        &[(path, &lines(501))],
-        &["large-file crates/stage/src/a.rs:0"],
-    );
-    check(
-        &[(path, &lines(800))],
-        &["large-file crates/stage/src/a.rs:0"],
-    );
-    check(
-        &[(path, &lines(801))],
-        &["file-too-large crates/stage/src/a.rs:0"],
-    );
+    check(&[(path, &lines(501))], &["large-file crates/stage/src/a.rs:0"]);
+    check(&[(path, &lines(800))], &["large-file crates/stage/src/a.rs:0"]);
+    check(&[(path, &lines(801))], &["file-too-large crates/stage/src/a.rs:0"]);
     check(&[("crates/stage/src/a/tests.rs", &lines(900))], &[]);
     check(&[("crates/stage/tests/main.rs", &lines(900))], &[]);
     check(&[("crates/stage/benches/a.rs", &lines(900))], &[]);
-    let inline = format!(
-        "{}#[cfg(test)]\nmod tests {{\n{}}}\n",
-        lines(490),
-        LINE.repeat(97)
-    );
+    let inline = format!("{}#[cfg(test)]\nmod tests {{\n{}}}\n", lines(490), LINE.repeat(97));
     check(&[(path, &inline)], &[]);
     let inline = format!("#[cfg(test)]\nmod tests {{\n{}}}\n", LINE.repeat(98));
     stage(&inline, &["large-inline-tests crates/stage/src/a.rs:2"]);
@@ -98,67 +78,31 @@ fn the_ratchet_only_tightens() {
         check(&[(path, &lines(count)), (size::RATCHET, list)], expected);
     };
     with(900, "# why\n\ncrates/stage/src/a.rs 900\n", &[]);
-    with(
-        900,
-        "crates/stage/src/a.rs 899\n",
-        &["file-too-large crates/stage/src/a.rs:0"],
-    );
-    with(
-        600,
-        "crates/stage/src/a.rs 599\n",
-        &["file-too-large crates/stage/src/a.rs:0"],
-    );
-    with(
-        900,
-        "crates/stage/src/a.rs 901\n",
-        &["ratchet-loose xtask/tidy.txt:1"],
-    );
-    with(
-        400,
-        "crates/stage/src/a.rs 400\n",
-        &["ratchet-loose xtask/tidy.txt:1"],
-    );
-    with(
-        9,
-        "crates/stage/src/gone.rs 900\n",
-        &["ratchet-loose xtask/tidy.txt:1"],
-    );
-    with(
-        9,
-        "crates/stage/src/a.rs\n",
-        &["ratchet-loose xtask/tidy.txt:1"],
-    );
+    with(900, "crates/stage/src/a.rs 899\n", &["file-too-large crates/stage/src/a.rs:0"]);
+    with(600, "crates/stage/src/a.rs 599\n", &["file-too-large crates/stage/src/a.rs:0"]);
+    with(900, "crates/stage/src/a.rs 901\n", &["ratchet-loose xtask/tidy.txt:1"]);
+    with(400, "crates/stage/src/a.rs 400\n", &["ratchet-loose xtask/tidy.txt:1"]);
+    with(9, "crates/stage/src/gone.rs 900\n", &["ratchet-loose xtask/tidy.txt:1"]);
+    with(9, "crates/stage/src/a.rs\n", &["ratchet-loose xtask/tidy.txt:1"]);
 }
 
 #[test]
 fn sizes_of_functions_and_lines() {
     stage(&function(80), &[]);
     stage(&function(81), &["long-function crates/stage/src/a.rs:2"]);
+    stage(&format!("#[cfg(test)]\nmod tests {{\n{}}}\n", function(81)), &[]);
     stage(
-        &format!("#[cfg(test)]\nmod tests {{\n{}}}\n", function(81)),
-        &[],
-    );
-    stage(
-        &format!(
-            "fn a(open: &str) {{\n    b('{{', \"{{\"); // {{\n}}\n{}",
-            LINE.repeat(90)
-        ),
+        &format!("fn a(open: &str) {{\n    b('{{', \"{{\"); // {{\n}}\n{}", LINE.repeat(90)),
         &[],
     );
     stage(&format!("// {}\n", "é".repeat(97)), &[]);
-    stage(
-        &format!("// {}\n", "é".repeat(98)),
-        &["wide-line crates/stage/src/a.rs:2"],
-    );
+    stage(&format!("// {}\n", "é".repeat(98)), &["wide-line crates/stage/src/a.rs:2"]);
     stage(&format!("// https://{}\n", "a".repeat(98)), &[]);
 }
 
 #[test]
 fn headers() {
-    stage(
-        "//! Short.\nfn a() {}\n",
-        &["header crates/stage/src/a.rs:1"],
-    );
+    stage("//! Short.\nfn a() {}\n", &["header crates/stage/src/a.rs:1"]);
     check(
         &[("crates/stage/tests/main.rs", "//! Tests.\n")],
         &["header crates/stage/tests/main.rs:1"],
@@ -171,25 +115,10 @@ fn headers() {
 
 #[test]
 fn unwrap_only_in_tests() {
-    stage(
-        "fn a() {\n    b().unwrap();\n}\n",
-        &["unwrap crates/stage/src/a.rs:3"],
-    );
-    stage(
-        "fn a() {\n    b().unwrap_or_default(); // .unwrap()\n}\n",
-        &[],
-    );
-    stage(
-        "#[cfg(test)]\nmod tests {\n    fn a() {\n        b().unwrap();\n    }\n}\n",
-        &[],
-    );
-    check(
-        &[(
-            "crates/stage/src/a/tests.rs",
-            "fn a() {\n    b().unwrap();\n}\n",
-        )],
-        &[],
-    );
+    stage("fn a() {\n    b().unwrap();\n}\n", &["unwrap crates/stage/src/a.rs:3"]);
+    stage("fn a() {\n    b().unwrap_or_default(); // .unwrap()\n}\n", &[]);
+    stage("#[cfg(test)]\nmod tests {\n    fn a() {\n        b().unwrap();\n    }\n}\n", &[]);
+    check(&[("crates/stage/src/a/tests.rs", "fn a() {\n    b().unwrap();\n}\n")], &[]);
     stage(
         "#[cfg(test)]\nmod tests;\nfn a() {\n    b().unwrap();\n}\n",
         &["unwrap crates/stage/src/a.rs:5"],
@@ -204,14 +133,8 @@ fn features_only_in_the_binary() {
         "#[cfg(all(unix, not(feature = \"x\")))]\nmod k;\n",
         &["feature crates/stage/src/a.rs:2"],
     );
-    stage(
-        "const A: bool = cfg!(feature = \"x\");\n",
-        &["feature crates/stage/src/a.rs:2"],
-    );
-    stage(
-        "#[cfg_attr(feature = \"x\", b)]\nmod k;\n",
-        &["feature crates/stage/src/a.rs:2"],
-    );
+    stage("const A: bool = cfg!(feature = \"x\");\n", &["feature crates/stage/src/a.rs:2"]);
+    stage("#[cfg_attr(feature = \"x\", b)]\nmod k;\n", &["feature crates/stage/src/a.rs:2"]);
     stage("#[cfg(unix)]\nmod feature;\n", &[]);
     check(&[("crates/linckia/src/main.rs", code)], &[]);
 }
@@ -226,39 +149,21 @@ fn channels_have_bounds() {
     ] {
         stage(line, &["unbounded crates/stage/src/a.rs:2"]);
     }
-    stage(
-        "let (a, b) = mpsc::channel(QUEUE);\nlet c = mpsc::channel::<u8>(4);\n",
-        &[],
-    );
-    stage(
-        "fn unbounded() {\n    b(std::ops::Bound::Unbounded);\n}\n",
-        &[],
-    );
+    stage("let (a, b) = mpsc::channel(QUEUE);\nlet c = mpsc::channel::<u8>(4);\n", &[]);
+    stage("fn unbounded() {\n    b(std::ops::Bound::Unbounded);\n}\n", &[]);
 }
 
 #[test]
 fn names_that_name_nothing() {
     stage("mod util;\n", &["banned-name crates/stage/src/a.rs:2"]);
-    stage(
-        "pub struct LogManager<T>(T);\n",
-        &["banned-name crates/stage/src/a.rs:2"],
-    );
-    stage(
-        "trait Helper {}\n",
-        &["banned-name crates/stage/src/a.rs:2"],
-    );
-    stage(
-        "struct Managers;\nstruct Commonwealth;\nmod manages {}\nlet type_util = 1;\n",
-        &[],
-    );
+    stage("pub struct LogManager<T>(T);\n", &["banned-name crates/stage/src/a.rs:2"]);
+    stage("trait Helper {}\n", &["banned-name crates/stage/src/a.rs:2"]);
+    stage("struct Managers;\nstruct Commonwealth;\nmod manages {}\nlet type_util = 1;\n", &[]);
     check(
         &[("crates/stage/src/test_utils.rs", "")],
         &["banned-name crates/stage/src/test_utils.rs:0"],
     );
-    check(
-        &[("crates/stage/tests/common/a.rs", "")],
-        &["banned-name crates/stage/tests/common:0"],
-    );
+    check(&[("crates/stage/tests/common/a.rs", "")], &["banned-name crates/stage/tests/common:0"]);
 }
 
 #[test]
@@ -291,10 +196,7 @@ fn heads_have_no_hands() {
         check(&[("crates/stage/src/a/tests.rs", code)], &[]);
         check(&[top, ("crates/top/src/a.rs", code)], &[]);
     }
-    stage(
-        "use std::net::SocketAddr;\nlet asynchronous = SegmentFile::of(instant);\n",
-        &[],
-    );
+    stage("use std::net::SocketAddr;\nlet asynchronous = SegmentFile::of(instant);\n", &[]);
     stage("// async\nlet a = \"Instant::now\";\n", &[]);
 }
 
@@ -305,29 +207,17 @@ fn crates_look_down() {
         check(&[("crates/x/Cargo.toml", &low(rest))], expected);
     };
     let floor = "[package.metadata.linckia]\nfloor = 2\n";
-    x(
-        &format!("{floor}[dependencies]\nlow.workspace = true\nserde = \"1\"\n"),
-        &[],
-    );
+    x(&format!("{floor}[dependencies]\nlow.workspace = true\nserde = \"1\"\n"), &[]);
     x("", &["no-floor crates/x/Cargo.toml:1"]);
     for dependency in [
         "[dependencies]\nstage.workspace = true\n",
         "[dev-dependencies]\nstage = { path = \"../stage\" }\n",
         "[target.'cfg(unix)'.dependencies]\ns = { package = \"stage\" }\n",
     ] {
-        x(
-            &format!("{floor}{dependency}"),
-            &["upward crates/x/Cargo.toml:6"],
-        );
+        x(&format!("{floor}{dependency}"), &["upward crates/x/Cargo.toml:6"]);
     }
-    x(
-        &format!("{floor}[dependencies.stage]\n"),
-        &["upward crates/x/Cargo.toml:5"],
-    );
-    check(
-        &[("crates/y/Cargo.toml", &low(floor))],
-        &["crate-name crates/y/Cargo.toml:1"],
-    );
+    x(&format!("{floor}[dependencies.stage]\n"), &["upward crates/x/Cargo.toml:5"]);
+    check(&[("crates/y/Cargo.toml", &low(floor))], &["crate-name crates/y/Cargo.toml:1"]);
 }
 
 #[test]
@@ -336,18 +226,9 @@ fn every_code_has_its_page() {
     let listed = "const A: &str = \"/problems/not-found\";\n";
     let page = ("docs/errors/not-found.md", "# not-found\n");
     check(&[(problem, listed), page], &[]);
-    check(
-        &[(problem, listed)],
-        &["no-page crates/linckia-api/src/problem.rs:2"],
-    );
-    check(
-        &[(problem, "fn a() {}\n")],
-        &["no-problems crates/linckia-api/src/problem.rs:1"],
-    );
-    stage(
-        "error!(code = \"log-poisoned\");\n",
-        &["no-page crates/stage/src/a.rs:2"],
-    );
+    check(&[(problem, listed)], &["no-page crates/linckia-api/src/problem.rs:2"]);
+    check(&[(problem, "fn a() {}\n")], &["no-problems crates/linckia-api/src/problem.rs:1"]);
+    stage("error!(code = \"log-poisoned\");\n", &["no-page crates/stage/src/a.rs:2"]);
     stage("// The field: code = \"log-poisoned\".\n", &[]);
     stage("let zip_code = \"here\";\nlet code = \"No Code\";\n", &[]);
     check(&[page], &["unmet-page docs/errors/not-found.md:1"]);
@@ -359,24 +240,12 @@ fn links_lead_somewhere() {
     let page = |text: &str, expected: &[&str]| {
         check(&[("docs/operate/a.md", text), ("README.md", "")], expected);
     };
-    page(
-        "[a](../../README.md#top) [b](b.md)\n",
-        &["dead-link docs/operate/a.md:1"],
-    );
-    page(
-        "[a](/README.md) [b](..) [c](#c) [d](https://e.f/g) ![x](/crates/low)\n",
-        &[],
-    );
+    page("[a](../../README.md#top) [b](b.md)\n", &["dead-link docs/operate/a.md:1"]);
+    page("[a](/README.md) [b](..) [c](#c) [d](https://e.f/g) ![x](/crates/low)\n", &[]);
     page("[a]: gone.md\n", &["dead-link docs/operate/a.md:1"]);
-    page(
-        "[`a`](../../../README.md)\n",
-        &["dead-link docs/operate/a.md:1"],
-    );
+    page("[`a`](../../../README.md)\n", &["dead-link docs/operate/a.md:1"]);
     page("`[a](gone.md)`\n```\n[b](gone.md)\n```\n", &[]);
-    page(
-        "\nSee `crates/low/`, not `crates/high`.\n",
-        &["dead-path docs/operate/a.md:2"],
-    );
+    page("\nSee `crates/low/`, not `crates/high`.\n", &["dead-path docs/operate/a.md:2"]);
     page("`crates/*/src`, `docs/errors/<name>.md`\n", &[]);
 }
 
@@ -396,53 +265,30 @@ fn every_rule_can_fail() {
         ("crates/stage/src/wide.rs", &wide),
         ("crates/stage/src/short.rs", "//! Short.\n"),
         ("crates/stage/src/unwraps.rs", "let a = b.unwrap();\n"),
-        (
-            "crates/stage/src/features.rs",
-            "#[cfg(feature = \"a\")]\nmod b;\n",
-        ),
+        ("crates/stage/src/features.rs", "#[cfg(feature = \"a\")]\nmod b;\n"),
         ("crates/stage/src/queue.rs", "let a = mpsc::channel();\n"),
         ("crates/stage/src/util.rs", ""),
         ("crates/stage/src/waits.rs", "async fn a() {}\n"),
-        (
-            "crates/stage/src/reads_clock.rs",
-            "let a = Instant::now();\n",
-        ),
+        ("crates/stage/src/reads_clock.rs", "let a = Instant::now();\n"),
         ("crates/stage/src/connects.rs", "let a: TcpStream = b;\n"),
         ("crates/stage/src/reads_file.rs", "use std::fs;\n"),
         ("crates/stage/src/draws.rs", "let a = rand::random();\n"),
-        (
-            "crates/floorless/Cargo.toml",
-            "[package]\nname = \"misnamed\"\n",
-        ),
+        ("crates/floorless/Cargo.toml", "[package]\nname = \"misnamed\"\n"),
         (
             "crates/under/Cargo.toml",
             "[package]\nname = \"under\"\n[package.metadata.linckia]\nfloor = 0\n\
              [dependencies]\nlow = \"1\"\n",
         ),
         ("crates/linckia-api/src/problem.rs", ""),
-        (
-            "crates/stage/src/codes.rs",
-            "warn!(code = \"without-page\");\n",
-        ),
+        ("crates/stage/src/codes.rs", "warn!(code = \"without-page\");\n"),
         ("docs/errors/without-code.md", ""),
         ("README.md", "[a](gone.md) `crates/gone`\n"),
     ];
-    let failed: BTreeSet<&str> = findings(&broken)
-        .iter()
-        .map(|each| each.rule.name)
-        .collect();
+    let failed: BTreeSet<&str> = findings(&broken).iter().map(|each| each.rule.name).collect();
     let rules = GROUPS.iter().flat_map(|group| group.rules);
     for rule in rules.clone() {
-        assert!(
-            failed.contains(rule.name),
-            "no tree breaks the rule {}",
-            rule.name
-        );
-        assert!(
-            !rule.why.is_empty() && !rule.remedy.is_empty(),
-            "{} is mute",
-            rule.name
-        );
+        assert!(failed.contains(rule.name), "no tree breaks the rule {}", rule.name);
+        assert!(!rule.why.is_empty() && !rule.remedy.is_empty(), "{} is mute", rule.name);
     }
     let names: BTreeSet<&str> = rules.clone().map(|rule| rule.name).collect();
     assert_eq!(names.len(), rules.count(), "two rules share a name");

@@ -62,10 +62,7 @@ impl Tree {
         }
         for (path, text) in &tree.texts {
             if path.ends_with(".rs") {
-                tree.sources.push(Source {
-                    path: path.clone(),
-                    scan: Scan::of(text),
-                });
+                tree.sources.push(Source { path: path.clone(), scan: Scan::of(text) });
             } else if let Some(folder) = path.strip_suffix("/Cargo.toml") {
                 tree.crates.push(manifest(folder, text));
             }
@@ -78,18 +75,13 @@ impl Tree {
         let folder = format!("{path}/");
         path.is_empty()
             || self.paths.contains(path)
-            || self
-                .paths
-                .range(folder.clone()..)
-                .next()
-                .is_some_and(|it| it.starts_with(&folder))
+            || self.paths.range(folder.clone()..).next().is_some_and(|it| it.starts_with(&folder))
     }
 
     /// The crate that a file belongs to.
     pub fn crate_of(&self, path: &str) -> Option<&Crate> {
         self.crates.iter().find(|each| {
-            path.strip_prefix(each.folder.as_str())
-                .is_some_and(|rest| rest.starts_with('/'))
+            path.strip_prefix(each.folder.as_str()).is_some_and(|rest| rest.starts_with('/'))
         })
     }
 }
@@ -121,14 +113,8 @@ fn walk(
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot read {place:?}"))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let path = if folder.is_empty() {
-            name.clone()
-        } else {
-            format!("{folder}/{name}")
-        };
-        let kind = entry
-            .file_type()
-            .with_context(|| format!("cannot look at {path}"))?;
+        let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+        let kind = entry.file_type().with_context(|| format!("cannot look at {path}"))?;
         if kind.is_dir() {
             if !SKIPPED.contains(&name.as_str()) {
                 walk(root, &path, files)?;
@@ -165,10 +151,7 @@ fn manifest(folder: &str, text: &str) -> Crate {
         if let Some(head) = content.strip_prefix('[') {
             section = head.trim_matches(['[', ']']).to_owned();
             if let Some((_, name)) = section.rsplit_once("dependencies.") {
-                krate.dependencies.push(Dependency {
-                    name: name.to_owned(),
-                    line,
-                });
+                krate.dependencies.push(Dependency { name: name.to_owned(), line });
             }
             continue;
         }

@@ -1,7 +1,7 @@
 //! Copies: events of a key that carry one identity, because a client wrote twice.
 //!
-//! Only identities with two copies or more stand here; that is rare, so this is small. Rules 2 and 3
-//! of `docs/fold.md`.
+//! Only identities with two copies or more stand here; that is rare, so this is small. Rules 2 and
+//! 3 of `docs/fold.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

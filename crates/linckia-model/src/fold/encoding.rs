@@ -1,7 +1,7 @@
 //! A key's state as bytes, for the store.
 //!
-//! Format 1: the origins that occur, then base, tail and current state naming origins by place. Tail
-//! events are stored by their stamps only: their bytes are in the log. What always holds:
+//! Format 1: the origins that occur, then base, tail and current state naming origins by place.
+//! Tail events are stored by their stamps only: their bytes are in the log. What always holds:
 //! `decode(encode(state)) == state`, tail events aside, which are read again when needed.
 
 use std::collections::{BTreeMap, BTreeSet};

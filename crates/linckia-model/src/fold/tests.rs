@@ -84,9 +84,7 @@ fn permutations(events: &[Arc<Event>]) -> Vec<Vec<Arc<Event>>> {
 type Expected<'a> = (&'a [&'a str], &'a str, &'a [&'a str], Kind);
 
 fn check_events(events: &[Arc<Event>], value: Option<Value>, version: u64, on: &[Expected<'_>]) {
-    let short = |stamp: &Stamp| {
-        format!("{}{}", stamp.dot.origin.region(), stamp.dot.sequence)
-    };
+    let short = |stamp: &Stamp| format!("{}{}", stamp.dot.origin.region(), stamp.dot.sequence);
     for order in permutations(events) {
         let state = fold(&order);
         let arrival: Vec<String> = order.iter().map(|e| short(&e.stamp())).collect();
@@ -131,7 +129,10 @@ fn concurrent_writes_of_one_path_leave_the_earlier_on_record() {
 #[test]
 fn what_the_writer_had_seen_is_superseded() {
     check(
-        &[("a", 1, 1, Patch, json!({"n": 1}), &[]), ("b", 1, 2, Patch, json!({"n": 2}), &[("a", 1)])],
+        &[
+            ("a", 1, 1, Patch, json!({"n": 1}), &[]),
+            ("b", 1, 2, Patch, json!({"n": 2}), &[("a", 1)]),
+        ],
         Some(json!({"n": 2})),
         &[],
     );
@@ -155,10 +156,7 @@ fn a_put_hides_all_and_a_later_patch_recreates_what_it_emptied() {
             ("c", 1, 3, Patch, json!({"n": 3}), &[("a", 1)]),
         ],
         Some(json!({"m": 2, "n": 3})),
-        &[
-            (&["a1"], "b1", &["/m", "/n"], UpdateDelete),
-            (&["b1"], "c1", &["/n"], UpdateDelete),
-        ],
+        &[(&["a1"], "b1", &["/m", "/n"], UpdateDelete), (&["b1"], "c1", &["/n"], UpdateDelete)],
     );
 }
 
@@ -206,10 +204,7 @@ fn a_scalar_over_an_object_and_back() {
             ("c", 1, 3, Patch, json!({"n": {"y": 2}}), &[]),
         ],
         Some(json!({"n": {"y": 2}})),
-        &[
-            (&["a1"], "b1", &["/n/x"], UpdateDelete),
-            (&["b1"], "c1", &["/n"], UpdateUpdate),
-        ],
+        &[(&["a1"], "b1", &["/n/x"], UpdateDelete), (&["b1"], "c1", &["/n"], UpdateUpdate)],
     );
 }
 

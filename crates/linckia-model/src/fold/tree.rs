@@ -1,8 +1,8 @@
 //! A key's document as a tree of paths, each knowing which event holds it.
 //!
-//! One event at a time is folded in, in order; what it hides without covering goes to the ledger. The
-//! rulings, by number, are in `docs/fold.md`. What always holds: the tree after n events is the same
-//! whatever was pruned before, and no path is hidden twice.
+//! One event at a time is folded in, in order; what it hides without covering goes to the ledger.
+//! The rulings, by number, are in `docs/fold.md`. What always holds: the tree after n events is the
+//! same whatever was pruned before, and no path is hidden twice.
 
 use std::collections::BTreeMap;
 
@@ -236,9 +236,9 @@ impl Node {
         if made {
             self.set(Held::Value(Value::from(0)), ledger);
         }
-        let counter = self.counter.get_or_insert_with(|| {
-            Box::new(Counter { made, settled: 0, increments: Vec::new() })
-        });
+        let counter = self
+            .counter
+            .get_or_insert_with(|| Box::new(Counter { made, settled: 0, increments: Vec::new() }));
         counter.increments.push((ledger.stamp().clone(), amount));
     }
 
@@ -256,7 +256,8 @@ impl Node {
                 keep
             });
         }
-        if self.held == Held::Absent && self.by.as_ref().is_none_or(|by| floor.settles(by, stable)) {
+        if self.held == Held::Absent && self.by.as_ref().is_none_or(|by| floor.settles(by, stable))
+        {
             self.held = Held::Never;
             self.by = None;
         }
@@ -320,12 +321,7 @@ impl Floor<'_> {
     }
 }
 
-fn ineffective(
-    amounts: &Map<String, Value>,
-    by: &Stamp,
-    path: &Path<'_>,
-    ledger: &mut Ledger<'_>,
-) {
+fn ineffective(amounts: &Map<String, Value>, by: &Stamp, path: &Path<'_>, ledger: &mut Ledger<'_>) {
     for (name, amount) in amounts {
         let path = path.child(name);
         match amount {

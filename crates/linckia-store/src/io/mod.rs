@@ -26,10 +26,7 @@ pub struct FjallStore {
 }
 
 fn engine(action: &'static str) -> impl Fn(fjall::Error) -> Error {
-    move |source| Error::Engine {
-        action,
-        source: Box::new(source),
-    }
+    move |source| Error::Engine { action, source: Box::new(source) }
 }
 
 impl FjallStore {
@@ -49,14 +46,9 @@ impl FjallStore {
             .open()
             .map_err(failed)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX);
-        let tables: fjall::Result<Vec<Keyspace>> = Table::ALL
-            .iter()
-            .map(|table| database.keyspace(table.name(), options))
-            .collect();
-        Ok(Self {
-            database,
-            tables: tables.map_err(failed)?,
-        })
+        let tables: fjall::Result<Vec<Keyspace>> =
+            Table::ALL.iter().map(|table| database.keyspace(table.name(), options)).collect();
+        Ok(Self { database, tables: tables.map_err(failed)? })
     }
 
     fn table(&self, table: Table) -> &Keyspace {
@@ -114,10 +106,7 @@ impl Store for FjallStore {
     }
 
     fn snapshot(&self) -> Box<dyn View> {
-        Box::new(At {
-            snapshot: self.database.snapshot(),
-            tables: self.tables.clone(),
-        })
+        Box::new(At { snapshot: self.database.snapshot(), tables: self.tables.clone() })
     }
 }
 

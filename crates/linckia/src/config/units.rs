@@ -1,8 +1,8 @@
 //! Numbers with their unit, as people write them: `30s`, `64MiB`, `10mbit`, `2%`.
 //!
-//! Where it stands: under `config` (settings) and `fleet` (the emulator's rules). What always holds:
-//! a number without a unit is refused, except zero; what `*_text` writes, `parse_*` reads back as
-//! the same value.
+//! Where it stands: under `config` (settings) and `fleet` (the emulator's rules). What always
+//! holds: a number without a unit is refused, except zero; what `*_text` writes, `parse_*` reads
+//! back as the same value.
 
 use std::time::Duration;
 

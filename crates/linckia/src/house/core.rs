@@ -40,13 +40,35 @@ const MEASURE: Duration = Duration::from_secs(1);
 
 /// What is asked of the core.
 pub(super) enum Order {
-    Write { write: Write, reply: oneshot::Sender<Answers> },
-    Read { query: Query, reply: oneshot::Sender<Reading> },
-    Status { reply: oneshot::Sender<Status> },
+    Write {
+        write: Write,
+        reply: oneshot::Sender<Answers>,
+    },
+    Read {
+        query: Query,
+        reply: oneshot::Sender<Reading>,
+    },
+    Status {
+        reply: oneshot::Sender<Status>,
+    },
     /// A link came up; frames for it go to `frames`. `life` tells it from its predecessors.
-    Opened { peer: RegionName, role: Role, life: u64, frames: mpsc::Sender<Frame> },
-    Closed { peer: RegionName, role: Role, life: u64 },
-    Received { peer: RegionName, role: Role, life: u64, frame: Frame },
+    Opened {
+        peer: RegionName,
+        role: Role,
+        life: u64,
+        frames: mpsc::Sender<Frame>,
+    },
+    Closed {
+        peer: RegionName,
+        role: Role,
+        life: u64,
+    },
+    Received {
+        peer: RegionName,
+        role: Role,
+        life: u64,
+        frame: Frame,
+    },
     /// The hands are done.
     Done(Input),
     Stop,

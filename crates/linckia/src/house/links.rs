@@ -1,7 +1,7 @@
 //! Links to the peers: one dialled to each, one accepted from each, frames in both directions.
 //!
-//! A task dials each peer for ever; a listener takes those who dial us. Frames are coded here, off the
-//! core's thread. What always holds: a link's end is told to the core once, and a new life of a
+//! A task dials each peer for ever; a listener takes those who dial us. Frames are coded here, off
+//! the core's thread. What always holds: a link's end is told to the core once, and a new life of a
 //! link is told apart from the old one.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use linckia_net::{
     Shutdown, dial,
 };
 use linckia_region::Role;
-use linckia_ship::{Frame, decode, encode};
+use linckia_ship::{Encoder, Frame, decode};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -125,8 +125,9 @@ async fn carry(peer: RegionName, role: Role, link: PeerLink, way: Way) {
 }
 
 async fn write(sender: FrameSender, mut queue: mpsc::Receiver<Frame>) {
+    let mut encoder = Encoder::new();
     while let Some(frame) = queue.recv().await {
-        if sender.send(encode(&frame)).await.is_err() {
+        if sender.send(encoder.encode(&frame)).await.is_err() {
             return;
         }
     }

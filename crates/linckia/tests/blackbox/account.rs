@@ -28,7 +28,11 @@ pub fn settle(fleet: &Fleet, ledger: &Ledger) {
             assert!(dots.contains(&dot_of(answer)), "{id}: {answer} but {dots:?}");
         }
         let count = dots.map_or(0, BTreeSet::len);
-        assert!(count <= page.sent, "{id} was sent {} times and is there under {dots:?}", page.sent);
+        assert!(
+            count <= page.sent,
+            "{id} was sent {} times and is there under {dots:?}",
+            page.sent
+        );
     }
     for id in copies.keys() {
         assert!(pages.contains_key(*id), "{id} was never sent");

@@ -174,7 +174,10 @@ fn one_id_on_both_sides_of_a_cut_counts_once() {
         assert_eq!(dot_of(&twice[0]["metadata"]), dot_of(first), "{}", door.name);
         let again = door.ask("POST", "/v1/events", Some(&by("twice", "same", 1)));
         assert_eq!(again.status, 200, "{}", again.text());
-        assert_eq!((&again.json()["duplicate"], dot_of(&again.json())), (&json!(true), dot_of(first)));
+        assert_eq!(
+            (&again.json()["duplicate"], dot_of(&again.json())),
+            (&json!(true), dot_of(first))
+        );
     }
     let logged = same_events(&fleet);
     let twice = logged.values().filter(|event| event.id == "twice").count();
