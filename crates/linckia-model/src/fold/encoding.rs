@@ -5,6 +5,7 @@
 //! `decode(encode(state)) == state`, tail events aside, which are read again when needed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -139,7 +140,7 @@ impl In<'_> {
         let mut children = BTreeMap::new();
         for _ in 0..self.body.number("children")? {
             let name = self.body.text("name", TEXT_BYTES_MAX)?.into();
-            children.insert(name, self.node(depth + 1)?);
+            children.insert(name, Arc::new(self.node(depth + 1)?));
         }
         Ok(Node { held, by, counter, children })
     }

@@ -5,6 +5,7 @@
 //! same whatever was pruned before, and no path is hidden twice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 
@@ -42,7 +43,8 @@ pub(super) struct Node {
     /// The event that last asserted what is held; for a counter made by increments, the first one.
     pub(super) by: Option<Stamp>,
     pub(super) counter: Option<Box<Counter>>,
-    pub(super) children: BTreeMap<Box<str>, Node>,
+    /// Shared with earlier states of the key: what an event does not touch is not copied.
+    pub(super) children: BTreeMap<Arc<str>, Arc<Node>>,
 }
 
 /// Where in the document a step is, as a chain of names up to the root.
@@ -78,7 +80,7 @@ impl Node {
         match self.held {
             Held::Never | Held::Absent => false,
             Held::Value(_) => true,
-            Held::Object => !self.children.values().any(Node::holds),
+            Held::Object => !self.children.values().any(|child| child.holds()),
         }
     }
 
@@ -105,7 +107,9 @@ impl Node {
         }
         let Some(value) = new else {
             for (name, child) in &mut self.children {
-                child.assert(None, &path.child(name), ledger);
+                if child.holds_anywhere() {
+                    Arc::make_mut(child).assert(None, &path.child(name), ledger);
+                }
             }
             if self.holds() {
                 self.set(Held::Absent, ledger);
@@ -118,12 +122,15 @@ impl Node {
         let empty = Map::new();
         let members = value.as_object().unwrap_or(&empty);
         for (name, child) in &mut self.children {
-            child.assert(members.get(&**name), &path.child(name), ledger);
+            let member = members.get(&**name);
+            if member.is_some() || child.holds_anywhere() {
+                Arc::make_mut(child).assert(member, &path.child(name), ledger);
+            }
         }
         for (name, member) in members {
             if !self.children.contains_key(name.as_str()) {
-                let child = self.children.entry(name.as_str().into()).or_default();
-                child.assert(Some(member), &path.child(name), ledger);
+                let path = path.child(name);
+                self.child(name).assert(Some(member), &path, ledger);
             }
         }
         let held = if value.is_object() { Held::Object } else { Held::Value(value.clone()) };
@@ -177,7 +184,7 @@ impl Node {
             match value {
                 Value::Null => {
                     if let Some(child) = self.children.get_mut(name.as_str()) {
-                        child.assert(None, &path, ledger);
+                        Arc::make_mut(child).assert(None, &path, ledger);
                     }
                 }
                 Value::Object(members) => self.child(name).patch(members, &path, ledger),
@@ -188,9 +195,10 @@ impl Node {
 
     fn child(&mut self, name: &str) -> &mut Node {
         if !self.children.contains_key(name) {
-            self.children.insert(name.into(), Node::default());
+            self.children.insert(name.into(), Arc::default());
         }
-        self.children.get_mut(name).expect("the child was just put there")
+        let child = self.children.get_mut(name).expect("the child was just put there");
+        Arc::make_mut(child)
     }
 
     /// Rule 11.
@@ -245,7 +253,9 @@ impl Node {
     /// Forgets what no event to come can meet: absences and increments at or below `stable` that
     /// `floor` covers. True if nothing is left of this path.
     pub(super) fn prune(&mut self, stable: Hlc, floor: Floor<'_>) -> bool {
-        self.children.retain(|_, child| !child.prune(stable, floor));
+        self.children.retain(|_, child| {
+            !child.prunable(stable, floor) || !Arc::make_mut(child).prune(stable, floor)
+        });
         if let Some(counter) = &mut self.counter {
             let settled = &mut counter.settled;
             counter.increments.retain(|(stamp, amount)| {
@@ -262,6 +272,22 @@ impl Node {
             self.by = None;
         }
         self.held == Held::Never && self.children.is_empty()
+    }
+
+    /// True if pruning would find something here or below.
+    fn prunable(&self, stable: Hlc, floor: Floor<'_>) -> bool {
+        let settles = |stamp: &Stamp| floor.settles(stamp, stable);
+        let counter = self.counter.as_ref();
+        let absent = self.held == Held::Absent && self.by.as_ref().is_none_or(settles);
+        absent
+            || (self.held == Held::Never && self.children.is_empty())
+            || counter.is_some_and(|c| c.increments.iter().any(|(stamp, _)| settles(stamp)))
+            || self.children.values().any(|child| child.prunable(stable, floor))
+    }
+
+    /// True if a value or an object is here or below.
+    fn holds_anywhere(&self) -> bool {
+        self.holds() || self.children.values().any(|child| child.holds_anywhere())
     }
 
     /// Where `amounts` meets what is not an integer (true) or would leave 64 bits (false).

@@ -71,7 +71,7 @@ listen = "127.0.0.1:7401"
 
 fn peers_and_rooms() -> String {
     format!(
-        r##"# ---- Where other regions come in; needed as soon as there are [[peers]] ----------------------
+        r##"# ---- Where other regions come in; needed as soon as there are [[peers]] ------------
 # Always mutual TLS 1.3: the certificate names this region, the authority is the whole fleet's.
 #[peer]
 #listen = "127.0.0.1:7411"
