@@ -322,15 +322,17 @@ impl Capture {
         Ok(event)
     }
 
-    /// The state that applying this event gives, if nothing else came between: what was folded
-    /// ahead need not be folded again, and no copy of it was applied.
+    /// Asked of every event just before it is applied: the state that applying it gives, if nothing
+    /// else came between. Then what was folded ahead need not be folded again, and no copy of it was
+    /// applied.
     pub fn prepared(&mut self, event: &Event) -> Option<Prepared> {
-        let staged = self.staged.get(&event.key)?;
-        let whole = event.dot.origin == self.origin
-            && staged.last == event.dot.sequence
-            && staged.pending == 1
-            && !staged.touched;
-        if !whole {
+        let staged = self.staged.get_mut(&event.key)?;
+        if event.dot.origin != self.origin {
+            staged.touched = true;
+            return None;
+        }
+        let last = staged.last == event.dot.sequence && staged.pending == 1;
+        if !last || staged.touched {
             return None;
         }
         let staged = self.staged.remove(&event.key)?;
@@ -353,7 +355,6 @@ impl Capture {
             let known = copies.into_iter().chain(fresh.map(|event| event.stamp()));
             let earlier: Vec<Stamp> = known.filter(|stamp| stamp.dot != event.dot).collect();
             staged.state.apply(event, &earlier, &Ahead(standing), &self.fold);
-            staged.touched = true;
         }
     }
 }
