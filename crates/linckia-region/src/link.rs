@@ -54,14 +54,21 @@ impl Region {
     ) -> Option<(Origin, Vec<u8>)> {
         match role {
             Role::Serve => {
-                self.served(peer, frame, rooms, steps);
+                self.served(now, peer, frame, rooms, steps);
                 None
             }
             Role::Pull => self.pulled(now, peer, frame, steps),
         }
     }
 
-    fn served(&mut self, peer: &RegionName, frame: Frame, rooms: Rooms<'_>, steps: &mut Vec<Step>) {
+    fn served(
+        &mut self,
+        now: Now,
+        peer: &RegionName,
+        frame: Frame,
+        rooms: Rooms<'_>,
+        steps: &mut Vec<Step>,
+    ) {
         let Some(serving) = self.serving.get_mut(peer) else { return };
         match frame {
             Frame::Hello { protocol_min, protocol_max, .. } => {
@@ -76,7 +83,7 @@ impl Region {
             }
             Frame::Pull(pull) => {
                 self.known.join(&pull.logged);
-                serving.pull(pull);
+                serving.pull(now, pull);
                 let records = crate::rooms::Durable { logs: rooms.logs, known: &self.durable };
                 let mut frames = Vec::new();
                 serving.pump(self.apply.offerable(), &records, &mut frames);

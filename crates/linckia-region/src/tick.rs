@@ -76,7 +76,7 @@ impl Region {
         let wall = self.clock.told(now);
         for (peer, serving) in &self.serving {
             let applied = self.apply.applied().clone();
-            if let Some(frame) = serving.beat(heartbeats.clone(), wall, applied) {
+            if let Some(frame) = serving.beat(now, heartbeats.clone(), wall, applied) {
                 let (peer, role) = (peer.clone(), Role::Serve);
                 steps.push(Step::Out(Output::Send { peer, role, frame }));
             }

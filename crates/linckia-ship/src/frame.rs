@@ -60,7 +60,8 @@ pub enum Frame {
         heartbeats: Vec<Heartbeat>,
         /// The sender's wall clock in milliseconds, unless it does not trust it.
         wall: Option<u64>,
-        /// `sent_at` of the last pull that arrived.
+        /// `sent_at` of the last pull that arrived, plus how long ago that was: what is left until
+        /// now is the way there and back.
         echo: u64,
         /// What the sender has applied.
         applied: Vector,

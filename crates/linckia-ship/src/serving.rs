@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use linckia_model::{Origin, RegionName, Vector};
+use linckia_model::{Heartbeat, Now, Origin, RegionName, Vector};
 
 use crate::frame::{Frame, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
 use crate::port::Records;
@@ -31,7 +31,8 @@ pub struct Serving {
     logged: Vector,
     applied: Vector,
     direct: BTreeSet<RegionName>,
-    echo: u64,
+    /// `sent_at` of the last pull, and when it arrived here.
+    echo: (u64, u64),
 }
 
 impl Default for Serving {
@@ -52,7 +53,7 @@ impl Serving {
             logged: Vector::new(),
             applied: Vector::new(),
             direct: BTreeSet::new(),
-            echo: 0,
+            echo: (0, 0),
         }
     }
 
@@ -83,7 +84,7 @@ impl Serving {
 
     /// Takes a pull: a new session starts from what the asker holds. Sessions of one link only
     /// grow: a pull of an earlier one was overtaken and says nothing any more.
-    pub fn pull(&mut self, pull: Pull) {
+    pub fn pull(&mut self, now: Now, pull: Pull) {
         self.welcomed = true;
         if self.session.is_some_and(|session| pull.session < session) {
             return;
@@ -105,7 +106,7 @@ impl Serving {
         self.logged = pull.logged;
         self.applied = pull.applied;
         self.direct = pull.direct.into_iter().collect();
-        self.echo = pull.sent_at;
+        self.echo = (pull.sent_at, now.monotonic);
     }
 
     /// True while the peer reaches this origin's region itself.
@@ -149,7 +150,8 @@ impl Serving {
     /// A beat, once the dialler is welcome.
     pub fn beat(
         &self,
-        heartbeats: Vec<linckia_model::Heartbeat>,
+        now: Now,
+        heartbeats: Vec<Heartbeat>,
         wall: Option<u64>,
         applied: Vector,
     ) -> Option<Frame> {
@@ -158,7 +160,10 @@ impl Serving {
             number: self.number,
             heartbeats,
             wall,
-            echo: self.echo,
+            echo: match self.echo {
+                (0, _) => 0,
+                (sent_at, arrived_at) => sent_at + now.monotonic.saturating_sub(arrived_at),
+            },
             applied,
         })
     }

@@ -61,7 +61,7 @@ fn ask_with(
         return;
     }
     if let Frame::Pull(pull) = pulling.ask(at(now), logged, logged, bits, direct.to_vec()) {
-        serving.pull(pull);
+        serving.pull(at(now), pull);
     }
 }
 
@@ -108,12 +108,21 @@ fn a_beat_tells_of_a_lost_last_batch() {
     let log = Log { size: 10, last: [(origin("a"), 3)].into() };
     ask(&mut pulling, &mut serving, 100, &Vector::new());
     serving.pump(&vector("a", 3), &log, &mut Vec::new());
-    let beat = serving.beat(Vec::new(), Some(5), Vector::new()).unwrap();
+    let beat = serving.beat(at(150), Vec::new(), Some(5), Vector::new()).unwrap();
     pulling.receive(at(101), beat);
     ask(&mut pulling, &mut serving, 200, &Vector::new());
     let mut out = Vec::new();
     serving.pump(&vector("a", 3), &log, &mut out);
     assert_eq!(out.len(), 1);
+}
+
+#[test]
+fn the_round_trip_leaves_out_how_long_the_other_end_waited() {
+    let (mut pulling, mut serving) = link();
+    ask(&mut pulling, &mut serving, 100, &Vector::new());
+    let beat = serving.beat(at(350), Vec::new(), None, Vector::new()).unwrap();
+    pulling.receive(at(430), beat);
+    assert_eq!(pulling.round_trip_milliseconds(), Some(80));
 }
 
 #[test]

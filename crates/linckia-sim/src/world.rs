@@ -327,7 +327,14 @@ impl World {
             bytes.chunks_mut(8).for_each(|part| part.copy_from_slice(&random.bits().to_le_bytes()));
             bytes
         };
-        let small = Settings::small();
+        // Small segments, so that short runs roll over too.
+        let small = Settings {
+            segment_bytes_first: 8 << 10,
+            segment_bytes_max: 16 << 10,
+            record_bytes_max: 6 << 10,
+            buffer_bytes_max: 8 << 10,
+            ..Settings::small()
+        };
         let segment = small.segment_bytes_max;
         let opened = Logs::open(disk, small, &mut salt);
         self.random = random;

@@ -95,8 +95,8 @@ pub fn read_mark(digits: &[u8]) -> Option<u64> {
 fn lay_out(size: usize) -> anyhow::Result<(String, Slots)> {
     let head = format!(
         "{{\"eventId\":\"{ID}\",\"eventType\":\"LoadMeasured\",\"aggregateType\":\"Load\",\
-         \"aggregateId\":\"load-{:0AGGREGATE_DIGITS$}\",\"eventData\":{{\"mark\":\"{:0MARK_DIGITS$}\"\
-         ,\"padding\":\"",
+         \"aggregateId\":\"load-{:0AGGREGATE_DIGITS$}\",\
+         \"eventData\":{{\"mark\":\"{:0MARK_DIGITS$}\",\"padding\":\"",
         0, 0
     );
     let tail = "\"}}";

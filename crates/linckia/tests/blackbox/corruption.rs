@@ -24,11 +24,12 @@ fn segment(fleet: &Fleet, at: &str, of: &str) -> PathBuf {
     entries(&origin).find(|path| path.extension().is_some_and(|end| end == "segment")).unwrap()
 }
 
-/// Flips a bit in the middle of what was written; its place, and the file as it was.
-fn flip(path: &Path) -> (u64, Vec<u8>) {
+/// Flips a bit in the record of the middle event; its place, and the file as it was.
+fn flip(path: &Path, of: &str) -> (u64, Vec<u8>) {
     let sound = fs::read(path).unwrap();
-    let written = sound.iter().rposition(|byte| *byte != 0).unwrap();
-    let place = written / 2;
+    let id = format!("{}-{of}", EVENTS / 2);
+    let place = sound.windows(id.len()).position(|part| part == id.as_bytes());
+    let place = place.expect("the middle event's id stands in the file");
     let mut damaged = sound.clone();
     damaged[place] ^= 0x10;
     fs::write(path, damaged).unwrap();
@@ -73,7 +74,7 @@ fn refused(fleet: &Fleet, at: &str, of: &str) {
     let dir = fleet.region_dir(at);
     let dir = dir.to_str().unwrap();
     assert_eq!(fleet.cli(&["log", "verify", dir, "--json"]).done().json()["sound"], true);
-    let (place, sound) = flip(&path);
+    let (place, sound) = flip(&path, of);
     let verified = fleet.cli(&["log", "verify", dir, "--json"]).ended(1);
     let bad = damage(&verified);
     let file = bad["file"].as_str().unwrap();
