@@ -8,12 +8,13 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::Args;
 use linckia_net::ClientTls;
 use serde::Deserialize;
 
 use super::door::{Access, Door};
+use super::wrong_use;
 use crate::arguments::GlobalArguments;
 
 /// The token, where no file is given.
@@ -97,11 +98,11 @@ impl Addresses {
             None => regions.into_iter().next().context("the fleet has no region")?,
             Some(wanted) => {
                 let names: Vec<&str> = regions.iter().map(|region| region.name.as_str()).collect();
-                let unknown = anyhow!(
-                    "there is no region `{wanted}` in {}: {}",
+                let unknown = wrong_use(format!(
+                    "there is no region `{wanted}` in {}: its regions are {}",
                     self.place(),
                     names.join(", ")
-                );
+                ));
                 regions.into_iter().find(|region| region.name == *wanted).ok_or(unknown)?
             }
         };

@@ -74,7 +74,7 @@ impl fmt::Display for WrongUse {
 impl std::error::Error for WrongUse {}
 
 /// An error that exits with 2.
-fn wrong_use(text: impl Into<String>) -> anyhow::Error {
+pub(crate) fn wrong_use(text: impl Into<String>) -> anyhow::Error {
     WrongUse(text.into()).into()
 }
 

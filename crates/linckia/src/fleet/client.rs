@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::state::FleetState;
+use crate::command::wrong_use;
 
 /// The longest answer: every link of the largest fleet, many times over.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -114,7 +115,13 @@ impl<'a> Fleet<'a> {
             return Ok(value);
         }
         let detail = value.get("detail").and_then(Value::as_str);
-        bail!(detail.map_or_else(|| format!("the supervisor answers {status}"), str::to_owned))
+        let detail =
+            detail.map_or_else(|| format!("the supervisor answers {status}"), str::to_owned);
+        // A region that is not there, a delay that is none: the words were wrong, not the fleet.
+        if status == StatusCode::BAD_REQUEST {
+            return Err(wrong_use(detail));
+        }
+        bail!(detail)
     }
 }
 

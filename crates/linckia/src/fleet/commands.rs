@@ -6,7 +6,6 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::{Args, Subcommand};
 use http::Method;
 use serde::Serialize;
@@ -17,6 +16,7 @@ use super::control::{CutOrder, HealOrder, SetOrder, StopOrder};
 use super::table;
 use super::wan::{LinkItem, Rule, RuleChange};
 use crate::arguments::GlobalArguments;
+use crate::command::wrong_use;
 use crate::config::is_region_name;
 
 /// `linckia wan`: the emulated links of a local fleet.
@@ -170,7 +170,9 @@ async fn ask_region(
     let fleet = Fleet::find(&global.dir)?;
     if !is_region_name(name) {
         let regions = fleet.region_names();
-        bail!("\"{name}\" is not a region's name: the fleet's regions are {regions}");
+        return Err(wrong_use(format!(
+            "\"{name}\" is not a region's name: its regions are {regions}"
+        )));
     }
     fleet.ask(Method::POST, &format!("/regions/{name}/{what}"), order).await
 }

@@ -207,18 +207,19 @@ async fn links(wan: &Wan, what: &str, body: Incoming) -> Outcome {
 async fn stop(control: &Control, region: &str, kill: bool) -> Outcome {
     let (answer, stopped) = oneshot::channel();
     let order = Order::Stop { region: region.to_owned(), kill, answer };
-    asked(control, order, stopped).await.map(|state| json!(state))
+    asked(control, region, order, stopped).await.map(|state| json!(state))
 }
 
 async fn start(control: &Control, region: &str) -> Outcome {
     let (answer, started) = oneshot::channel();
     let order = Order::Start { region: region.to_owned(), answer };
-    let started = asked(control, order, started).await?;
+    let started = asked(control, region, order, started).await?;
     ready(control, region, started).await
 }
 
 async fn asked<T>(
     control: &Control,
+    region: &str,
     order: Order,
     answer: oneshot::Receiver<Result<T, String>>,
 ) -> Result<T, Refusal> {
@@ -228,7 +229,11 @@ async fn asked<T>(
     };
     control.orders.send(order).await.map_err(|_| ending())?;
     let answer = answer.await.map_err(|_| ending())?;
-    answer.map_err(|reason| Refusal(StatusCode::BAD_REQUEST, reason))
+    answer.map_err(|reason| {
+        let known = control.fleet.borrow().region(region).is_some();
+        let status = if known { StatusCode::CONFLICT } else { StatusCode::BAD_REQUEST };
+        Refusal(status, reason)
+    })
 }
 
 /// Waits until the process that was started answers that it is ready, or has ended.

@@ -13,7 +13,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -31,6 +31,7 @@ use super::supervisor::{Supervisor, say};
 use super::table;
 use super::wan::{Profile, ProfileChoice, Wan};
 use crate::arguments::GlobalArguments;
+use crate::command::wrong_use;
 use crate::config::is_region_name;
 use crate::config::units::parse_duration;
 
@@ -164,11 +165,16 @@ fn check_names(regions: &[String]) -> anyhow::Result<()> {
     let mut seen = BTreeSet::new();
     for name in regions {
         if !seen.insert(name) {
-            bail!("\"{name}\" stands twice in --regions: each region has its own name");
+            return Err(wrong_use(format!(
+                "\"{name}\" stands twice in --regions: each region has its own name"
+            )));
         }
     }
     if regions.len() > REGIONS_MAX {
-        bail!("{} regions are too many: a local fleet has at most {REGIONS_MAX}", regions.len());
+        let count = regions.len();
+        return Err(wrong_use(format!(
+            "{count} regions are too many: a local fleet has at most {REGIONS_MAX}"
+        )));
     }
     Ok(())
 }

@@ -1,0 +1,280 @@
+//! One machine alone, on a disk in memory: what it answers when, what can be asked of it, and how it
+//! ends and comes back. Links are the simulator's.
+
+use std::sync::Arc;
+
+use linckia_apply::{ApplySettings, ConflictFilter, EventFilter, Found, Query, Reading};
+use linckia_log::{Logs, MemoryDisk, Settings};
+use linckia_model::{
+    ClockSettings, Extras, Key, NewEvent, Now, Operation, Origin, Refusal, RegionName, Vector,
+    Write,
+};
+use linckia_region::{Alarm, Input, Machine, Output, RegionSettings};
+use linckia_store::MemoryStore;
+use serde_json::{Value, json};
+
+struct Bench {
+    disk: Arc<MemoryDisk>,
+    machine: Machine,
+    now: Now,
+    ticket: u64,
+}
+
+fn region(name: &str) -> RegionName {
+    RegionName::parse(name).unwrap()
+}
+
+fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings) -> Machine {
+    let segment = settings.segment_bytes_max;
+    let (logs, _) = Logs::open(disk.clone(), settings, &mut || [7; 16]).unwrap();
+    let region_settings = RegionSettings {
+        name: region("a"),
+        origin: Origin::new(&region("a"), 1, 0),
+        members: vec![region("a")],
+        clock: ClockSettings::default(),
+        apply: ApplySettings::default(),
+        heartbeat_milliseconds: 100,
+        linger_milliseconds: 5,
+        seed: 0,
+        fault: None,
+    };
+    // The store is empty at every start: it is rebuilt from the log.
+    Machine::open(region_settings, logs, Box::new(MemoryStore::new()), segment, now).unwrap()
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Settings::small())
+    }
+
+    fn with(settings: Settings) -> Self {
+        let (disk, now) = (Arc::new(MemoryDisk::new()), Now { wall: 10_000, monotonic: 1 });
+        let machine = open(&disk, now, settings);
+        Self { disk, machine, now, ticket: 0 }
+    }
+
+    fn hand(&mut self, input: Input) -> Vec<Output> {
+        self.now.wall += 1;
+        self.now.monotonic += 1;
+        self.machine.handle(self.now, input).unwrap()
+    }
+
+    fn sync(&mut self) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        while let Some((kind, job)) = self.machine.begin_sync(self.now) {
+            outputs.extend(self.hand(Input::Synced { kind, done: job.run() }));
+        }
+        outputs
+    }
+
+    fn write(&mut self, id: &str, key: &str, operation: Operation, data: Value) -> Vec<Output> {
+        self.ticket += 1;
+        let event = NewEvent {
+            key: Key::new("default", "T", key),
+            event_type: "Changed".into(),
+            operation,
+            data,
+            event_id: id.into(),
+            extras: Extras::default(),
+        };
+        let write =
+            Write { events: vec![event], atomic: false, precondition: None, entity_tag: false };
+        self.hand(Input::Write { ticket: self.ticket, write })
+    }
+
+    fn put(&mut self, id: &str, key: &str) {
+        self.write(id, key, Operation::Put, json!({"by": id}));
+        let answered = self.sync();
+        assert!(matches!(&answered[..], [Output::Answer { answers, .. }] if answers[0].is_ok()));
+    }
+
+    fn read(&mut self, query: &Query) -> Reading {
+        self.machine.read(self.now, query).unwrap()
+    }
+
+    fn value(&mut self, key: &str) -> Option<Value> {
+        let key = Key::new("default", "T", key);
+        match self.read(&Query::Aggregate { key }).found {
+            Found::Aggregate(found) => found.map(|view| view.data),
+            other => panic!("an aggregate is answered by one, not by {other:?}"),
+        }
+    }
+
+    fn list(&mut self, after: Option<&str>, at: Option<Vector>, limit: usize) -> Reading {
+        self.read(&Query::Aggregates {
+            data_set: "default".into(),
+            aggregate_type: "T".into(),
+            prefix: String::new(),
+            after: after.map(str::to_owned),
+            at,
+            limit,
+        })
+    }
+}
+
+fn refusals(outputs: &[Output]) -> Vec<&Refusal> {
+    let answers = outputs.iter().filter_map(|output| match output {
+        Output::Answer { answers, .. } => Some(answers),
+        _ => None,
+    });
+    answers.flatten().filter_map(|answer| answer.as_ref().err()).collect()
+}
+
+#[test]
+fn nothing_is_answered_or_readable_before_it_is_durable() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.write("1", "k", Operation::Put, json!({"n": 1})), Vec::new());
+    assert_eq!(bench.value("k"), None);
+    let answered = bench.sync();
+    assert!(matches!(&answered[..], [Output::Answer { ticket: 1, .. }]));
+    assert_eq!(bench.value("k"), Some(json!({"n": 1})));
+}
+
+#[test]
+fn one_sync_answers_everything_gathered_before_it() {
+    let mut bench = Bench::new();
+    for n in 0..20 {
+        bench.write(&n.to_string(), "k", Operation::Increment, json!({"n": 1}));
+    }
+    assert_eq!(bench.sync().len(), 20);
+    assert_eq!(bench.value("k"), Some(json!({"n": 20})));
+}
+
+#[test]
+fn a_crash_keeps_what_was_answered_and_loses_nothing_else_than_what_was_not() {
+    let mut bench = Bench::new();
+    bench.put("1", "k");
+    bench.write("2", "k", Operation::Put, json!({"by": "lost"}));
+    bench.disk.crash(&mut || 0);
+    bench.machine = open(&bench.disk, bench.now, Settings::small());
+    assert_eq!(bench.value("k"), Some(json!({"by": "1"})));
+    bench.put("3", "k");
+    let total = bench.machine.region().applied().total();
+    assert_eq!(total, 2, "the sequence goes on after what was durable");
+}
+
+#[test]
+fn a_clean_end_comes_back_whole() {
+    let mut bench = Bench::new();
+    for n in 0..50 {
+        bench.put(&n.to_string(), &format!("k{n}"));
+    }
+    let digests = bench.read(&Query::Digests).found;
+    bench.machine.close(bench.now).unwrap();
+    bench.machine = open(&bench.disk, bench.now, Settings::small());
+    assert_eq!(bench.read(&Query::Digests).found, digests);
+}
+
+#[test]
+fn the_first_failed_sync_ends_writing_and_says_so() {
+    let mut bench = Bench::new();
+    bench.put("1", "k");
+    bench.write("2", "k", Operation::Put, json!({}));
+    bench.disk.fail_sync(1);
+    let outputs = bench.sync();
+    assert!(matches!(refusals(&outputs)[..], [Refusal::Poisoned(_)]));
+    let alarm = |output: &Output| matches!(output, Output::Alarm(Alarm::Poisoned { .. }));
+    assert!(outputs.iter().any(alarm));
+    let later = bench.write("3", "k", Operation::Put, json!({}));
+    assert!(matches!(refusals(&later)[..], [Refusal::Poisoned(_)]));
+    assert_eq!(bench.value("k"), Some(json!({"by": "1"})), "reading goes on");
+}
+
+#[test]
+fn a_full_log_refuses_and_keeps_answering_reads() {
+    let settings = Settings { bytes_max: 256 << 10, ..Settings::small() };
+    let mut bench = Bench::with(settings);
+    let text = "x".repeat(4_000);
+    let refused = (0..200).find_map(|n| {
+        let outputs = bench.write(&n.to_string(), "k", Operation::Put, json!({"text": text}));
+        bench.sync();
+        refusals(&outputs).first().map(|refusal| (n, (*refusal).clone()))
+    });
+    let (n, refusal) = refused.expect("a bounded log is full some day");
+    assert!(matches!(refusal, Refusal::LogFull { .. }), "{refusal:?}");
+    assert!(n > 10 && bench.value("k").is_some());
+}
+
+#[test]
+fn pages_of_a_list_are_read_at_the_first_ones_vector() {
+    let mut bench = Bench::new();
+    for n in 0..5 {
+        bench.put(&n.to_string(), &format!("k{n}"));
+    }
+    let first = bench.list(None, None, 2);
+    let Found::Aggregates(items, Some(next)) = first.found else { panic!("there is more") };
+    assert_eq!((items.len(), next.as_str()), (2, "k1"));
+    bench.put("late", "k1b");
+    let second = bench.list(Some("k1"), Some(first.vector.clone()), 10);
+    let Found::Aggregates(items, None) = second.found else { panic!("this is the end") };
+    let ids: Vec<&str> = items.iter().map(|item| &*item.key.aggregate_id).collect();
+    assert_eq!(ids, ["k2", "k3", "k4"]);
+    assert_eq!(second.vector, first.vector);
+    let unknown = bench.list(Some("k1"), Some(Vector::new()), 10);
+    assert_eq!(unknown.found, Found::Expired);
+}
+
+#[test]
+fn the_logs_are_listed_beyond_a_vector_until_caught_up() {
+    let mut bench = Bench::new();
+    for n in 0..5 {
+        bench.put(&n.to_string(), &format!("k{}", n % 2));
+    }
+    let mut after = Vector::new();
+    let mut seen = Vec::new();
+    loop {
+        let filter = EventFilter { data_set: "default".into(), ..EventFilter::default() };
+        let query = Query::Events { after: after.clone(), limit: 2, filter };
+        let Found::Events { events, next, missing } = bench.read(&query).found else {
+            panic!("events are answered by events")
+        };
+        assert!(missing.is_empty());
+        seen.extend(events.iter().map(|event| event.identity.event_id.to_string()));
+        if next == after {
+            break;
+        }
+        after = next;
+    }
+    assert_eq!(seen, ["0", "1", "2", "3", "4"]);
+}
+
+#[test]
+fn history_goes_both_ways_and_pages() {
+    let mut bench = Bench::new();
+    for n in 0..5 {
+        bench.put(&n.to_string(), "k");
+    }
+    let key = Key::new("default", "T", "k");
+    let mut page = |after, backward| {
+        let query = Query::History { key: key.clone(), after, limit: 3, backward };
+        let Found::History(events, next) = bench.read(&query).found else { panic!("history") };
+        let ids: Vec<String> = events.iter().map(|e| e.identity.event_id.to_string()).collect();
+        (ids, next)
+    };
+    let (ids, next) = page(None, false);
+    assert_eq!(ids, ["0", "1", "2"]);
+    assert_eq!(page(next, false), (vec!["3".to_owned(), "4".to_owned()], None));
+    let (ids, next) = page(None, true);
+    assert_eq!(ids, ["4", "3", "2"]);
+    assert_eq!(page(next, true), (vec!["1".to_owned(), "0".to_owned()], None));
+}
+
+#[test]
+fn one_region_alone_has_no_conflicts_and_forgets_its_tombstones() {
+    let mut bench = Bench::new();
+    bench.put("1", "k");
+    bench.write("2", "k", Operation::Delete, json!({}));
+    bench.sync();
+    for _ in 0..400 {
+        bench.hand(Input::Tick);
+        bench.sync();
+    }
+    let filter = ConflictFilter { data_set: "default".into(), ..ConflictFilter::default() };
+    let found = bench.read(&Query::Conflicts { filter, after: None, limit: 10 }).found;
+    assert_eq!(found, Found::Conflicts(Vec::new(), None));
+    let states = bench.machine.apply().all_states(bench.machine.store()).unwrap();
+    assert_eq!(states[0].1.tail_length(), 0);
+    assert!(states[0].1.folded().frontier.is_empty() && states[0].1.version() == 2);
+    bench.put("3", "k");
+    assert_eq!(bench.value("k"), Some(json!({"by": "3"})));
+}
