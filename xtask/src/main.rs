@@ -1,8 +1,9 @@
 //! The project's only automation, called as `cargo xtask <command>`: `test` is what CI runs, `tidy`
-//! its check of the house rules, `sim` a walk through fresh seeds. Each command is a module; this
-//! file only chooses one. Nothing else in the repository starts a build or a check, so what a
-//! developer runs and what CI runs cannot differ.
+//! its check of the house rules, `sim` a walk through fresh seeds, `bench` the figures. Each
+//! command is a module; this file only chooses one. Nothing else in the repository starts a build
+//! or a check, so what a developer runs and what CI runs cannot differ.
 
+mod bench;
 mod sim;
 mod test;
 mod tidy;
@@ -18,6 +19,7 @@ cargo xtask <command>
   test [--only STEP]   everything CI checks, in order, stopping at the first failure
   tidy                 the house rules: sizes, floors, heads and hands, names, pages
   sim [ARGUMENTS]      the simulation over seeds nobody has run yet; gates nothing
+  bench [NAME ...]     the figures of docs/measurements/; alone it lists them
 ";
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             ("tidy", []) => tidy::run(root),
             ("tidy", [extra, ..]) => anyhow::bail!("tidy takes no argument, got {extra:?}"),
             ("sim", rest) => sim::run(root, rest),
+            ("bench", rest) => bench::run(root, rest),
             (unknown, _) => anyhow::bail!("no command {unknown:?}\n\n{HELP}"),
         },
     }

@@ -223,7 +223,7 @@ impl Apply {
                     let Some(transaction) = self.next(origin, last, events) else { break };
                     let first = &transaction[0];
                     if !origin.is_of(&self.own) && clock.holds_back(first.hlc, now) {
-                        self.offer_held(origin, &transaction);
+                        self.offer_held(origin);
                         break;
                     }
                     for event in transaction {
@@ -286,10 +286,19 @@ impl Apply {
         Some(queue.iter().take(size).cloned().collect())
     }
 
-    fn offer_held(&mut self, origin: &Origin, transaction: &[Arc<Event>]) {
-        let last = transaction.last().map_or(0, |event| event.dot.sequence);
-        if self.offerable.get(origin) < last {
-            self.offerable.set(origin, last);
+    /// Held events are relayed: whole transactions of the queue whose deps can be offered too.
+    fn offer_held(&mut self, origin: &Origin) {
+        let Some(queue) = self.queues.get(origin) else { return };
+        for event in queue {
+            let transaction = &event.transaction;
+            let others = event.deps.iter().filter(|(other, _)| *other != origin);
+            if !others.clone().all(|(other, last)| self.offerable.get(other) >= last) {
+                return;
+            }
+            let ends = event.dot.sequence == transaction.last();
+            if ends && self.offerable.get(origin) < event.dot.sequence {
+                self.offerable.set(origin, event.dot.sequence);
+            }
         }
     }
 

@@ -285,9 +285,11 @@ impl Apply {
         if filter.open == Some(true) {
             return Ok(Found::Conflicts(Vec::new(), None));
         }
-        let bound = RECORDS_SCANNED_MAX.min(limit + 1);
+        // Only an id without its type makes rows on the way that are not wanted.
+        let sparse = filter.aggregate_id.is_some() && filter.aggregate_type.is_none();
+        let bound = if sparse { RECORDS_SCANNED_MAX } else { limit + 1 };
         let rows = view.scan(Table::Records, &from, &until, bound, false)?;
-        let (mut found, mut last, mut more) = (Vec::new(), None, rows.len() == RECORDS_SCANNED_MAX);
+        let (mut found, mut last, mut more) = (Vec::new(), None, rows.len() == bound);
         for (bytes, value) in rows {
             if found.len() == limit {
                 more = true;

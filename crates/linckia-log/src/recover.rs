@@ -169,7 +169,8 @@ fn first_in_doubt(files: &[Found]) -> Result<usize> {
                 ));
             }
             None => {
-                let advice = "both copies of the header are lost; restore this log from a peer";
+                let advice =
+                    "both copies of the header are lost; docs/operate.md says how to go on";
                 return Err(corrupt(&pair[1], 0, pair[1].first, advice));
             }
         }
@@ -241,8 +242,8 @@ fn judge(files: &[Found], start: usize, survey: &Survey) -> Result<Remains> {
         }
     }
     if stated > survey.complete.sequence {
-        let advice = "a record that was durable is damaged or missing; restore this log from a \
-                      peer or a backup";
+        let advice = "a record that was durable is damaged or missing; docs/operate.md says \
+                      how a log is fetched again";
         let stop = &files[survey.stop];
         return Err(corrupt(stop, survey.at.offset, survey.at.sequence + 1, advice));
     }

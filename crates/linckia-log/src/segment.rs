@@ -219,7 +219,7 @@ impl Segment {
             file: self.path.clone(),
             offset,
             sequence,
-            advice: "a durable record does not verify; restore this log from a peer or a backup",
+            advice: "a durable record does not verify; docs/operate.md says how to go on",
         }
     }
 }

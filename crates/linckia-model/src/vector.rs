@@ -105,7 +105,7 @@ impl Vector {
         })
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Origin, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&Origin, u64)> + Clone {
         self.0.iter().map(|(origin, sequence)| (origin, *sequence))
     }
 

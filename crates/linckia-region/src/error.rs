@@ -15,7 +15,7 @@ pub enum Error {
     Origin(String),
     #[error(
         "the store has applied {origin} up to {applied}, but its log ends at {durable}: durable \
-             bytes were lost. Keep the directory for inspection and let the region join anew"
+             bytes were lost. Keep the directory; docs/operate.md says what to do"
     )]
     StoreAhead { origin: String, applied: u64, durable: u64 },
 }

@@ -50,7 +50,9 @@ pub enum Alarm {
     Refused { peer: RegionName, reason: String },
     /// Our wall clock is this far from the fleet's, in milliseconds.
     ClockDrift { milliseconds: i64 },
-    /// An origin's events lie too far ahead of the fleet's time: they wait.
+    /// A peer's records do not fit on the disk: they are asked for again later.
+    MirrorFull { peer: RegionName, detail: String },
+    /// The logs take half of their bound: somebody should look before writes are refused.
     LogHalfFull { used: u64, bound: u64 },
     /// Writing has ended until restart.
     Poisoned { reason: String },

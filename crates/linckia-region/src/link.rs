@@ -138,7 +138,9 @@ impl Region {
         None
     }
 
-    /// Sends the pulls that are due. A peer need not relay the regions that are heard directly.
+    /// Sends the pulls that are due. A peer need not relay the regions that are heard directly. Our
+    /// own name is not among them: what we hold of our own log is in the vector, and the logs of our
+    /// earlier incarnations are asked of everybody.
     pub(crate) fn ask(&mut self, now: Now, steps: &mut Vec<Step>) {
         let mut live = 0u64;
         for (bit, pulling) in self.pulling.values().enumerate() {
@@ -152,8 +154,7 @@ impl Region {
         for (peer, direct) in due {
             let heard = self.pulling.keys().enumerate();
             let heard = heard.filter(|(bit, _)| direct & (1 << bit) != 0);
-            let mut regions: Vec<RegionName> = heard.map(|(_, region)| region.clone()).collect();
-            regions.push(self.settings.name.clone());
+            let regions: Vec<RegionName> = heard.map(|(_, region)| region.clone()).collect();
             if let Some(pulling) = self.pulling.get_mut(&peer) {
                 let applied = self.apply.applied();
                 let frame = pulling.ask(now, &self.durable, applied, direct, regions);

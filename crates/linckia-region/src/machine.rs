@@ -257,6 +257,9 @@ impl Machine {
                 linckia_log::Error::ChainBroken { .. } => {
                     Some(Alarm::ChainBroken { peer: peer.clone(), detail })
                 }
+                linckia_log::Error::Full { .. } | linckia_log::Error::NoSpace { .. } => {
+                    Some(Alarm::MirrorFull { peer: peer.clone(), detail })
+                }
                 linckia_log::Error::Poisoned { .. } | linckia_log::Error::Io { .. } => {
                     self.region.poison(detail, steps);
                     return;
@@ -278,6 +281,7 @@ impl Machine {
             let (record, after) = Record::parse(rest)?;
             rest = after;
             if record.sequence() <= tail {
+                self.same_chain(name, &record)?;
                 continue;
             }
             let dot = Dot::new(origin.clone(), record.sequence());
@@ -287,6 +291,19 @@ impl Machine {
             tail = record.sequence();
             self.mirrors_dirty_since.get_or_insert(now.monotonic);
             self.region.arrived(Arc::new(event));
+        }
+        Ok(())
+    }
+
+    /// A record that is held already must be the one that is held: another one under its dot shows
+    /// that its origin lost durable bytes, or runs twice.
+    fn same_chain(&self, name: &str, record: &Record<'_>) -> linckia_log::Result<()> {
+        let held = record.sequence() <= self.logs.durable(name)?;
+        if held && self.logs.reader(name)?.chain_at(record.sequence())? != record.chain() {
+            return Err(linckia_log::Error::ChainBroken {
+                origin: name.to_owned(),
+                sequence: record.sequence(),
+            });
         }
         Ok(())
     }

@@ -128,6 +128,8 @@ impl Region {
         match silent {
             Some(silent) if silent <= SUSPECT_MILLISECONDS => Verdict::Healthy,
             Some(silent) if silent <= 3 * SUSPECT_MILLISECONDS => Verdict::Suspect,
+            // Not heard yet, but we have only just begun to listen.
+            None if now.monotonic <= 5 * SUSPECT_MILLISECONDS => Verdict::Suspect,
             _ => Verdict::Down,
         }
     }

@@ -482,7 +482,10 @@ impl World {
         self.note(|| format!("{} ALARM {alarm:?}", key_name(region)));
         match alarm {
             Alarm::ClockDrift { .. } | Alarm::Poisoned { .. } | Alarm::LogHalfFull { .. } => {}
-            Alarm::ChainBroken { .. } | Alarm::Malformed { .. } | Alarm::Refused { .. } => {
+            Alarm::ChainBroken { .. }
+            | Alarm::Malformed { .. }
+            | Alarm::MirrorFull { .. }
+            | Alarm::Refused { .. } => {
                 self.fail(format!("region {region} alarms: {alarm:?}"));
             }
         }

@@ -25,6 +25,9 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const TIB: u64 = 1 << 40;
 
+/// A body is at most one transaction, which must fit a segment and, sent on, a frame.
+const BODY_BYTES_MAX: u64 = 12 * MIB;
+
 const ADVICE_EVERY_SETTING: &str = "`linckia init` writes a file with every setting explained";
 
 /// Reads `text`; also gives the files it names, so that the caller can look at them.
@@ -127,7 +130,11 @@ impl Words<'_> {
             tls,
             client_ca,
             token_file,
-            body_bytes_max: self.bytes(&raw.body_max, template::DOOR_BODY_MAX, KIB..=GIB)?,
+            body_bytes_max: self.bytes(
+                &raw.body_max,
+                template::DOOR_BODY_MAX,
+                KIB..=BODY_BYTES_MAX,
+            )?,
             events_per_array_max: self.count(
                 &raw.events_per_array_max,
                 template::DOOR_EVENTS_PER_ARRAY_MAX,
@@ -230,6 +237,7 @@ impl Words<'_> {
 
     fn log(&self, raw: &RawLog) -> Checked<Log> {
         let segments = 64 * KIB..=GIB;
+        let largest = 32 * MIB..=GIB;
         let log = Log {
             bytes_max: self.bytes(
                 &raw.bytes_max,
@@ -244,7 +252,7 @@ impl Words<'_> {
             segment_bytes_max: self.bytes(
                 &raw.segment_bytes_max,
                 template::LOG_SEGMENT_BYTES_MAX,
-                segments,
+                largest,
             )?,
         };
         let at = |word: &Word| word.as_ref().map_or(0..0, Spanned::span);
@@ -257,12 +265,12 @@ impl Words<'_> {
                 "segments grow from the first size to the maximum: make the first the smaller",
             ));
         }
-        if log.segment_bytes_max > log.bytes_max / 2 {
+        if log.segment_bytes_max > log.bytes_max / 8 {
             let word = raw.bytes_max.is_some();
             let word = if word { &raw.bytes_max } else { &raw.segment_bytes_max };
             return Err(self.fault(
                 &at(word),
-                "log.bytes_max does not hold two segments of log.segment_bytes_max",
+                "log.bytes_max does not hold eight segments of log.segment_bytes_max",
                 "make bytes_max larger or segment_bytes_max smaller",
             ));
         }

@@ -35,6 +35,9 @@ const TICK: Duration = Duration::from_millis(25);
 /// How long the core sleeps at most while received events linger.
 const LINGER: Duration = Duration::from_millis(2);
 
+/// The same alarm is told again after this.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+
 /// Time between measures.
 const MEASURE: Duration = Duration::from_secs(1);
 
@@ -81,6 +84,7 @@ pub(super) struct Core {
     thread: Mutex<Option<JoinHandle<Result<()>>>>,
     alive: watch::Receiver<()>,
     failure: Arc<Mutex<Option<String>>>,
+    poisoned: Arc<Mutex<Option<String>>>,
 }
 
 /// The way in to the core; clones are the same way.
@@ -123,6 +127,7 @@ impl Core {
         let (applied_sender, applied) = watch::channel(vector);
         let (alive_sender, alive) = watch::channel(());
         let failure = Arc::new(Mutex::new(None));
+        let poisoned = Arc::new(Mutex::new(None));
         let hands = Hands::start(&sender)?;
         let driver = Driver {
             machine,
@@ -134,6 +139,8 @@ impl Core {
             ticket: 0,
             links: BTreeMap::new(),
             outputs: Vec::new(),
+            told: None,
+            poisoned: Arc::clone(&poisoned),
         };
         let failed = Arc::clone(&failure);
         let thread = std::thread::Builder::new()
@@ -150,7 +157,7 @@ impl Core {
             })
             .context("the core's thread cannot be started")?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { orders: Orders(sender), applied, thread, alive, failure })
+        Ok(Self { orders: Orders(sender), applied, thread, alive, failure, poisoned })
     }
 
     pub(super) fn orders(&self) -> Orders {
@@ -159,6 +166,11 @@ impl Core {
 
     pub(super) fn applied(&self) -> watch::Receiver<Arc<Vector>> {
         self.applied.clone()
+    }
+
+    /// Why the region takes no writes, once its log has failed.
+    pub(super) fn poisoned(&self) -> Arc<Mutex<Option<String>>> {
+        Arc::clone(&self.poisoned)
     }
 
     /// Resolves when the core's thread has ended.
@@ -260,6 +272,9 @@ struct Driver {
     ticket: u64,
     links: BTreeMap<(RegionName, Role), Link>,
     outputs: Vec<Output>,
+    /// The last alarm told, and when.
+    told: Option<(Alarm, Instant)>,
+    poisoned: Arc<Mutex<Option<String>>>,
 }
 
 impl Driver {
@@ -378,7 +393,24 @@ impl Driver {
                     let _ = link.frames.try_send(frame);
                 }
             }
-            Output::Alarm(alarm) => tell(&alarm),
+            Output::Alarm(alarm) => self.alarm(alarm),
+        }
+    }
+
+    /// Tells an alarm, unless the same one was told a moment ago.
+    fn alarm(&mut self, alarm: Alarm) {
+        if let Alarm::Poisoned { reason } = &alarm {
+            let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
+            *poisoned = Some(reason.clone());
+        }
+        let now = Instant::now();
+        let again = self
+            .told
+            .as_ref()
+            .is_some_and(|(told, at)| *told == alarm && now.duration_since(*at) < TELL_AGAIN);
+        if !again {
+            tell(&alarm);
+            self.told = Some((alarm, now));
         }
     }
 
@@ -430,6 +462,9 @@ fn tell(alarm: &Alarm) {
         }
         Alarm::Malformed { peer, detail } => {
             tracing::error!(%peer, detail, "a peer sent what is no record");
+        }
+        Alarm::MirrorFull { peer, detail } => {
+            tracing::error!(%peer, detail, "no room for a peer's events; they are asked for again");
         }
         Alarm::Refused { peer, reason } => tracing::warn!(%peer, reason, "a peer refuses us"),
         Alarm::ClockDrift { milliseconds } => {

@@ -1,6 +1,6 @@
 //! The door's port on the core: every call is an order, every answer comes back on its own channel.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use linckia_api::{Answers, LinkView, Region, RegionView, Unavailable};
@@ -22,6 +22,7 @@ pub(super) struct House {
     applied: watch::Receiver<Arc<Vector>>,
     /// The supervisor of a local fleet.
     control: Option<Client>,
+    poisoned: Arc<Mutex<Option<String>>>,
 }
 
 impl House {
@@ -32,7 +33,8 @@ impl House {
             ..ClientOptions::default()
         };
         let control = control.and_then(|url| Client::new(&url, options).ok());
-        Self { name, orders: core.orders(), applied: core.applied(), control }
+        let poisoned = core.poisoned();
+        Self { name, orders: core.orders(), applied: core.applied(), control, poisoned }
     }
 
     async fn ask<T>(
@@ -122,7 +124,8 @@ impl Region for House {
     }
 
     fn ready(&self) -> Result<(), String> {
-        // The door opens after recovery: who can ask is told yes.
-        Ok(())
+        // The door opens after recovery, so only a log that failed since is in the way.
+        let poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
+        poisoned.as_ref().map_or(Ok(()), |reason| Err(format!("the log failed: {reason}")))
     }
 }

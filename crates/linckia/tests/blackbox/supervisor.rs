@@ -3,6 +3,7 @@
 //! Scenarios over `fleet`. What always holds: exit code 0 is done, 1 refused or failed, 2 wrong
 //! use, and what is said names what was wrong and what to do.
 
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -58,13 +59,15 @@ fn a_directory_has_one_fleet_and_wrong_use_is_said() {
 fn wrong_use_of_up_is_said_before_anything_is_made() {
     let place = tempfile::tempdir().unwrap();
     let dir = place.path().join("never");
-    let check = |arguments: &[&str], code: i32, said: &str| {
+    let foreign = place.path().join("foreign");
+    let check_in = |dir: &Path, arguments: &[&str], code: i32, said: &str| {
         let mut command = Command::new(PROGRAM);
-        let ran = run(command.arg("up").args(arguments).arg("--dir").arg(&dir), 20).ended(code);
+        let ran = run(command.arg("up").args(arguments).arg("--dir").arg(dir), 20).ended(code);
         assert!(ran.stderr.contains(said), "{arguments:?}: {}", ran.stderr);
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert!(!dir.join("us-east-1").exists(), "{arguments:?} made something");
     };
+    let check = |arguments: &[&str], code: i32, said: &str| check_in(&dir, arguments, code, said);
     check(&["--regions", "Mars"], 2, "Mars");
     check(&["--regions", "a,a"], 2, "stands twice");
     check(&["--regions", "a,b,c,d,e,f,g,h,i,j,k"], 2, "at most 10");
@@ -72,9 +75,9 @@ fn wrong_use_of_up_is_said_before_anything_is_made() {
     check(&["--restart-after", "1"], 2, "never");
     check(&["--wan", "/no/such/profile"], 1, "/no/such/profile");
     check(&["--surprise"], 2, "--surprise");
-    std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("thesis.txt"), "mine").unwrap();
-    check(&[], 1, "thesis.txt");
+    std::fs::create_dir_all(&foreign).unwrap();
+    std::fs::write(foreign.join("thesis.txt"), "mine").unwrap();
+    check_in(&foreign, &[], 1, "thesis.txt");
 }
 
 #[test]
