@@ -323,8 +323,8 @@ impl Capture {
     }
 
     /// Asked of every event just before it is applied: the state that applying it gives, if nothing
-    /// else came between. Then what was folded ahead need not be folded again, and no copy of it was
-    /// applied.
+    /// else came between. Then what was folded ahead need not be folded again, and no copy of it
+    /// was applied.
     pub fn prepared(&mut self, event: &Event) -> Option<Prepared> {
         let staged = self.staged.get_mut(&event.key)?;
         if event.dot.origin != self.origin {

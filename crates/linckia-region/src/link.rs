@@ -139,8 +139,8 @@ impl Region {
     }
 
     /// Sends the pulls that are due. A peer need not relay the regions that are heard directly. Our
-    /// own name is not among them: what we hold of our own log is in the vector, and the logs of our
-    /// earlier incarnations are asked of everybody.
+    /// own name is not among them: what we hold of our own log is in the vector, and the logs of
+    /// our earlier incarnations are asked of everybody.
     pub(crate) fn ask(&mut self, now: Now, steps: &mut Vec<Step>) {
         let mut live = 0u64;
         for (bit, pulling) in self.pulling.values().enumerate() {

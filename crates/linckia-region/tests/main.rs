@@ -1,5 +1,5 @@
-//! One machine alone, on a disk in memory: what it answers when, what can be asked of it, and how it
-//! ends and comes back. Links are the simulator's.
+//! One machine alone, on a disk in memory: what it answers when, what can be asked of it, and how
+//! it ends and comes back. Links are the simulator's.
 
 use std::sync::Arc;
 

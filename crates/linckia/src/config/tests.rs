@@ -92,7 +92,7 @@ fn bad_values_say_line_and_reason() {
     bad("127.0.0.1:7401", "127.0.0.1", 4, "not an IP address with a port", "127.0.0.1");
     bad("[door]\n", "[door]\nbody_max = 8388608\n", 4, "expected a string", "8MiB");
     bad("[door]\n", "[door]\nbody_max = \"8\"\n", 4, "is not a number of bytes", "");
-    bad("[door]\n", "[door]\nbody_max = \"9GiB\"\n", 4, "out of range", "1KiB to 1GiB");
+    bad("[door]\n", "[door]\nbody_max = \"9GiB\"\n", 4, "out of range", "to 12MiB");
     bad("[door]\n", "[door]\ndepth_max = 4096\n", 4, "4096 is out of range", "2 to 128");
     bad("[door]\n", "[door]\ndepth_max = -1\n", 4, "-1", "");
     bad("[door]\n", "[door]\nidle_timeout = \"2 minutes\"\n", 4, "is not a duration", "");
