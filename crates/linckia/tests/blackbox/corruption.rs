@@ -89,7 +89,7 @@ fn refused(fleet: &Fleet, at: &str, of: &str) {
     let started = fleet.cli(&["start", at]).ended(1);
     assert!(started.stderr.contains(file), "{}", started.stderr);
     let log = fleet.region_log(at)[known..].to_owned();
-    for said in [file, &format!("offset {offset}"), "restore"] {
+    for said in [file, &format!("offset {offset}"), "docs/operate"] {
         assert!(log.contains(said), "{said:?} is not said: {log}");
     }
     assert!(!fleet.door(at).is_ready());

@@ -19,8 +19,8 @@ use crate::processes::eventually;
 /// Counters that all writers share, so that regions write the same keys.
 pub const COUNTERS: u64 = 8;
 
-/// A writer ends here: what is written must be read back within the test's time.
-const EVENTS_MAX: u64 = 6_000;
+/// Between two events of a writer: what is written must be read back within the test's time.
+const PACE: Duration = Duration::from_millis(4);
 
 /// Nobody is without any region for longer.
 const OUTAGE_MAX: Duration = Duration::from_secs(40);
@@ -65,7 +65,8 @@ impl Ledger {
     #[track_caller]
     pub fn advance(&self, writers: usize, more: usize) {
         let before: Vec<_> = (0..writers).map(|writer| self.acknowledged(writer)).collect();
-        eventually(60, "every writer goes on being acknowledged", || {
+        let what = format!("every writer has {more} acknowledgements more than {before:?}");
+        eventually(60, &what, || {
             let all = before.iter().enumerate();
             let done = all.clone().all(|(writer, count)| self.acknowledged(writer) >= count + more);
             done.then_some(())
@@ -86,11 +87,12 @@ impl Ledger {
     ) {
         scope.spawn(move || {
             let mut wires: Vec<Option<Wire>> = doors.iter().map(|_| None).collect();
-            for number in 0..EVENTS_MAX {
+            for number in 0.. {
                 if self.stop.load(Ordering::Relaxed) {
                     return;
                 }
                 self.one(doors, &mut wires, writer, number);
+                thread::sleep(PACE);
             }
         });
     }
@@ -108,7 +110,7 @@ impl Ledger {
                 return;
             }
             let sent = self.pages.lock().unwrap().get(&id).is_some_and(|page| page.sent > 0);
-            if sent && number % 3 == 0 {
+            if sent && number.is_multiple_of(3) {
                 return;
             }
             at = (at + 1) % doors.len();
