@@ -81,7 +81,7 @@ pub struct Region {
     /// A heartbeat of ours that waits for its time to be durable.
     pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) beat_at: u64,
-    /// The own log's sequence when the last heartbeat was taken.
+    /// Since when each peer has not had everything that is known, for its lag.
     pub(crate) peers_behind_since: BTreeMap<RegionName, u64>,
     pub(crate) drift_told: bool,
     pub(crate) poisoned: Option<String>,

@@ -21,12 +21,12 @@ struct Bench {
 }
 
 fn region(name: &str) -> RegionName {
-    RegionName::parse(name).unwrap()
+    RegionName::parse(name).expect("the name is a region's")
 }
 
 fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings) -> Machine {
     let segment = settings.segment_bytes_max;
-    let (logs, _) = Logs::open(disk.clone(), settings, &mut || [7; 16]).unwrap();
+    let (logs, _) = Logs::open(disk.clone(), settings, &mut || [7; 16]).expect("the logs open");
     let region_settings = RegionSettings {
         name: region("a"),
         origin: Origin::new(&region("a"), 1, 0),
@@ -39,7 +39,8 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings) -> Machine {
         fault: None,
     };
     // The store is empty at every start: it is rebuilt from the log.
-    Machine::open(region_settings, logs, Box::new(MemoryStore::new()), segment, now).unwrap()
+    Machine::open(region_settings, logs, Box::new(MemoryStore::new()), segment, now)
+        .expect("the machine recovers")
 }
 
 impl Bench {
@@ -56,7 +57,7 @@ impl Bench {
     fn hand(&mut self, input: Input) -> Vec<Output> {
         self.now.wall += 1;
         self.now.monotonic += 1;
-        self.machine.handle(self.now, input).unwrap()
+        self.machine.handle(self.now, input).expect("the store works")
     }
 
     fn sync(&mut self) -> Vec<Output> {
@@ -89,7 +90,7 @@ impl Bench {
     }
 
     fn read(&mut self, query: &Query) -> Reading {
-        self.machine.read(self.now, query).unwrap()
+        self.machine.read(self.now, query).expect("the store works")
     }
 
     fn value(&mut self, key: &str) -> Option<Value> {
