@@ -69,7 +69,7 @@ pub struct UpArguments {
     /// ap-southeast-1.
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = region_name)]
     pub regions: Vec<String>,
-    /// The wide area between them: `real` (measured delays), `none`, or a file with [[link]]
+    /// The wide area between them: `real` (measured delays), `none`, or a file with `[[link]]`
     /// entries.
     #[arg(long, value_name = "real|none|FILE", default_value = "real")]
     pub wan: ProfileChoice,
