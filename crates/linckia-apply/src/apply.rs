@@ -4,7 +4,7 @@
 //! the rows written since. A queue that ran dry or over is filled from the log again, so a restart
 //! and a backlog are the same case.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
@@ -154,10 +154,6 @@ impl Apply {
         self.stability.heard(heartbeat);
     }
 
-    fn known(&self) -> Vector {
-        self.applied.clone()
-    }
-
     /// The state of a key as applied.
     ///
     /// # Errors
@@ -267,10 +263,7 @@ impl Apply {
         }
         let first = Arc::clone(queue.front()?);
         let ready = self.settings.fold.fault == Some(Fault::DepsIgnored)
-            || first
-                .deps
-                .iter()
-                .all(|(o, sequence)| o == origin || self.applied.get(o) >= sequence);
+            || first.depends_within(&self.applied);
         if !ready {
             return None;
         }
@@ -290,14 +283,11 @@ impl Apply {
     fn offer_held(&mut self, origin: &Origin) {
         let Some(queue) = self.queues.get(origin) else { return };
         for event in queue {
-            let transaction = &event.transaction;
-            let others = event.deps.iter().filter(|(other, _)| *other != origin);
-            if !others.clone().all(|(other, last)| self.offerable.get(other) >= last) {
+            if !event.depends_within(&self.offerable) {
                 return;
             }
-            let ends = event.dot.sequence == transaction.last();
-            if ends && self.offerable.get(origin) < event.dot.sequence {
-                self.offerable.set(origin, event.dot.sequence);
+            if event.dot.sequence == event.transaction.last() {
+                self.offerable.raise(origin, event.dot.sequence);
             }
         }
     }
@@ -352,9 +342,7 @@ impl Apply {
         self.events_since_flush += 1;
         let dot = &event.dot;
         self.applied.set(&dot.origin, dot.sequence);
-        if self.offerable.get(&dot.origin) < dot.sequence {
-            self.offerable.set(&dot.origin, dot.sequence);
-        }
+        self.offerable.raise(&dot.origin, dot.sequence);
         if let Some(queue) = self.queues.get_mut(&dot.origin) {
             queue.pop_front();
         }
@@ -433,12 +421,11 @@ impl Apply {
     /// # Errors
     /// The store's, or a row that is not ours.
     pub fn all_states(&self, view: &dyn View) -> Result<Vec<(Key, KeyState)>> {
-        let known = self.known();
         let rows = view.scan(Table::States, &[], &[], usize::MAX, false)?;
         rows.into_iter()
             .map(|(key, bytes)| {
                 let key = Key::from_bytes(&key).map_err(row("states"))?;
-                Ok((key, crate::keys::Entry::decode(&bytes, &known)?.state))
+                Ok((key, crate::keys::Entry::decode(&bytes, &self.applied)?.state))
             })
             .collect()
     }
@@ -448,22 +435,15 @@ impl Apply {
     /// # Errors
     /// The store's, or a row that is not ours.
     pub fn all_records(&self, view: &dyn View) -> Result<Vec<crate::read::Recorded>> {
-        let known = self.known();
         let end = rows::index_start();
         let rows = view.scan(Table::Records, &[], &end, usize::MAX, false)?;
         rows.into_iter()
             .map(|(bytes, value)| {
                 let (key, _) = rows::key_of(&bytes)?;
-                let (record_key, record) = rows::read_record(&value, &known)?;
+                let (record_key, record) = rows::read_record(&value, &self.applied)?;
                 Ok((key, record_key, record))
             })
             .collect()
-    }
-
-    /// Origins that are queued or applied here.
-    pub fn origins(&self) -> BTreeSet<Origin> {
-        let applied = self.applied.iter().map(|(origin, _)| origin.clone());
-        applied.chain(self.queues.keys().cloned()).collect()
     }
 }
 

@@ -68,8 +68,8 @@ impl Ranges {
         let range = parts.and_then(|(count, hash)| {
             Some(Range { count: u64::from_be_bytes(*count), hash: hash.try_into().ok()? })
         });
-        let found = range.is_some();
-        self.ranges[place as usize] = range.unwrap_or_else(|| self.ranges[place as usize].clone());
-        found
+        let Some(range) = range else { return false };
+        self.ranges[place as usize] = range;
+        true
     }
 }

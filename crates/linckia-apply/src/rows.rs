@@ -52,9 +52,7 @@ pub(crate) fn history_stamp(bytes: &[u8], prefix: usize, known: &Vector) -> Resu
         let end = reader.0.iter().position(|byte| *byte == 0).ok_or(short)?;
         let (origin, rest) = reader.0.split_at(end);
         let text = std::str::from_utf8(origin).map_err(|_| linckia_model::Error::Utf8("origin"))?;
-        let shared = known.iter().map(|(origin, _)| origin).find(|o| o.as_str() == text);
-        let origin =
-            shared.map_or_else(|| linckia_model::Origin::parse(text), |o| Ok(o.clone()))?;
+        let origin = known.origin(text)?;
         let sequence = Reader(&rest[1..]).fixed("sequence")?;
         Ok(Stamp { hlc, dot: Dot { origin, sequence } })
     };
@@ -132,17 +130,9 @@ pub(crate) const fn index_start() -> [u8; 1] {
     [INDEX]
 }
 
-const fn kind_code(kind: Kind) -> u8 {
-    match kind {
-        Kind::UpdateUpdate => 0,
-        Kind::UpdateDelete => 1,
-        Kind::IdReused => 2,
-    }
-}
-
 pub(crate) fn record(key: &RecordKey, record: &Record) -> Vec<u8> {
     let mut out = Writer::default();
-    out.byte(kind_code(record.kind));
+    out.byte(record.kind.code());
     put_stamp(&mut out, &key.winner);
     out.number(key.losers.len() as u64);
     key.losers.iter().for_each(|loser| put_stamp(&mut out, loser));
@@ -154,14 +144,7 @@ pub(crate) fn record(key: &RecordKey, record: &Record) -> Vec<u8> {
 pub(crate) fn read_record(bytes: &[u8], known: &Vector) -> Result<(RecordKey, Record)> {
     let read = || -> linckia_model::Result<(RecordKey, Record)> {
         let mut reader = Reader(bytes);
-        let kind = match reader.byte("kind")? {
-            0 => Kind::UpdateUpdate,
-            1 => Kind::UpdateDelete,
-            2 => Kind::IdReused,
-            code => {
-                return Err(linckia_model::Error::Code { what: "kind", code: u64::from(code) });
-            }
-        };
+        let kind = Kind::from_code(reader.byte("kind")?)?;
         let winner = take_stamp(&mut reader, known)?;
         let losers = reader.number("losers")?;
         let losers: linckia_model::Result<Vec<_>> =

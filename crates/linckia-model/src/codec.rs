@@ -119,9 +119,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn origin(&mut self, known: &Vector) -> Result<Origin> {
-        let text = self.text("origin", NAME_BYTES_MAX)?;
-        let shared = known.iter().map(|(origin, _)| origin).find(|o| o.as_str() == text);
-        shared.map_or_else(|| Origin::parse(text), |origin| Ok(origin.clone()))
+        known.origin(self.text("origin", NAME_BYTES_MAX)?)
     }
 
     /// A vector; origins that stand in `known` share its names instead of making new ones.

@@ -121,6 +121,13 @@ impl Event {
         }
     }
 
+    /// True if that vector holds what this event depends on of other origins; its own log is in
+    /// order anyway.
+    pub fn depends_within(&self, vector: &Vector) -> bool {
+        let mut deps = self.deps.iter();
+        deps.all(|(origin, last)| *origin == self.dot.origin || vector.get(origin) >= last)
+    }
+
     /// True if a repeated id brings the same content: event type, operation and data.
     pub fn same_content(&self, other: &Self) -> bool {
         self.operation == other.operation

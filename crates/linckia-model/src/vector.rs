@@ -80,13 +80,24 @@ impl Vector {
         other.0.iter().all(|(origin, sequence)| self.get(origin) >= *sequence)
     }
 
+    /// Takes this sequence of an origin unless a higher one is here.
+    pub fn raise(&mut self, origin: &Origin, sequence: u64) {
+        if self.get(origin) < sequence {
+            self.set(origin, sequence);
+        }
+    }
+
     /// Takes the higher sequence of each origin.
     pub fn join(&mut self, other: &Self) {
         for (origin, sequence) in &other.0 {
-            if self.get(origin) < *sequence {
-                self.set(origin, *sequence);
-            }
+            self.raise(origin, *sequence);
         }
+    }
+
+    /// The origin of that name, the one that stands here if it does. Errors: [`Error::Origin`].
+    pub fn origin(&self, text: &str) -> Result<Origin> {
+        let here = self.0.iter().map(|(origin, _)| origin).find(|o| o.as_str() == text);
+        here.map_or_else(|| Origin::parse(text), |origin| Ok(origin.clone()))
     }
 
     /// Takes the lower sequence of each origin.
@@ -152,7 +163,7 @@ impl FromIterator<(Origin, u64)> for Vector {
     fn from_iter<I: IntoIterator<Item = (Origin, u64)>>(pairs: I) -> Self {
         let mut vector = Self::new();
         for (origin, sequence) in pairs {
-            vector.set(&origin, sequence.max(vector.get(&origin)));
+            vector.raise(&origin, sequence);
         }
         vector
     }

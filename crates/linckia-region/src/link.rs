@@ -121,9 +121,7 @@ impl Region {
                     self.clock.hear(peer, wall, now);
                 }
                 for heartbeat in heartbeats {
-                    if self.known.get(&heartbeat.origin) < heartbeat.after {
-                        self.known.set(&heartbeat.origin, heartbeat.after);
-                    }
+                    self.known.raise(&heartbeat.origin, heartbeat.after);
                     if heartbeat.origin != self.settings.origin {
                         self.apply.heard(heartbeat);
                     }
@@ -167,9 +165,7 @@ impl Region {
     /// An event was appended to a mirror: it waits, decoded, for the disk.
     pub(crate) fn arrived(&mut self, event: Arc<Event>) {
         let dot = &event.dot;
-        if self.known.get(&dot.origin) < dot.sequence {
-            self.known.set(&dot.origin, dot.sequence);
-        }
+        self.known.raise(&dot.origin, dot.sequence);
         let queue = self.arriving.entry(dot.origin.clone()).or_default();
         let follows = queue.back().is_none_or(|last| last.dot.sequence + 1 == dot.sequence);
         if follows && queue.len() < ARRIVING_MAX {

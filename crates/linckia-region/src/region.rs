@@ -165,7 +165,6 @@ impl Region {
         rooms: Rooms<'_>,
         steps: &mut Vec<Step>,
     ) -> Result<()> {
-        let before = self.apply.applied().total();
         let events = Durable { logs: rooms.logs, known: &self.durable };
         let applied = self.apply.run(
             now,
@@ -185,7 +184,7 @@ impl Region {
             }
         }
         self.answer(steps);
-        if self.apply.applied().total() != before || !applied.is_empty() {
+        if !applied.is_empty() {
             self.pump(rooms, steps);
         }
         if self.apply.flush_due(now)

@@ -5,10 +5,9 @@
 //! the end of some earlier batch.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::port::{Batch, Pair, Result, Store, Table, View};
+use crate::port::{Batch, Pair, Result, Store, Table, View, range};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -71,11 +70,8 @@ impl View for MemoryStore {
         limit: usize,
         backward: bool,
     ) -> Result<Vec<Pair>> {
-        if !until.is_empty() && until <= from {
-            return Ok(Vec::new());
-        }
-        let end = if until.is_empty() { Bound::Unbounded } else { Bound::Excluded(until) };
-        let rows = self.tables[table as usize].range::<[u8], _>((Bound::Included(from), end));
+        let Some(range) = range(from, until) else { return Ok(Vec::new()) };
+        let rows = self.tables[table as usize].range::<[u8], _>(range);
         let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
         Ok(if backward {
             rows.rev().take(limit).map(copy).collect()

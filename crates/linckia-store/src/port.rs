@@ -4,6 +4,8 @@
 //! the simulator; `contract.rs` holds both to what stands here. Reads see every batch written
 //! before.
 
+use std::ops::Bound;
+
 /// A table of sorted rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Table {
@@ -65,6 +67,17 @@ impl Batch {
     pub fn remove(&mut self, table: Table, key: Vec<u8>) {
         self.rows.push((table, key, None));
     }
+}
+
+/// The bounds of a scan, for the engines' own ranges.
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// From one key up to another, which an empty `until` leaves open; none if nothing can lie between.
+pub(crate) fn range<'a>(from: &'a [u8], until: &'a [u8]) -> Option<Bounds<'a>> {
+    if until.is_empty() {
+        return Some((Bound::Included(from), Bound::Unbounded));
+    }
+    (from < until).then_some((Bound::Included(from), Bound::Excluded(until)))
 }
 
 /// Something that can be read: the store now, or as it was at a snapshot.

@@ -89,18 +89,10 @@ impl Out {
         for (key, record) in &state.records {
             self.stamps(key.losers.iter());
             self.stamp(&key.winner);
-            self.body.byte(kind_code(record.kind));
+            self.body.byte(record.kind.code());
             self.body.number(record.paths.len() as u64);
             record.paths.iter().for_each(|path| self.body.text(path));
         }
-    }
-}
-
-const fn kind_code(kind: Kind) -> u8 {
-    match kind {
-        Kind::UpdateUpdate => 0,
-        Kind::UpdateDelete => 1,
-        Kind::IdReused => 2,
     }
 }
 
@@ -167,12 +159,7 @@ impl In<'_> {
         for _ in 0..self.body.number("records")? {
             let losers = self.stamps()?;
             let winner = self.stamp()?;
-            let kind = match self.body.byte("kind")? {
-                0 => Kind::UpdateUpdate,
-                1 => Kind::UpdateDelete,
-                2 => Kind::IdReused,
-                code => return Err(Error::Code { what: "kind", code: u64::from(code) }),
-            };
+            let kind = Kind::from_code(self.body.byte("kind")?)?;
             let mut paths = BTreeSet::new();
             for _ in 0..self.body.number("paths")? {
                 paths.insert(self.body.text("path", TEXT_BYTES_MAX)?.to_owned());

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::tree::Path;
 use super::{Copies, FoldSettings};
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::request::Fault;
 use crate::vector::Stamp;
@@ -18,6 +19,27 @@ pub enum Kind {
     UpdateUpdate,
     UpdateDelete,
     IdReused,
+}
+
+impl Kind {
+    /// Its byte in stored states and records.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::UpdateUpdate => 0,
+            Self::UpdateDelete => 1,
+            Self::IdReused => 2,
+        }
+    }
+
+    /// The inverse of [`Kind::code`]. Errors: [`Error::Code`].
+    pub fn from_code(code: u8) -> Result<Self> {
+        match code {
+            0 => Ok(Self::UpdateUpdate),
+            1 => Ok(Self::UpdateDelete),
+            2 => Ok(Self::IdReused),
+            code => Err(Error::Code { what: "kind", code: u64::from(code) }),
+        }
+    }
 }
 
 /// Which losers met which winner: the identity of a record.

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 
-use crate::port::{Batch, Error, Pair, Result, Store, Table, View};
+use crate::port::{Batch, Error, Pair, Result, Store, Table, View, range};
 
 /// Unflushed rows of one table in memory: five tables stay far below the memory bound of a region.
 const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
@@ -82,13 +82,8 @@ impl View for FjallStore {
         limit: usize,
         backward: bool,
     ) -> Result<Vec<Pair>> {
-        if until.is_empty() {
-            return collect(self.table(table).range(from..), limit, backward);
-        }
-        if until <= from {
-            return Ok(Vec::new());
-        }
-        collect(self.table(table).range(from..until), limit, backward)
+        let Some(range) = range(from, until) else { return Ok(Vec::new()) };
+        collect(self.table(table).range::<&[u8], _>(range), limit, backward)
     }
 }
 
@@ -130,13 +125,8 @@ impl View for At {
         limit: usize,
         backward: bool,
     ) -> Result<Vec<Pair>> {
+        let Some(range) = range(from, until) else { return Ok(Vec::new()) };
         let table = &self.tables[table as usize];
-        if until.is_empty() {
-            return collect(self.snapshot.range(table, from..), limit, backward);
-        }
-        if until <= from {
-            return Ok(Vec::new());
-        }
-        collect(self.snapshot.range(table, from..until), limit, backward)
+        collect(self.snapshot.range::<&[u8], _>(table, range), limit, backward)
     }
 }
