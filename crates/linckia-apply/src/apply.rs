@@ -1,20 +1,21 @@
 //! The order of applying, and the rows it leaves behind the log.
 //!
-//! `enqueue` takes events as they become durable, `run` applies what can be applied, `flush` gives
-//! the rows written since. A queue that ran dry or over is filled from the log again, so a restart
-//! and a backlog are the same case.
+//! `enqueue` takes events as they become durable, `run` applies what can be applied, `begin_flush`
+//! takes what changed since to the store and `kept` hears that it is there. A queue that ran dry or
+//! over is filled from the log again, so a restart and a backlog are the same case.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Key, KeyState, Now, Origin,
-    RecordChange, RegionName, Settled, Stamp, Vector, canonical,
+    ClaimRef, Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Key, KeyState, Now,
+    Origin, RecordChange, RegionName, Settled, Stamp, Vector,
 };
-use linckia_store::{Batch, Table, View};
+use linckia_store::{Batch, Store, Table, View};
 
 use crate::digests::Ranges;
 use crate::error::{Result, row};
+use crate::keep::{Claims, Flush, Kept, Taken};
 use crate::keys::Keys;
 use crate::port::Events;
 use crate::query::Digests;
@@ -27,9 +28,13 @@ pub struct ApplySettings {
     pub fold: FoldSettings,
     /// Memory for states, about; dirty ones come on top until the next flush.
     pub cache_bytes: usize,
-    /// Events applied since the last flush at which one is due: bounds rows in memory.
+    /// Events applied since the last flush at which one is due. At twice as many nothing more is
+    /// applied until the flush under way is done: together they bound what is in memory only, and
+    /// what a restart applies again.
     pub flush_events_max: usize,
-    /// Rows older than this are flushed, in milliseconds.
+    /// Bytes of such events' data, about, at which a flush is due as well.
+    pub flush_bytes_max: usize,
+    /// What changed this long ago is flushed, in milliseconds.
     pub flush_milliseconds: u64,
     /// Events applied in one run at most, about: the others wait their turn behind clients.
     pub budget: usize,
@@ -40,8 +45,9 @@ impl Default for ApplySettings {
         Self {
             fold: FoldSettings::default(),
             cache_bytes: 48 << 20,
-            flush_events_max: 1_024,
-            flush_milliseconds: 100,
+            flush_events_max: 32_768,
+            flush_bytes_max: 32 << 20,
+            flush_milliseconds: 2_000,
             budget: 2_048,
         }
     }
@@ -67,11 +73,19 @@ pub struct Apply {
     queues: BTreeMap<Origin, VecDeque<Arc<Event>>>,
     stability: Stability,
     pub(crate) keys: Keys,
-    /// Copies of identities whose rows are not flushed.
-    identities: BTreeMap<Vec<u8>, Vec<Stamp>>,
+    /// Copies of identities that no flush has taken yet.
+    claims: Claims,
+    /// Those that the flush under way has taken.
+    keeping: Option<Arc<Claims>>,
+    /// Rows for the next flush that are made when their events are applied.
     rows: Batch,
-    events_since_flush: usize,
+    /// Events applied since the last flush began, and their data's size, about.
+    unkept: (usize, usize),
     flushed_at: u64,
+    /// Somebody waits for what is applied to be in the store.
+    wanted: bool,
+    /// How far the store is.
+    pub(crate) kept: Vector,
     ranges: Ranges,
     unsettled: VecDeque<(Hlc, Key)>,
     /// Events that lost something to a concurrent one, or won over it, since the start.
@@ -108,14 +122,17 @@ impl Apply {
             settings,
             own,
             offerable: applied.clone(),
+            kept: applied.clone(),
             applied,
             queues: BTreeMap::new(),
             stability: Stability::new(members),
             keys: Keys::default(),
-            identities: BTreeMap::new(),
+            claims: Claims::default(),
+            keeping: None,
             rows: Batch::default(),
-            events_since_flush: 0,
+            unkept: (0, 0),
             flushed_at: 0,
+            wanted: false,
             ranges,
             unsettled: VecDeque::new(),
             conflicts: 0,
@@ -170,14 +187,22 @@ impl Apply {
     /// # Errors
     /// The store's, or a row that is not ours.
     pub fn copies(&self, key: &Key, id: &Identity, view: &dyn View) -> Result<Vec<Stamp>> {
-        self.copies_of_row(&rows::identity_key(key, id), view)
+        let claim = ClaimRef { key, identity: id };
+        let keeping = || self.keeping.as_ref().and_then(|keeping| keeping.get(&claim));
+        match self.claims.get(&claim).or_else(keeping) {
+            Some(stamps) => Ok(stamps.clone()),
+            None => self.copies_kept(key, id, view),
+        }
     }
 
-    fn copies_of_row(&self, row: &[u8], view: &dyn View) -> Result<Vec<Stamp>> {
-        if let Some(stamps) = self.identities.get(row) {
-            return Ok(stamps.clone());
-        }
-        match view.get(Table::Identities, row)? {
+    /// The copies of an identity that are in the store.
+    pub(crate) fn copies_kept(
+        &self,
+        key: &Key,
+        id: &Identity,
+        view: &dyn View,
+    ) -> Result<Vec<Stamp>> {
+        match view.get(Table::Identities, &rows::identity_key(key, id))? {
             Some(bytes) => rows::read_stamps(&bytes, &self.applied),
             None => Ok(Vec::new()),
         }
@@ -209,20 +234,21 @@ impl Apply {
         events: &dyn Events,
         prepared: &mut dyn FnMut(&Event) -> Option<(KeyState, RecordChange)>,
     ) -> Result<Vec<Arc<Event>>> {
-        let budget = self.settings.budget;
+        let budget = self.settings.budget.min(self.room());
         let mut done = Vec::new();
         let mut progress = true;
         while progress && done.len() < budget {
             progress = false;
             for (origin, last) in durable.iter() {
                 while done.len() < budget {
-                    let Some(transaction) = self.next(origin, last, events) else { break };
-                    let first = &transaction[0];
-                    if !origin.is_of(&self.own) && clock.holds_back(first.hlc, now) {
+                    let Some((first, size)) = self.next(origin, last, events) else { break };
+                    if !origin.is_of(&self.own) && clock.holds_back(first, now) {
                         self.offer_held(origin);
                         break;
                     }
-                    for event in transaction {
+                    for _ in 0..size {
+                        let queue = self.queues.get_mut(origin);
+                        let Some(event) = queue.and_then(VecDeque::pop_front) else { break };
                         clock.observe(event.hlc);
                         self.apply(&event, view, events, prepared(&event))?;
                         done.push(event);
@@ -235,14 +261,18 @@ impl Apply {
         Ok(done)
     }
 
-    /// The next whole transaction of an origin if its deps are applied, out of its queue; a held
-    /// one stays queued, so what is taken is a copy and `apply` drops it.
-    fn next(
-        &mut self,
-        origin: &Origin,
-        durable: u64,
-        events: &dyn Events,
-    ) -> Option<Vec<Arc<Event>>> {
+    /// Events that may be applied before the flush under way is done.
+    fn room(&self) -> usize {
+        match &self.keeping {
+            Some(_) if self.unkept.1 >= self.settings.flush_bytes_max => 0,
+            Some(_) => self.settings.flush_events_max.saturating_sub(self.unkept.0),
+            None => usize::MAX,
+        }
+    }
+
+    /// Where the next whole transaction of an origin stands at the front of its queue and its deps
+    /// are applied: its time and its size.
+    fn next(&mut self, origin: &Origin, durable: u64, events: &dyn Events) -> Option<(Hlc, usize)> {
         let applied = self.applied.get(origin);
         if applied >= durable {
             return None;
@@ -261,13 +291,13 @@ impl Apply {
         if queue.is_empty() {
             queue.extend(events.events(origin, applied + 1, REFILL_BYTES));
         }
-        let first = Arc::clone(queue.front()?);
+        let first = queue.front()?;
         let ready = self.settings.fold.fault == Some(Fault::DepsIgnored)
             || first.depends_within(&self.applied);
         if !ready {
             return None;
         }
-        let size = first.transaction.size as usize;
+        let (hlc, size) = (first.hlc, first.transaction.size as usize);
         while queue.len() < size {
             let from = queue.back().map_or(applied, |last| last.dot.sequence) + 1;
             let more = events.events(origin, from, REFILL_BYTES);
@@ -276,7 +306,7 @@ impl Apply {
             }
             queue.extend(more);
         }
-        Some(queue.iter().take(size).cloned().collect())
+        Some((hlc, size))
     }
 
     /// Held events are relayed: whole transactions of the queue whose deps can be offered too.
@@ -300,13 +330,12 @@ impl Apply {
         prepared: Option<(KeyState, RecordChange)>,
     ) -> Result<()> {
         let (key, fold) = (&event.key, self.settings.fold);
-        let identity_row = rows::identity_key(key, &event.identity);
         let mut copies = match &prepared {
             Some(_) => Vec::new(),
-            None => self.copies_of_row(&identity_row, view)?,
+            None => self.copies(key, &event.identity, view)?,
         };
         let stable = self.stability.stable();
-        let entry = self.keys.load(key, view, &self.applied)?;
+        let entry = self.keys.change(key, view, &self.applied)?;
         let change = match prepared {
             Some((state, change)) => {
                 entry.state = state;
@@ -321,31 +350,28 @@ impl Apply {
             entry.state.settle(stable, events, &fold);
         }
         entry.conflicts = entry.conflicts.saturating_add_signed(change.growth);
-        self.keys.touch(key);
+        entry.stamps.push(event.stamp());
         self.conflicts += change.put.len() as u64;
         for record in &change.removed {
-            self.rows.remove(Table::Records, rows::record_key(key, record));
-            self.rows.remove(Table::Records, rows::index_key(&rows::conflict_id(record)));
+            self.rows.remove(Table::Records, &rows::record_key(key, record));
+            self.rows.remove(Table::Records, &rows::index_key(&rows::conflict_id(record)));
         }
         for (record_key, record) in &change.put {
             let row = rows::record_key(key, record_key);
             let index = rows::index_key(&rows::conflict_id(record_key));
-            self.rows.put(Table::Records, index, row.clone());
-            self.rows.put(Table::Records, row, rows::record(record_key, record));
+            self.rows.put(Table::Records, &index, &row);
+            self.rows.put(Table::Records, &row, &rows::record(record_key, record));
         }
         copies.push(event.stamp());
-        self.identities.insert(identity_row, copies);
-        self.rows.put(Table::History, rows::history_key(key, &event.stamp()), Vec::new());
+        let claim = ClaimRef { key, identity: &event.identity };
+        self.claims.insert(claim.to_owned(), copies);
         if self.unsettled.len() < UNSETTLED_MAX {
             self.unsettled.push_back((event.hlc, key.clone()));
         }
-        self.events_since_flush += 1;
+        self.unkept = (self.unkept.0 + 1, self.unkept.1 + size_of(&event.data));
         let dot = &event.dot;
         self.applied.set(&dot.origin, dot.sequence);
         self.offerable.raise(&dot.origin, dot.sequence);
-        if let Some(queue) = self.queues.get_mut(&dot.origin) {
-            queue.pop_front();
-        }
         self.stability.applied(&dot.origin, dot.sequence, event.hlc, &event.deps);
         Ok(())
     }
@@ -372,46 +398,97 @@ impl Apply {
         }
     }
 
-    /// True if rows have waited long enough, or are many.
-    pub fn flush_due(&self, now: Now) -> bool {
-        self.events_since_flush >= self.settings.flush_events_max
-            || (self.keys.dirty_count() > 0
-                && now.monotonic.saturating_sub(self.flushed_at)
-                    >= self.settings.flush_milliseconds)
+    /// Something changed that no flush has taken.
+    fn unflushed(&self) -> bool {
+        self.keys.dirty_count() > 0 || !self.rows.is_empty()
     }
 
-    /// The rows changed since the last flush, as one batch that brings the store to the applied
-    /// vector; none if nothing changed. The caller writes it before anything else is read.
-    pub fn flush(&mut self, now: Now) -> Option<Batch> {
-        self.flushed_at = now.monotonic;
-        if self.keys.dirty_count() == 0 && self.rows.rows.is_empty() {
+    fn flush_due(&self, now: Now) -> bool {
+        let old = || {
+            now.monotonic.saturating_sub(self.flushed_at) >= self.settings.flush_milliseconds
+                && self.unflushed()
+        };
+        self.wanted
+            || self.unkept.0 >= self.settings.flush_events_max
+            || self.unkept.1 >= self.settings.flush_bytes_max
+            || old()
+    }
+
+    /// Takes what changed since the last flush, if one is due and none is under way.
+    pub fn begin_flush(&mut self, now: Now) -> Option<Flush> {
+        if self.keeping.is_some() || !self.flush_due(now) {
             return None;
         }
-        let mut batch = std::mem::take(&mut self.rows);
-        let ranges = &mut self.ranges;
-        self.keys.flush(|key, entry| {
-            let digest = canonical::digest(key, &entry.state);
-            ranges.change(key, entry.digest.as_ref(), digest.as_ref());
-            entry.digest = digest;
-            let row = entry.encode();
-            let bytes = row.len();
-            batch.put(Table::States, key.to_bytes(), row);
-            bytes
-        });
-        for (key, stamps) in std::mem::take(&mut self.identities) {
-            batch.put(Table::Identities, key, rows::stamps(&stamps));
-        }
-        let applied = self.applied.to_string().into_bytes();
-        batch.put(Table::Meta, rows::APPLIED.to_vec(), applied);
-        for (place, row) in self.ranges.take_rows() {
-            batch.put(Table::Meta, [rows::RANGE, &[place]].concat(), row);
-        }
-        self.events_since_flush = 0;
-        self.keys.evict(self.settings.cache_bytes);
-        Some(batch)
+        Some(self.take(now))
     }
 
-    /// Digests as of the last flush.
+    fn take(&mut self, now: Now) -> Flush {
+        self.flushed_at = now.monotonic;
+        self.wanted = false;
+        self.unkept = (0, 0);
+        let mut taken = Vec::with_capacity(self.keys.dirty_count());
+        self.keys.take(|key, entry| {
+            taken.push(Taken {
+                key,
+                state: entry.state.clone(),
+                conflicts: entry.conflicts,
+                digest: entry.digest,
+                stamps: std::mem::take(&mut entry.stamps),
+            });
+        });
+        let claims = Arc::new(std::mem::take(&mut self.claims));
+        self.keeping = Some(Arc::clone(&claims));
+        Flush {
+            taken,
+            claims,
+            rows: std::mem::take(&mut self.rows),
+            ranges: self.ranges.clone(),
+            applied: self.applied.clone(),
+        }
+    }
+
+    /// A flush is in the store.
+    pub fn kept(&mut self, kept: Kept) {
+        for key in &kept.keys {
+            self.keys.kept(&key.key, key.digest, key.row_bytes);
+        }
+        self.ranges = kept.ranges;
+        self.kept = kept.applied;
+        self.keeping = None;
+        self.keys.evict(self.settings.cache_bytes);
+    }
+
+    /// Brings the store to the applied vector now, if no flush is under way. False if one is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn flush(&mut self, now: Now, store: &dyn Store) -> Result<bool> {
+        if self.keeping.is_some() {
+            return Ok(false);
+        }
+        if self.unflushed() || self.kept != self.applied {
+            let kept = self.take(now).run(store)?;
+            self.kept(kept);
+        }
+        Ok(true)
+    }
+
+    /// Asks for a flush as soon as none is under way.
+    pub fn want_flush(&mut self) {
+        self.wanted = true;
+    }
+
+    /// True if the store is at the applied vector, and stays there until something is applied.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.keeping.is_none() && self.kept == self.applied
+    }
+
+    /// How far the store is.
+    pub fn kept_until(&self) -> &Vector {
+        &self.kept
+    }
+
+    /// Digests as of what is kept.
     pub(crate) fn digests(&self) -> Digests {
         self.ranges.digests()
     }
@@ -445,6 +522,21 @@ impl Apply {
             })
             .collect()
     }
+}
+
+/// About how many bytes of memory a document takes.
+fn size_of(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    const NODE_BYTES: usize = 32;
+    NODE_BYTES
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(size_of).sum(),
+            Value::Object(members) => {
+                members.iter().map(|(name, member)| name.len() + size_of(member)).sum()
+            }
+            _ => 0,
+        }
 }
 
 /// A settled tail this long makes the row worth writing again.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use linckia_model::{Key, canonical};
+use linckia_model::canonical;
 
 use crate::query::{Digests, Range};
 
@@ -28,14 +28,14 @@ impl Default for Ranges {
 }
 
 impl Ranges {
-    /// A key's hash became another; none where nothing is.
+    /// A key's hash became another; none where nothing is. `key` is the key's bytes.
     pub(crate) fn change(
         &mut self,
-        key: &Key,
+        key: &[u8],
         before: Option<&[u8; canonical::HASH_BYTES]>,
         after: Option<&[u8; canonical::HASH_BYTES]>,
     ) {
-        let place = blake3::hash(&key.to_bytes()).as_bytes()[0];
+        let place = blake3::hash(key).as_bytes()[0];
         self.changed.insert(place);
         let range = &mut self.ranges[place as usize];
         for hash in before.into_iter().chain(after) {

@@ -1,12 +1,9 @@
 //! The states of keys in memory: those written since the last flush, and those lately used.
 //!
 //! A state is folded here and reaches the store by flushes. What always holds: a state that is not
-//! in the store as it is here (dirty) is never evicted.
+//! in the store as it is here (dirty, or on its way there) is never evicted.
 
-use std::collections::BTreeMap;
-use std::ops::Bound;
-
-use linckia_model::{Key, KeyState, Reader, Vector, Writer, canonical};
+use linckia_model::{Key, KeyState, Map, Reader, Stamp, Vector, Writer, canonical};
 use linckia_store::{Table, View};
 
 use crate::error::{Result, row};
@@ -19,27 +16,36 @@ pub(crate) struct Entry {
     pub(crate) state: KeyState,
     /// Records of this key in the store and in rows on their way there.
     pub(crate) conflicts: u64,
-    /// What this key put into the digests when it was last flushed.
+    /// What this key put into the digests when it was last kept.
     pub(crate) digest: Option<[u8; canonical::HASH_BYTES]>,
-    pub(crate) dirty: bool,
+    /// Events whose rows of history were not taken by a flush.
+    pub(crate) stamps: Vec<Stamp>,
+    /// Changed since a flush took it.
+    dirty: bool,
+    /// Taken by a flush that is not in the store yet.
+    keeping: bool,
     recent: bool,
     weight: usize,
 }
 
-impl Entry {
-    /// The row for the store.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::default();
-        out.byte(FORMAT);
-        out.number(self.conflicts);
-        out.byte(u8::from(self.digest.is_some()));
-        if let Some(digest) = &self.digest {
-            out.0.extend_from_slice(digest);
-        }
-        out.0.extend_from_slice(&self.state.encode());
-        out.0
+/// The row of a key's state.
+pub(crate) fn encode(
+    conflicts: u64,
+    digest: Option<&[u8; canonical::HASH_BYTES]>,
+    state: &KeyState,
+) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.byte(FORMAT);
+    out.number(conflicts);
+    out.byte(u8::from(digest.is_some()));
+    if let Some(digest) = digest {
+        out.0.extend_from_slice(digest);
     }
+    out.0.extend_from_slice(&state.encode());
+    out.0
+}
 
+impl Entry {
     pub(crate) fn decode(bytes: &[u8], known: &Vector) -> Result<Self> {
         let read = || -> linckia_model::Result<Self> {
             let mut reader = Reader(bytes);
@@ -73,11 +79,11 @@ const WEIGHT_MIN: usize = 512;
 /// States by key.
 #[derive(Default)]
 pub(crate) struct Keys {
-    entries: BTreeMap<Key, Entry>,
+    entries: Map<Key, Entry>,
     /// Keys written since the last flush; each of their entries is dirty.
     dirty: Vec<Key>,
     /// Where the search for entries to evict goes on.
-    hand: Option<Key>,
+    hand: usize,
     weight: usize,
 }
 
@@ -89,19 +95,42 @@ impl Keys {
         view: &dyn View,
         known: &Vector,
     ) -> Result<&mut Entry> {
-        if !self.entries.contains_key(key) {
-            let row = view.get(Table::States, &key.to_bytes())?;
-            let mut entry = match row {
-                Some(bytes) => Entry::decode(&bytes, known)?,
-                None => Entry::default(),
-            };
-            entry.weight = WEIGHT_MIN.max(entry.weight * WEIGHT_FACTOR);
-            self.weight += entry.weight;
-            self.entries.insert(key.clone(), entry);
+        let place = self.place(key, view, known)?;
+        Ok(&mut self.entries[place])
+    }
+
+    /// [`Keys::load`] of a key that is about to change.
+    pub(crate) fn change(
+        &mut self,
+        key: &Key,
+        view: &dyn View,
+        known: &Vector,
+    ) -> Result<&mut Entry> {
+        let place = self.place(key, view, known)?;
+        let entry = &mut self.entries[place];
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(key.clone());
         }
-        let entry = self.entries.get_mut(key).expect("the entry was just put there");
-        entry.recent = true;
         Ok(entry)
+    }
+
+    fn place(&mut self, key: &Key, view: &dyn View, known: &Vector) -> Result<usize> {
+        let place = match self.entries.get_index_of(key) {
+            Some(place) => place,
+            None => {
+                let row = view.get(Table::States, &key.to_bytes())?;
+                let mut entry = match row {
+                    Some(bytes) => Entry::decode(&bytes, known)?,
+                    None => Entry::default(),
+                };
+                entry.weight = WEIGHT_MIN.max(entry.weight * WEIGHT_FACTOR);
+                self.weight += entry.weight;
+                self.entries.insert_full(key.clone(), entry).0
+            }
+        };
+        self.entries[place].recent = true;
+        Ok(place)
     }
 
     pub(crate) fn cached(&mut self, key: &Key) -> Option<&mut Entry> {
@@ -122,15 +151,30 @@ impl Keys {
         self.dirty.len()
     }
 
-    /// Every dirty entry once; they are clean afterwards.
-    pub(crate) fn flush(&mut self, mut each: impl FnMut(&Key, &mut Entry) -> usize) {
+    /// Every dirty entry once, in the order in which they became dirty; they are on their way to
+    /// the store then.
+    pub(crate) fn take(&mut self, mut each: impl FnMut(Key, &mut Entry)) {
         for key in std::mem::take(&mut self.dirty) {
             let entry = self.entries.get_mut(&key).expect("a dirty entry is never evicted");
             entry.dirty = false;
-            let weight = WEIGHT_MIN.max(each(&key, entry) * WEIGHT_FACTOR);
-            self.weight = self.weight + weight - entry.weight;
-            entry.weight = weight;
+            entry.keeping = true;
+            each(key, entry);
         }
+    }
+
+    /// What a flush took is in the store, in a row of so many bytes.
+    pub(crate) fn kept(
+        &mut self,
+        key: &Key,
+        digest: Option<[u8; canonical::HASH_BYTES]>,
+        bytes: usize,
+    ) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.keeping = false;
+        entry.digest = digest;
+        let weight = WEIGHT_MIN.max(bytes * WEIGHT_FACTOR);
+        self.weight = self.weight + weight - entry.weight;
+        entry.weight = weight;
     }
 
     /// Evicts entries not lately used until the rest weighs at most `bytes`, going round once at
@@ -139,17 +183,18 @@ impl Keys {
         let mut steps = self.entries.len();
         while self.weight > bytes && steps > 0 {
             steps -= 1;
-            let from = self.hand.take().map_or(Bound::Unbounded, Bound::Excluded);
-            let next = self.entries.range_mut((from, Bound::Unbounded)).next();
-            let Some((key, entry)) = next else { continue };
-            let key = key.clone();
-            if entry.dirty || entry.recent {
-                entry.recent = false;
-            } else {
-                self.weight -= entry.weight;
-                self.entries.remove(&key);
+            if self.hand >= self.entries.len() {
+                self.hand = 0;
             }
-            self.hand = Some(key);
+            let Some((_, entry)) = self.entries.get_index_mut(self.hand) else { return };
+            if entry.dirty || entry.keeping || entry.recent {
+                entry.recent = false;
+                self.hand += 1;
+            } else {
+                // The last entry takes its place and is looked at next.
+                self.weight -= entry.weight;
+                self.entries.swap_remove_index(self.hand);
+            }
         }
     }
 }

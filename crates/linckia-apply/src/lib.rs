@@ -10,6 +10,7 @@
 mod apply;
 mod digests;
 mod error;
+mod keep;
 mod keys;
 mod port;
 mod query;
@@ -19,6 +20,7 @@ mod stability;
 
 pub use apply::{Apply, ApplySettings};
 pub use error::{Error, Result};
+pub use keep::{Flush, Kept};
 pub use port::Events;
 pub use query::{
     AggregateView, ConflictFilter, ConflictView, Digests, EventFilter, Found, Lag, Query, Range,

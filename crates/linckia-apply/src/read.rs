@@ -1,13 +1,14 @@
 //! Answers to queries, each read at one applied vector.
 //!
-//! What concerns one key is read from memory; what runs over many is flushed first and read from
-//! the store. Lists whose pages follow keep a snapshot for them, a few at most.
+//! A key's state and the logs are read as applied. What runs over rows is read from the store, at
+//! the vector it has been brought to: where that is behind what was applied when it was asked, the
+//! answer waits for a flush. Lists whose pages follow keep a snapshot for them, a few at most.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    Copies, Event, Key, KeyState, Now, Origin, Record, RecordKey, Stamp, Vector, canonical,
+    Copies, Event, Key, KeyState, Origin, Record, RecordKey, Stamp, Vector, canonical,
 };
 use linckia_store::{Store, Table, View};
 
@@ -55,19 +56,18 @@ impl Pages {
 }
 
 impl Apply {
-    /// Answers a query. May flush, so the store is written to.
+    /// Answers a query, unless its rows are not in the store yet: then a flush was asked for, and
+    /// [`Apply::read_rows`] answers once the store is at the vector applied now.
     ///
     /// # Errors
     /// The store's, or a row that is not ours: the region must stop.
     pub fn read(
         &mut self,
-        now: Now,
         query: &Query,
-        store: &mut dyn Store,
+        store: &dyn Store,
         events: &dyn Events,
         pages: &mut Pages,
-    ) -> Result<Reading> {
-        let mut vector = self.applied.clone();
+    ) -> Result<Option<Reading>> {
         let found = match query {
             Query::Vector => Found::Vector,
             Query::Aggregate { key } => {
@@ -75,49 +75,60 @@ impl Apply {
                 Found::Aggregate(view_of(key, entry))
             }
             Query::Events { after, limit, filter } => self.events(after, *limit, filter, events),
+            Query::Aggregates { at: Some(at), .. } if pages.find(at).is_some() => {
+                return self.read_rows(query, store, events, pages).map(Some);
+            }
+            _ if self.is_kept() => return self.read_rows(query, store, events, pages).map(Some),
             _ => {
-                if let Some(batch) = self.flush(now) {
-                    store.write(batch)?;
-                }
-                self.read_flushed(query, store, events, pages, &mut vector)?
+                self.want_flush();
+                return Ok(None);
             }
         };
-        Ok(Reading { vector, found })
+        Ok(Some(Reading { vector: self.applied.clone(), found }))
     }
 
-    fn read_flushed(
+    /// Answers a query that runs over rows at the vector of the store; while no flush is under
+    /// way, or the store might be further.
+    ///
+    /// # Errors
+    /// As [`Apply::read`].
+    pub fn read_rows(
         &self,
         query: &Query,
-        store: &mut dyn Store,
+        store: &dyn Store,
         events: &dyn Events,
         pages: &mut Pages,
-        vector: &mut Vector,
-    ) -> Result<Found> {
-        match query {
+    ) -> Result<Reading> {
+        let mut vector = self.kept.clone();
+        let found = match query {
             Query::Aggregates { data_set, aggregate_type, prefix, after, at, limit } => {
                 let wanted = Listing { data_set, aggregate_type, prefix, after, limit: *limit };
-                if let Some(at) = at.as_ref().filter(|at| **at != self.applied) {
-                    vector.clone_from(at);
-                    return match pages.find(at) {
-                        Some(view) => self.list(&wanted, view),
-                        None => Ok(Found::Expired),
-                    };
+                let page = at.as_ref().and_then(|at| Some((at, pages.find(at)?)));
+                match (page, at) {
+                    (Some((at, view)), _) => {
+                        vector.clone_from(at);
+                        self.list(&wanted, view)?
+                    }
+                    (None, Some(at)) if *at != self.kept => Found::Expired,
+                    _ => {
+                        let found = self.list(&wanted, store)?;
+                        if matches!(&found, Found::Aggregates(_, Some(_))) {
+                            pages.keep(self.kept.clone(), store.snapshot());
+                        }
+                        found
+                    }
                 }
-                let found = self.list(&wanted, store)?;
-                if matches!(&found, Found::Aggregates(_, Some(_))) {
-                    pages.keep(self.applied.clone(), store.snapshot());
-                }
-                Ok(found)
             }
             Query::History { key, after, limit, backward } => {
-                self.history(key, after.as_ref(), *limit, *backward, store, events)
+                self.history(key, after.as_ref(), *limit, *backward, store, events)?
             }
             Query::Conflicts { filter, after, limit } => {
-                self.records(filter, after.as_deref(), *limit, store, events)
+                self.records(filter, after.as_deref(), *limit, store, events)?
             }
-            Query::Conflict { id } => self.record(id, store, events),
-            _ => Ok(Found::Digests(self.digests())),
-        }
+            Query::Conflict { id } => self.record(id, store, events)?,
+            _ => Found::Digests(self.digests()),
+        };
+        Ok(Reading { vector, found })
     }
 
     fn list(&self, wanted: &Listing<'_>, view: &dyn View) -> Result<Found> {
@@ -163,8 +174,8 @@ impl Apply {
         let mut from = prefix.clone();
         let mut until = [&prefix[..], &[0xff; 9]].concat();
         match after {
-            Some(stamp) if backward => until = rows::history_key(key, stamp),
-            Some(stamp) => from = [rows::history_key(key, stamp), vec![0]].concat(),
+            Some(stamp) if backward => until = rows::history_key(&prefix, stamp),
+            Some(stamp) => from = [rows::history_key(&prefix, stamp), vec![0]].concat(),
             None => {}
         }
         let mut found: Vec<Arc<Event>> = Vec::new();
@@ -196,7 +207,7 @@ impl Apply {
 
     /// History lists an id once: the first copy in order.
     fn counts(&self, key: &Key, event: &Event, view: &dyn View) -> Result<bool> {
-        let stamps = self.copies(key, &event.identity, view)?;
+        let stamps = self.copies_kept(key, &event.identity, view)?;
         if stamps.len() < 2 {
             return Ok(true);
         }

@@ -33,8 +33,10 @@ pub(crate) fn identity_key(key: &Key, identity: &Identity) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn history_key(key: &Key, stamp: &Stamp) -> Vec<u8> {
-    let mut bytes = key.to_bytes();
+/// `key` is the aggregate's key as bytes.
+pub(crate) fn history_key(key: &[u8], stamp: &Stamp) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(key.len() + 64);
+    bytes.extend_from_slice(key);
     bytes.extend_from_slice(&stamp.hlc.bits().to_be_bytes());
     bytes.extend_from_slice(stamp.dot.origin.as_str().as_bytes());
     bytes.push(0);

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use linckia_model::{
-    Answer, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity, Key, KeyState, NewEvent,
-    Now, Operation, Origin, Precondition, RecordChange, Refusal, Stamp, Transaction, Vector, Write,
-    canonical,
+    Answer, Claim, ClaimRef, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity, Key,
+    KeyState, Map, NewEvent, Now, Operation, Origin, Precondition, RecordChange, Refusal, Stamp,
+    Transaction, Vector, Write, canonical,
 };
 
 use crate::port::Standing;
@@ -51,9 +51,9 @@ pub struct Capture {
     /// The sequence given last.
     last: u64,
     fold: FoldSettings,
-    staged: BTreeMap<Key, Staged>,
+    staged: Map<Key, Staged>,
     /// Events on their way to the disk, by key and identity.
-    fresh: BTreeMap<(Key, Identity), Arc<Event>>,
+    fresh: Map<Claim, Arc<Event>>,
 }
 
 /// No events are read while folding ahead: what is folded is in memory or below stable time.
@@ -65,9 +65,21 @@ impl<S: Standing> EventSource for Ahead<'_, S> {
     }
 }
 
+/// What a request asks of each of its events.
+struct Terms {
+    precondition: Option<Precondition>,
+    entity_tag: bool,
+}
+
+impl Terms {
+    fn of(write: &Write) -> Self {
+        Self { precondition: write.precondition.clone(), entity_tag: write.entity_tag }
+    }
+}
+
 /// One event that passed every check, before it gets its dot.
-struct Draft<'a> {
-    new: &'a NewEvent,
+struct Draft {
+    new: NewEvent,
     identity: Identity,
     version: u64,
     created: bool,
@@ -76,7 +88,7 @@ struct Draft<'a> {
 impl Capture {
     /// Goes on after the last durable sequence of its origin.
     pub fn new(origin: Origin, last: u64, fold: FoldSettings) -> Self {
-        Self { origin, last, fold, staged: BTreeMap::new(), fresh: BTreeMap::new() }
+        Self { origin, last, fold, staged: Map::default(), fresh: Map::default() }
     }
 
     pub fn origin(&self) -> &Origin {
@@ -96,15 +108,18 @@ impl Capture {
         &mut self,
         now: Now,
         clock: &mut Clock,
-        write: &Write,
+        write: Write,
         standing: &mut S,
     ) -> Result<Captured, S::Error> {
         let mut captured = Captured { after: 0, ..Captured::default() };
         if write.atomic {
             self.transaction(now, clock, write, standing, &mut captured)?;
         } else {
-            for new in &write.events {
-                self.single(now, clock, write, new, standing, &mut captured)?;
+            let terms = Terms::of(&write);
+            captured.events.reserve(write.events.len());
+            captured.answers.reserve(write.events.len());
+            for new in write.events {
+                self.single(now, clock, &terms, new, standing, &mut captured)?;
             }
         }
         Ok(captured)
@@ -114,24 +129,23 @@ impl Capture {
         &mut self,
         now: Now,
         clock: &mut Clock,
-        write: &Write,
-        new: &NewEvent,
+        terms: &Terms,
+        new: NewEvent,
         standing: &mut S,
         captured: &mut Captured,
     ) -> Result<(), S::Error> {
         let identity = Identity { event_id: Arc::clone(&new.event_id), place: 0 };
-        if let Some(known) = self.known(new, &identity, standing)? {
+        if let Some(known) = self.known(&new, &identity, standing)? {
             captured.wait_for(&self.origin, &known);
             captured.answers.push(known);
             return Ok(());
         }
-        match self.judge(new, identity, write.precondition.as_ref(), standing)? {
+        match self.judge(new, identity, terms, standing)? {
             Err(refusal) => captured.answers.push(Err(refusal)),
             Ok(draft) => {
                 let hlc = clock.next(now);
                 let transaction = Transaction::single(self.last + 1);
-                let event = self.stage(draft, hlc, transaction, write, standing, captured)?;
-                captured.events.push(event);
+                self.stage(draft, hlc, transaction, terms, standing, captured);
             }
         }
         Ok(())
@@ -143,25 +157,27 @@ impl Capture {
         &mut self,
         now: Now,
         clock: &mut Clock,
-        write: &Write,
+        write: Write,
         standing: &mut S,
         captured: &mut Captured,
     ) -> Result<(), S::Error> {
-        let mut places: BTreeMap<(&Key, &str), u32> = BTreeMap::new();
+        let (terms, count) = (Terms::of(&write), write.events.len());
+        let (first, before) = (self.last + 1, self.staged_states(&write));
+        let mut places: BTreeMap<(Key, Arc<str>), u32> = BTreeMap::new();
         let mut wanted = Vec::new();
-        for new in &write.events {
-            let place = places.entry((&new.key, &new.event_id)).or_insert(0);
+        for new in write.events {
+            let name = (new.key.clone(), Arc::clone(&new.event_id));
+            let place = places.entry(name).or_insert(0);
             let identity = Identity { event_id: Arc::clone(&new.event_id), place: *place };
             *place += 1;
-            let known = self.known(new, &identity, standing)?;
+            let known = self.known(&new, &identity, standing)?;
             if let Some(Err(refusal)) = known {
-                captured.refuse_all(write.events.len(), wanted.len(), refusal);
+                captured.refuse_all(count, wanted.len(), refusal);
                 return Ok(());
             }
             wanted.push((new, identity, known));
         }
         let size = wanted.iter().filter(|(_, _, known)| known.is_none()).count() as u32;
-        let (first, before) = (self.last + 1, self.staged_states(write));
         let mut hlc = None;
         for (place, (new, identity, known)) in wanted.into_iter().enumerate() {
             if let Some(known) = known {
@@ -169,18 +185,17 @@ impl Capture {
                 captured.answers.push(known);
                 continue;
             }
-            match self.judge(new, identity, write.precondition.as_ref(), standing)? {
+            match self.judge(new, identity, &terms, standing)? {
                 Err(refusal) => {
                     self.undo(first, before, captured);
-                    captured.refuse_all(write.events.len(), place, refusal);
+                    captured.refuse_all(count, place, refusal);
                     return Ok(());
                 }
                 Ok(draft) => {
                     let hlc = *hlc.get_or_insert_with(|| clock.next(now));
                     let index = captured.events.len() as u32;
                     let transaction = Transaction { first, index, size };
-                    let event = self.stage(draft, hlc, transaction, write, standing, captured)?;
-                    captured.events.push(event);
+                    self.stage(draft, hlc, transaction, &terms, standing, captured);
                 }
             }
         }
@@ -195,12 +210,12 @@ impl Capture {
     fn undo(&mut self, first: u64, before: BTreeMap<Key, Option<Staged>>, captured: &mut Captured) {
         self.last = first - 1;
         for event in captured.events.drain(..) {
-            self.fresh.remove(&(event.key.clone(), event.identity.clone()));
+            self.forget(&event);
         }
         for (key, staged) in before {
             match staged {
                 Some(staged) => drop(self.staged.insert(key, staged)),
-                None => drop(self.staged.remove(&key)),
+                None => drop(self.staged.swap_remove(&key)),
             }
         }
     }
@@ -212,7 +227,7 @@ impl Capture {
         identity: &Identity,
         standing: &mut S,
     ) -> Result<Option<Result<Answer, Refusal>>, S::Error> {
-        let fresh = self.fresh.get(&(new.key.clone(), identity.clone()));
+        let fresh = self.fresh.get(&ClaimRef { key: &new.key, identity });
         let first = match fresh {
             Some(event) => Some(Arc::clone(event)),
             None => {
@@ -239,13 +254,13 @@ impl Capture {
         }))
     }
 
-    fn judge<'a, S: Standing>(
+    fn judge<S: Standing>(
         &mut self,
-        new: &'a NewEvent,
+        new: NewEvent,
         identity: Identity,
-        precondition: Option<&Precondition>,
+        terms: &Terms,
         standing: &mut S,
-    ) -> Result<Result<Draft<'a>, Refusal>, S::Error> {
+    ) -> Result<Result<Draft, Refusal>, S::Error> {
         if !self.staged.contains_key(&new.key) {
             let state = standing.state(&new.key)?;
             let change = RecordChange::default();
@@ -257,32 +272,34 @@ impl Capture {
         };
         let state = &staged.state;
         let exists = state.exists();
-        let refusal = precondition
+        let refusal = terms
+            .precondition
+            .as_ref()
             .and_then(|precondition| check(precondition, state, exists))
             .or_else(|| match new.operation {
                 Operation::Increment => state.check_increment(&new.data).err(),
                 _ => None,
             });
-        let verdict = match refusal {
-            Some(refusal) => Err(refusal),
-            None => Ok(Draft { new, identity, version: state.version() + 1, created: !exists }),
+        let Some(refusal) = refusal else {
+            let version = state.version() + 1;
+            return Ok(Ok(Draft { new, identity, version, created: !exists }));
         };
-        if verdict.is_err() && staged.last == 0 {
-            self.staged.remove(&new.key);
+        if staged.last == 0 {
+            self.staged.swap_remove(&new.key);
         }
-        Ok(verdict)
+        Ok(Err(refusal))
     }
 
     /// Gives the event its dot, folds it ahead and writes its answer.
     fn stage<S: Standing>(
         &mut self,
-        draft: Draft<'_>,
+        draft: Draft,
         hlc: Hlc,
         transaction: Transaction,
-        write: &Write,
+        terms: &Terms,
         standing: &S,
         captured: &mut Captured,
-    ) -> Result<Arc<Event>, S::Error> {
+    ) {
         let Draft { new, identity, version, created } = draft;
         self.last += 1;
         let mut deps: Vector = standing.applied().clone();
@@ -292,26 +309,28 @@ impl Capture {
             hlc,
             deps,
             transaction,
-            key: new.key.clone(),
-            event_type: Arc::clone(&new.event_type),
+            key: new.key,
+            event_type: new.event_type,
             operation: new.operation,
-            data: new.data.clone(),
+            data: new.data,
             ctx: None,
-            identity: identity.clone(),
+            identity,
             version,
             policy_epoch: 0,
             schema_version: 0,
-            extras: new.extras.clone(),
+            extras: new.extras,
         });
-        let staged = self.staged.get_mut(&new.key).expect("the key was staged when it was judged");
+        let staged =
+            self.staged.get_mut(&event.key).expect("the key was staged when it was judged");
         staged.change = staged.state.apply(&event, &[], &Ahead(standing), &self.fold);
         staged.last = self.last;
         staged.pending += 1;
-        let entity_tag = if write.entity_tag { canonical::entity_tag(&staged.state) } else { None };
-        self.fresh.insert((new.key.clone(), identity), Arc::clone(&event));
+        let entity_tag = if terms.entity_tag { canonical::entity_tag(&staged.state) } else { None };
+        let claim = ClaimRef { key: &event.key, identity: &event.identity }.to_owned();
+        self.fresh.insert(claim, Arc::clone(&event));
         captured.after = self.last;
         captured.answers.push(Ok(Answer {
-            event_id: Arc::clone(&new.event_id),
+            event_id: Arc::clone(&event.identity.event_id),
             dot: event.dot.clone(),
             hlc,
             version,
@@ -319,7 +338,11 @@ impl Capture {
             created,
             entity_tag,
         }));
-        Ok(event)
+        captured.events.push(event);
+    }
+
+    fn forget(&mut self, event: &Event) {
+        self.fresh.swap_remove(&ClaimRef { key: &event.key, identity: &event.identity });
     }
 
     /// Asked of every event just before it is applied: the state that applying it gives, if nothing
@@ -335,23 +358,24 @@ impl Capture {
         if !last || staged.touched {
             return None;
         }
-        let staged = self.staged.remove(&event.key)?;
+        let staged = self.staged.swap_remove(&event.key)?;
         Some(Prepared { state: staged.state, change: staged.change })
     }
 
     /// An event was applied: one of ours is no longer ahead, one of others is folded under what is.
     pub fn applied<S: Standing>(&mut self, event: &Arc<Event>, standing: &mut S) {
         if event.dot.origin == self.origin {
-            self.fresh.remove(&(event.key.clone(), event.identity.clone()));
+            self.forget(event);
             if let Some(staged) = self.staged.get_mut(&event.key) {
                 staged.pending = staged.pending.saturating_sub(1);
                 if staged.pending == 0 {
-                    self.staged.remove(&event.key);
+                    self.staged.swap_remove(&event.key);
                 }
             }
         } else if let Some(staged) = self.staged.get_mut(&event.key) {
             let copies = standing.copies(&event.key, &event.identity).unwrap_or_default();
-            let fresh = self.fresh.get(&(event.key.clone(), event.identity.clone()));
+            let claim = ClaimRef { key: &event.key, identity: &event.identity };
+            let fresh = self.fresh.get(&claim);
             let known = copies.into_iter().chain(fresh.map(|event| event.stamp()));
             let earlier: Vec<Stamp> = known.filter(|stamp| stamp.dot != event.dot).collect();
             staged.state.apply(event, &earlier, &Ahead(standing), &self.fold);

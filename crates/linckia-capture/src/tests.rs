@@ -68,7 +68,7 @@ impl Bench {
     }
 
     fn write(&mut self, write: &Write) -> Captured {
-        let captured = self.capture.write(NOW, &mut self.clock, write, &mut self.here);
+        let captured = self.capture.write(NOW, &mut self.clock, write.clone(), &mut self.here);
         captured.unwrap_or_else(|never| match never {})
     }
 

@@ -94,10 +94,10 @@ pub struct Folded<'a> {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct KeyState {
     /// The fold up to stable time; absent while there is no tail, when it equals the current state.
-    base: Option<Box<State>>,
+    base: Option<Arc<State>>,
     /// Events above the base, in order; those not in memory are read from the logs when needed.
     tail: BTreeMap<Stamp, Option<Arc<Event>>>,
-    current: State,
+    current: Arc<State>,
     copies: Copies,
     /// The tail's length when it was last settled in part, so that settling costs little per event.
     settled_at: usize,
@@ -196,13 +196,14 @@ impl KeyState {
         }
         let in_order = self.tail.keys().next_back().is_none_or(|last| *last < stamp);
         if self.tail.is_empty() {
-            self.base = Some(Box::new(self.current.clone()));
+            self.base = Some(Arc::clone(&self.current));
         }
         self.tail.insert(stamp.clone(), Some(Arc::clone(event)));
         if in_order || settings.fault == Some(Fault::TiesByArrival) {
-            let new = self.current.step(event, &self.copies, source, settings);
+            let current = Arc::make_mut(&mut self.current);
+            let new = current.step(event, &self.copies, source, settings);
             let put: Vec<_> = new.iter().map(|(key, r)| (key.clone(), r.clone())).collect();
-            self.current.records.extend(new);
+            current.records.extend(new);
             let growth = put.len() as i64;
             return RecordChange { put, removed: Vec::new(), growth };
         }
@@ -220,14 +221,14 @@ impl KeyState {
             let new = state.step(event, &self.copies, source, settings);
             state.records.extend(new);
         }
-        let before = std::mem::replace(&mut self.current, state).records;
-        let now = &self.current.records;
+        let before = std::mem::replace(&mut self.current, Arc::new(state));
+        let (before, now) = (&before.records, &self.current.records);
         let new = now.iter().filter(|(key, record)| before.get(key) != Some(record));
         let growth = now.len() as i64 - before.len() as i64;
         RecordChange {
             growth,
             put: new.map(|(key, record)| (key.clone(), record.clone())).collect(),
-            removed: before.into_keys().filter(|key| !now.contains_key(key)).collect(),
+            removed: before.keys().filter(|key| !now.contains_key(key)).cloned().collect(),
         }
     }
 
@@ -246,7 +247,6 @@ impl KeyState {
         if last <= stable || early {
             self.base = None;
             self.tail.clear();
-            self.current.records.clear();
             self.copies = Copies::default();
             self.settled_at = 0;
             return self.whole(if early { Hlc::MAX } else { stable });
@@ -259,11 +259,13 @@ impl KeyState {
     }
 
     fn whole(&mut self, stable: Hlc) -> Settled {
-        self.current.tree.prune(stable, Floor(None));
+        let current = Arc::make_mut(&mut self.current);
+        current.records.clear();
+        current.tree.prune(stable, Floor(None));
         if self.exists() {
             return Settled::Whole;
         }
-        self.current.frontier.clear();
+        Arc::make_mut(&mut self.current).frontier.clear();
         Settled::Gone
     }
 
@@ -276,13 +278,14 @@ impl KeyState {
             let (stamp, event) = first.remove_entry();
             let event = event.or_else(|| source.event(&stamp.dot));
             let event = event.expect("an applied event above stable time is in the log");
-            base.step(&event, &self.copies, source, settings);
+            Arc::make_mut(&mut base).step(&event, &self.copies, source, settings);
         }
         let first = self.tail.first_key_value().map(|(stamp, _)| stamp.clone());
-        self.current.records.retain(|key, _| first.as_ref().is_some_and(|f| key.at() >= f));
+        let current = Arc::make_mut(&mut self.current);
+        current.records.retain(|key, _| first.as_ref().is_some_and(|f| key.at() >= f));
         if let Some(floor) = self.floor() {
-            base.tree.prune(stable, Floor(Some(&floor)));
-            self.current.tree.prune(stable, Floor(Some(&floor)));
+            Arc::make_mut(&mut base).tree.prune(stable, Floor(Some(&floor)));
+            Arc::make_mut(&mut self.current).tree.prune(stable, Floor(Some(&floor)));
         }
         self.base = Some(base);
     }

@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod fold;
 mod hlc;
+mod map;
 mod name;
 mod request;
 mod vector;
@@ -24,6 +25,7 @@ pub use fold::{
     RecordKey, Settled, State, canonical,
 };
 pub use hlc::Hlc;
+pub use map::{Claim, ClaimRef, Map};
 pub use name::{Key, NAME_BYTES_MAX, Origin, RegionName};
 pub use request::{Answer, Fault, NewEvent, Precondition, Refusal, Write};
 pub use vector::{Dot, Stamp, Vector};

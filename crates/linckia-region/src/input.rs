@@ -1,8 +1,11 @@
 //! What comes into a region and what goes out of it, as values.
 
+use linckia_apply::{Query, Reading};
 use linckia_log::{SpareDone, SyncDone};
 use linckia_model::{Answer, Refusal, RegionName, Write};
 use linckia_ship::Frame;
+
+use crate::keep::KeepDone;
 
 /// Which end of a link this region is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +20,8 @@ pub enum Role {
 pub enum Input {
     /// A client wants to write; the answer names the ticket.
     Write { ticket: u64, write: Write },
+    /// A client wants to know; the reading names the ticket.
+    Read { ticket: u64, query: Query },
     /// A link came up.
     Opened { peer: RegionName, role: Role },
     /// A link went down.
@@ -25,6 +30,8 @@ pub enum Input {
     Received { peer: RegionName, role: Role, frame: Frame },
     /// The disk is done with a sync.
     Synced { kind: crate::machine::SyncKind, done: SyncDone },
+    /// A flush is in the store, or failed.
+    Kept { done: KeepDone },
     /// A segment was made ahead, or not.
     Spared { done: SpareDone },
     /// Time passed, or there is work left.
@@ -35,6 +42,7 @@ pub enum Input {
 #[derive(Debug, PartialEq)]
 pub enum Output {
     Answer { ticket: u64, answers: Vec<Result<Answer, Refusal>> },
+    Reading { ticket: u64, reading: Reading },
     Send { peer: RegionName, role: Role, frame: Frame },
     Alarm(Alarm),
 }

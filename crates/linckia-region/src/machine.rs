@@ -4,9 +4,10 @@
 //! outside comes back. Syncing is the driver's: it takes a [`SyncJob`], runs it on some thread or
 //! at some later moment, and hands the result in as an input.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use linckia_apply::{Apply, Pages, Query, Reading};
+use linckia_apply::{Apply, Pages, Query};
 use linckia_log::{Logs, Record, Scope, SpareJob, SyncDone, SyncJob, Usage};
 use linckia_model::{
     Clock, Dot, Event, Fault, Hlc, Now, Origin, RegionName, Vector, decode_event, encode_event,
@@ -15,7 +16,9 @@ use linckia_store::Store;
 
 use crate::error::{Error, Result};
 use crate::input::{Alarm, Input, Output};
+use crate::keep::{KeepDone, KeepJob};
 use crate::region::{Region, RegionSettings, Rooms, Step};
+use crate::rooms::Durable;
 use crate::view::Status;
 use crate::write::Room;
 
@@ -33,12 +36,22 @@ const RECOVERY_ROUNDS_MAX: usize = 1 << 20;
 /// Logs that nothing became durable in for so long are idle, in milliseconds.
 const IDLE_MILLISECONDS: u64 = 1_000;
 
+/// A query that waits for its rows.
+struct Reader {
+    ticket: u64,
+    query: Query,
+    asked_at: Vector,
+}
+
 /// A region on its disk.
 pub struct Machine {
     region: Region,
     logs: Logs,
-    store: Box<dyn Store>,
+    store: Arc<dyn Store>,
     pages: Pages,
+    /// Queries that wait for the store to reach the vector applied when they were asked.
+    readers: VecDeque<Reader>,
+    keep_in_flight: bool,
     segment_bytes: u64,
     /// Each kind of sync has at most one job in flight.
     in_flight: [bool; 2],
@@ -61,7 +74,7 @@ impl Machine {
     pub fn open(
         settings: RegionSettings,
         mut logs: Logs,
-        store: Box<dyn Store>,
+        store: Arc<dyn Store>,
         segment_bytes: u64,
         now: Now,
     ) -> Result<Self> {
@@ -100,6 +113,8 @@ impl Machine {
             logs,
             store,
             pages: Pages::default(),
+            readers: VecDeque::new(),
+            keep_in_flight: false,
             segment_bytes,
             in_flight: [false; 2],
             own_dirty: false,
@@ -120,6 +135,9 @@ impl Machine {
             let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
             self.region.advance(now, rooms, &mut steps)?;
             self.execute(now, steps, &mut Vec::new())?;
+            if let Some(job) = self.begin_keep(now) {
+                self.kept(job.run(), &mut Vec::new())?;
+            }
             if self.region.applied().total() == before {
                 return Ok(());
             }
@@ -173,7 +191,14 @@ impl Machine {
         match input {
             Input::Write { ticket, write } => {
                 let room = Room { usage: self.logs.usage(), segment_bytes: self.segment_bytes };
-                self.region.write(now, ticket, &write, room, rooms, &mut steps)?;
+                self.region.write(now, ticket, write, room, rooms, &mut steps)?;
+            }
+            Input::Read { ticket, query } => self.ask(ticket, query, outputs)?,
+            Input::Kept { done } => {
+                self.kept(done, outputs)?;
+                // What waited for room can be applied now.
+                let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
+                self.region.advance(now, rooms, &mut steps)?;
             }
             Input::Opened { peer, role } => self.region.opened(now, &peer, role, &mut steps),
             Input::Closed { peer, role } => self.region.closed(&peer, role),
@@ -202,7 +227,6 @@ impl Machine {
         for step in steps {
             match step {
                 Step::Out(output) => outputs.push(output),
-                Step::Keep(batch) => self.store.write(batch)?,
                 Step::Clock(hlc) => {
                     self.own_dirty = true;
                     if let Err(error) = self.logs.put_clock(hlc) {
@@ -361,7 +385,7 @@ impl Machine {
 
     /// True while the disk works for this machine, or should.
     pub fn syncing(&self) -> bool {
-        self.in_flight.contains(&true) || self.spare_in_flight
+        self.in_flight.contains(&true) || self.spare_in_flight || self.keep_in_flight
     }
 
     /// True while a sync of the mirrors waits for its time.
@@ -426,24 +450,56 @@ impl Machine {
         self.half_full_told = alarm;
     }
 
-    /// Answers a query at the vector applied now.
-    ///
-    /// # Errors
-    /// The store's: the region must stop.
-    pub fn read(&mut self, now: Now, query: &Query) -> Result<Reading> {
-        let events = crate::rooms::Durable { logs: &self.logs, known: &self.region.durable };
-        let store = self.store.as_mut();
-        Ok(self.region.apply.read(now, query, store, &events, &mut self.pages)?)
+    /// Answers a query at once, or once its rows are in the store.
+    fn ask(&mut self, ticket: u64, query: Query, outputs: &mut Vec<Output>) -> Result<()> {
+        let events = Durable { logs: &self.logs, known: &self.region.durable };
+        let apply = &mut self.region.apply;
+        match apply.read(&query, self.store.as_ref(), &events, &mut self.pages)? {
+            Some(reading) => outputs.push(Output::Reading { ticket, reading }),
+            None => {
+                let asked_at = apply.applied().clone();
+                self.readers.push_back(Reader { ticket, query, asked_at });
+            }
+        }
+        Ok(())
     }
 
-    /// Brings the store up to the applied vector.
+    /// The flush that is due now, if any: the driver runs it and hands the result in.
+    pub fn begin_keep(&mut self, now: Now) -> Option<KeepJob> {
+        let flush = self.region.apply.begin_flush(now)?;
+        self.keep_in_flight = true;
+        Some(KeepJob { flush, store: Arc::clone(&self.store) })
+    }
+
+    /// A flush is in the store: answers whom it is enough for, and wants another for the others.
+    fn kept(&mut self, KeepDone(kept): KeepDone, outputs: &mut Vec<Output>) -> Result<()> {
+        self.keep_in_flight = false;
+        let apply = &mut self.region.apply;
+        apply.kept(kept?);
+        let events = Durable { logs: &self.logs, known: &self.region.durable };
+        while let Some(reader) = self.readers.pop_front() {
+            if !apply.kept_until().covers_all(&reader.asked_at) {
+                self.readers.push_front(reader);
+                apply.want_flush();
+                break;
+            }
+            let store = self.store.as_ref();
+            let reading = apply.read_rows(&reader.query, store, &events, &mut self.pages)?;
+            outputs.push(Output::Reading { ticket: reader.ticket, reading });
+        }
+        Ok(())
+    }
+
+    /// Brings the store up to the applied vector; while no flush is under way.
     ///
     /// # Errors
     /// The store's.
+    ///
+    /// # Panics
+    /// If a flush is under way.
     pub fn flush(&mut self, now: Now) -> Result<()> {
-        if let Some(batch) = self.region.apply.flush(now) {
-            self.store.write(batch)?;
-        }
+        let flushed = self.region.apply.flush(now, self.store.as_ref())?;
+        assert!(flushed, "a flush is done before the next one begins");
         Ok(())
     }
 
@@ -461,6 +517,9 @@ impl Machine {
     ///
     /// # Errors
     /// What the log or the store says.
+    ///
+    /// # Panics
+    /// If a flush or a sync is under way.
     pub fn close(mut self, now: Now) -> Result<()> {
         self.flush(now)?;
         self.logs.close()?;

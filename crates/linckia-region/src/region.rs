@@ -14,7 +14,7 @@ use linckia_model::{
     Answer, Clock, ClockSettings, Event, Fault, Heartbeat, Now, Origin, Refusal, RegionName, Vector,
 };
 use linckia_ship::{Pulling, Serving};
-use linckia_store::{Batch, View};
+use linckia_store::View;
 
 use crate::error::Result;
 use crate::input::{Output, Role};
@@ -52,8 +52,6 @@ pub(crate) enum Step {
     Append(Vec<Arc<Event>>),
     /// Make this hybrid time durable.
     Clock(u64),
-    /// Write these rows.
-    Keep(Batch),
     /// Tell the outside.
     Out(Output),
 }
@@ -186,11 +184,6 @@ impl Region {
         self.answer(steps);
         if !applied.is_empty() {
             self.pump(rooms, steps);
-        }
-        if self.apply.flush_due(now)
-            && let Some(batch) = self.apply.flush(now)
-        {
-            steps.push(Step::Keep(batch));
         }
         Ok(())
     }

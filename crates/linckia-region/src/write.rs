@@ -25,7 +25,7 @@ impl Region {
         &mut self,
         now: Now,
         ticket: u64,
-        write: &Write,
+        write: Write,
         room: Room,
         rooms: Rooms<'_>,
         steps: &mut Vec<Step>,
@@ -37,8 +37,9 @@ impl Region {
         }
         let durable = Durable { logs: rooms.logs, known: &self.durable };
         let mut here = Here { apply: &mut self.apply, view: rooms.view, durable };
+        let atomic = write.atomic;
         let captured = self.capture.write(now, &mut self.clock, write, &mut here)?;
-        if write.atomic {
+        if atomic {
             if !captured.events.is_empty() {
                 steps.push(Step::Append(captured.events));
             }

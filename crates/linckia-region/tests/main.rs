@@ -24,7 +24,7 @@ fn region(name: &str) -> RegionName {
     RegionName::parse(name).expect("the name is a region's")
 }
 
-fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings) -> Machine {
+fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings, apply: ApplySettings) -> Machine {
     let segment = settings.segment_bytes_max;
     let (logs, _) = Logs::open(disk.clone(), settings, &mut || [7; 16]).expect("the logs open");
     let region_settings = RegionSettings {
@@ -32,14 +32,14 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings) -> Machine {
         origin: Origin::new(&region("a"), 1, 0),
         members: vec![region("a")],
         clock: ClockSettings::default(),
-        apply: ApplySettings::default(),
+        apply,
         heartbeat_milliseconds: 100,
         linger_milliseconds: 5,
         seed: 0,
         fault: None,
     };
     // The store is empty at every start: it is rebuilt from the log.
-    Machine::open(region_settings, logs, Box::new(MemoryStore::new()), segment, now)
+    Machine::open(region_settings, logs, Arc::new(MemoryStore::new()), segment, now)
         .expect("the machine recovers")
 }
 
@@ -49,8 +49,16 @@ impl Bench {
     }
 
     fn with(settings: Settings) -> Self {
+        Self::open(settings, ApplySettings::default())
+    }
+
+    fn applying(apply: ApplySettings) -> Self {
+        Self::open(Settings::small(), apply)
+    }
+
+    fn open(settings: Settings, apply: ApplySettings) -> Self {
         let (disk, now) = (Arc::new(MemoryDisk::new()), Now { wall: 10_000, monotonic: 1 });
-        let machine = open(&disk, now, settings);
+        let machine = open(&disk, now, settings, apply);
         Self { disk, machine, now, ticket: 0 }
     }
 
@@ -90,7 +98,23 @@ impl Bench {
     }
 
     fn read(&mut self, query: &Query) -> Reading {
-        self.machine.read(self.now, query).expect("the store works")
+        self.ticket += 1;
+        let mut outputs = self.hand(Input::Read { ticket: self.ticket, query: query.clone() });
+        outputs.extend(self.keep());
+        let reading = outputs.into_iter().find_map(|output| match output {
+            Output::Reading { ticket, reading } if ticket == self.ticket => Some(reading),
+            _ => None,
+        });
+        reading.expect("a reader is answered at once or after the flush")
+    }
+
+    /// Runs the flushes that are due.
+    fn keep(&mut self) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        while let Some(job) = self.machine.begin_keep(self.now) {
+            outputs.extend(self.hand(Input::Kept { done: job.run() }));
+        }
+        outputs
     }
 
     fn value(&mut self, key: &str) -> Option<Value> {
@@ -147,7 +171,7 @@ fn a_crash_keeps_what_was_answered_and_loses_nothing_else_than_what_was_not() {
     bench.put("1", "k");
     bench.write("2", "k", Operation::Put, json!({"by": "lost"}));
     bench.disk.crash(&mut || 0);
-    bench.machine = open(&bench.disk, bench.now, Settings::small());
+    bench.machine = open(&bench.disk, bench.now, Settings::small(), ApplySettings::default());
     assert_eq!(bench.value("k"), Some(json!({"by": "1"})));
     bench.put("3", "k");
     let total = bench.machine.region().applied().total();
@@ -162,7 +186,7 @@ fn a_clean_end_comes_back_whole() {
     }
     let digests = bench.read(&Query::Digests).found;
     bench.machine.close(bench.now).unwrap();
-    bench.machine = open(&bench.disk, bench.now, Settings::small());
+    bench.machine = open(&bench.disk, bench.now, Settings::small(), ApplySettings::default());
     assert_eq!(bench.read(&Query::Digests).found, digests);
 }
 
@@ -278,4 +302,46 @@ fn one_region_alone_has_no_conflicts_and_forgets_its_tombstones() {
     assert!(states[0].1.folded().frontier.is_empty() && states[0].1.version() == 2);
     bench.put("3", "k");
     assert_eq!(bench.value("k"), Some(json!({"by": "3"})));
+}
+
+#[test]
+fn a_list_asked_for_during_a_flush_shows_what_was_applied_when_it_was_asked() {
+    let mut bench = Bench::new();
+    let list = || Query::Conflicts {
+        filter: ConflictFilter { data_set: "default".into(), ..ConflictFilter::default() },
+        after: None,
+        limit: 10,
+    };
+    bench.put("one", "k");
+    assert!(bench.hand(Input::Read { ticket: 100, query: list() }).is_empty());
+    let first = bench.machine.begin_keep(bench.now).expect("a reader waits");
+    bench.put("two", "k");
+    let asked_at = bench.machine.region().applied().clone();
+    assert!(bench.hand(Input::Read { ticket: 200, query: list() }).is_empty());
+    assert!(bench.machine.begin_keep(bench.now).is_none(), "one flush at a time");
+
+    let outputs = bench.hand(Input::Kept { done: first.run() });
+    assert!(matches!(&outputs[..], [Output::Reading { ticket: 100, .. }]), "{outputs:?}");
+    let outputs = bench.keep();
+    let [Output::Reading { ticket: 200, reading }] = &outputs[..] else { panic!("{outputs:?}") };
+    assert_eq!(reading.vector, asked_at);
+}
+
+#[test]
+fn a_disk_that_is_slow_with_flushes_bounds_what_is_applied_and_loses_nothing() {
+    let apply = ApplySettings { flush_events_max: 4, ..ApplySettings::default() };
+    let mut bench = Bench::applying(apply);
+    for number in 0..4 {
+        bench.put(&format!("before-{number}"), "k");
+    }
+    let slow = bench.machine.begin_keep(bench.now).expect("as many as make a flush due");
+    let mut answered = 0;
+    for number in 0..6 {
+        bench.write(&format!("during-{number}"), "k", Operation::Put, json!({"n": number}));
+        answered += bench.sync().len();
+    }
+    assert_eq!(answered, 4, "durable events wait for room");
+    let outputs = bench.hand(Input::Kept { done: slow.run() });
+    assert_eq!(outputs.len(), 2, "and are answered once there is some: {outputs:?}");
+    assert_eq!(bench.value("k"), Some(json!({"n": 5})));
 }

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use linckia_apply::{Found, Query};
+use linckia_apply::{Found, Query, Reading};
 use linckia_model::{Dot, Event, FoldSettings, Key, Now, Origin, Vector, decode_event};
-use linckia_region::Machine;
+use linckia_region::{Input, Machine, Output};
 
 use crate::reference::{self, RefDot, RefEvent, RefRecord};
 use crate::translate;
@@ -92,11 +92,16 @@ fn judge_all(world: &mut World) -> Result<(), String> {
     for (number, place) in world.places.iter_mut().enumerate() {
         let machine = place.machine.as_mut().ok_or("a region is down at the end")?;
         judge_region(machine, keys).map_err(|v| format!("{}: {v}", key_name(number)))?;
-        let reading = machine.read(NOW, &Query::Digests).map_err(|error| error.to_string())?;
-        let Found::Digests(found) = reading.found else {
-            return Err("digests are answered by digests".to_owned());
+        let ask = Input::Read { ticket: 0, query: Query::Digests };
+        let outputs = machine.handle(NOW, ask).map_err(|error| error.to_string())?;
+        let reading = outputs.into_iter().find_map(|output| match output {
+            Output::Reading { reading, .. } => Some(reading),
+            _ => None,
+        });
+        let Some(Reading { vector, found: Found::Digests(found) }) = reading else {
+            return Err("digests are answered at once after a flush, by digests".to_owned());
         };
-        digests.push((reading.vector, found.root));
+        digests.push((vector, found.root));
     }
     let differ = digests.windows(2).any(|pair| pair[0] != pair[1]);
     if differ {

@@ -12,7 +12,6 @@ mod network;
 mod plan;
 mod random;
 pub mod reference;
-mod store;
 mod translate;
 mod world;
 

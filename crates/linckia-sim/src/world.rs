@@ -14,15 +14,15 @@ use linckia_model::{
     Answer, ClockSettings, Dot, Extras, Fault, FoldSettings, Key, NewEvent, Now, Origin, Refusal,
     RegionName, Vector, Write,
 };
-use linckia_region::{Alarm, Input, Machine, Output, RegionSettings, Role, SyncKind};
+use linckia_region::{Alarm, Input, KeepJob, Machine, Output, RegionSettings, Role, SyncKind};
 use linckia_ship::Frame;
+use linckia_store::MemoryStore;
 
 use crate::judge;
 use crate::lying::Lying;
 use crate::network::{Network, Wire};
 use crate::plan::{Happening, Plan, Wish};
 use crate::random::Random;
-use crate::store::SharedStore;
 
 /// Milliseconds of wall clock at the start of every run.
 const EPOCH: u64 = 1_700_000_000_000;
@@ -62,6 +62,7 @@ enum Moment {
     Dial { dialler: usize, server: usize },
     Arrive { wire: Wire, frame: Frame },
     Sync { region: usize, life: u64, kind: SyncKind, job: SyncJob },
+    Keep { region: usize, life: u64 },
     Look,
 }
 
@@ -70,8 +71,10 @@ pub(crate) struct Place {
     pub(crate) name: RegionName,
     pub(crate) origin: Origin,
     disk: Arc<MemoryDisk>,
-    pub(crate) store: SharedStore,
+    store: MemoryStore,
     pub(crate) machine: Option<Machine>,
+    /// The flush under way.
+    keep: Option<KeepJob>,
     /// Counts the starts: moments of earlier lives are void.
     life: u64,
     clock_offset: i64,
@@ -128,8 +131,9 @@ impl World {
                 origin: Origin::new(&name, 0xa0 + number as u64, 0),
                 name,
                 disk: Arc::new(MemoryDisk::new()),
-                store: SharedStore::default(),
+                store: MemoryStore::new(),
                 machine: None,
+                keep: None,
                 life: 0,
                 clock_offset: plan.clock_offsets[number],
                 checked: Vector::new(),
@@ -236,6 +240,10 @@ impl World {
                 self.hand(region, Input::Synced { kind, done });
             }
             Moment::Sync { .. } => {}
+            Moment::Keep { region, life } if self.places[region].life == life => {
+                self.finish_keep(region);
+            }
+            Moment::Keep { .. } => {}
             Moment::Look => self.look(),
         }
     }
@@ -264,7 +272,10 @@ impl World {
             Happening::DiskFault { region, nth, sync: false } => {
                 self.places[region].disk.fail_write(nth);
             }
-            Happening::Probe { region } => judge::probe(self, region),
+            Happening::Probe { region } => {
+                self.finish_keep(region);
+                judge::probe(self, region);
+            }
         }
     }
 
@@ -300,6 +311,7 @@ impl World {
                 fold: FoldSettings { fault: self.fault, ..FoldSettings::default() },
                 cache_bytes: 16 << 10,
                 flush_events_max: 7,
+                flush_bytes_max: 1 << 10,
                 flush_milliseconds: 100,
                 budget: 64,
             },
@@ -338,7 +350,7 @@ impl World {
         let segment = small.segment_bytes_max;
         let opened = Logs::open(disk, small, &mut salt);
         self.random = random;
-        let store = Box::new(self.places[region].store.clone());
+        let store = Arc::new(self.places[region].store.clone());
         let machine = opened
             .map_err(linckia_region::Error::from)
             .and_then(|(logs, _)| Machine::open(settings, logs, store, segment, now));
@@ -372,9 +384,10 @@ impl World {
         let random = &mut self.random;
         let place = &mut self.places[region];
         place.disk.crash(&mut || random.bits());
-        let undoable = place.store.with(|store| store.undoable());
+        place.keep = None;
+        let undoable = place.store.undoable();
         let lost = self.random.below(undoable as u64 + 1).min(self.random.below(12)) as usize;
-        self.places[region].store.with(|store| store.crash(lost));
+        place.store.crash(lost);
         for (dialler, server) in self.network.close_all(region) {
             let (other, role) =
                 if dialler == region { (server, Role::Serve) } else { (dialler, Role::Pull) };
@@ -446,6 +459,20 @@ impl World {
             let when = self.now + self.random.between(100, 4_000);
             self.at(when, Moment::Sync { region, life, kind, job });
         }
+        let keep = self.places[region].machine.as_mut().and_then(|machine| machine.begin_keep(now));
+        if keep.is_some() {
+            self.places[region].keep = keep;
+            let when = self.now + self.random.between(100, 20_000);
+            self.at(when, Moment::Keep { region, life });
+        }
+    }
+
+    /// The flush under way gets done, if there is one.
+    fn finish_keep(&mut self, region: usize) {
+        if let Some(job) = self.places[region].keep.take() {
+            let done = job.run();
+            self.hand(region, Input::Kept { done });
+        }
     }
 
     fn output(&mut self, region: usize, output: Output) {
@@ -463,6 +490,7 @@ impl World {
             }
             Output::Answer { ticket, answers } => self.answered(region, ticket, answers),
             Output::Alarm(alarm) => self.alarm(region, &alarm),
+            Output::Reading { .. } => {}
         }
     }
 
@@ -514,6 +542,7 @@ impl World {
         });
         if whole && self.tickets_settled() {
             self.done = true;
+            (0..self.places.len()).for_each(|region| self.finish_keep(region));
             judge::verdict(self);
         } else {
             self.at(self.now + LOOK, Moment::Look);

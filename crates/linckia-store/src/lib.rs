@@ -12,7 +12,7 @@ mod port;
 
 pub use io::FjallStore;
 pub use memory::MemoryStore;
-pub use port::{Batch, Error, Pair, Result, Store, Table, View};
+pub use port::{Batch, Changed, Error, Pair, Result, Store, Table, View};
 
 #[cfg(test)]
 mod tests {
@@ -37,15 +37,15 @@ mod tests {
     #[test]
     fn fjall_is_found_again_after_closing() {
         let directory = tempfile::tempdir().unwrap();
-        contract::write_one(&mut FjallStore::open(directory.path(), 8 << 20).unwrap());
+        contract::write_one(&FjallStore::open(directory.path(), 8 << 20).unwrap());
         contract::read_one(&FjallStore::open(directory.path(), 8 << 20).unwrap());
     }
 
     #[test]
     fn a_crash_takes_whole_batches_from_the_end() {
-        let mut store = MemoryStore::new();
-        contract::write_one(&mut store);
-        contract::write_two(&mut store);
+        let store = MemoryStore::new();
+        contract::write_one(&store);
+        contract::write_two(&store);
         store.crash(1);
         contract::read_one(&store);
     }

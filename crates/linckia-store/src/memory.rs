@@ -5,19 +5,23 @@
 //! the end of some earlier batch.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::port::{Batch, Pair, Result, Store, Table, View, range};
+use crate::port::{Batch, Changed, Pair, Result, Store, Table, View, range};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+type Tables = [Arc<Rows>; Table::ALL.len()];
 
 /// Batches a crash may take back: more would only make the simulator slower.
 const UNDO_MAX: usize = 64;
 
-/// Rows in memory.
+/// Rows in memory; clones are the same store.
 #[derive(Clone, Default)]
-pub struct MemoryStore {
-    tables: [Arc<Rows>; Table::ALL.len()],
+pub struct MemoryStore(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    tables: Tables,
     /// What undoes the last batches, the newest at the back.
     undo: VecDeque<Batch>,
 }
@@ -27,39 +31,70 @@ impl MemoryStore {
         Self::default()
     }
 
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Loses the last batches, at most as many as are remembered.
-    pub fn crash(&mut self, batches: usize) {
+    pub fn crash(&self, batches: usize) {
+        let mut inner = self.inner();
         for _ in 0..batches {
-            let Some(undo) = self.undo.pop_back() else {
+            let Some(undo) = inner.undo.pop_back() else {
                 return;
             };
-            self.apply(undo);
+            inner.apply(undo.changes());
         }
     }
 
     /// How many of the last batches a crash could take.
     pub fn undoable(&self) -> usize {
-        self.undo.len()
+        self.inner().undo.len()
     }
+}
 
-    fn apply(&mut self, batch: Batch) -> Batch {
+impl Inner {
+    /// Makes the changes; answers what undoes them.
+    fn apply<'a>(&mut self, changes: impl Iterator<Item = Changed<'a>>) -> Batch {
         let mut undo = Batch::default();
-        for (table, key, value) in batch.rows {
+        for (table, key, value) in changes {
             let rows = Arc::make_mut(&mut self.tables[table as usize]);
             let before = match value {
-                Some(value) => rows.insert(key.clone(), value),
-                None => rows.remove(&key),
+                Some(value) => rows.insert(key.to_vec(), value.to_vec()),
+                None => rows.remove(key),
             };
-            undo.rows.push((table, key, before));
+            match before {
+                Some(before) => undo.put(table, key, &before),
+                None => undo.remove(table, key),
+            }
         }
-        undo.rows.reverse();
         undo
+    }
+}
+
+fn get(tables: &Tables, table: Table, key: &[u8]) -> Option<Vec<u8>> {
+    tables[table as usize].get(key).cloned()
+}
+
+fn scan(
+    tables: &Tables,
+    table: Table,
+    (from, until): (&[u8], &[u8]),
+    limit: usize,
+    backward: bool,
+) -> Vec<Pair> {
+    let Some(range) = range(from, until) else { return Vec::new() };
+    let rows = tables[table as usize].range::<[u8], _>(range);
+    let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+    if backward {
+        rows.rev().take(limit).map(copy).collect()
+    } else {
+        rows.take(limit).map(copy).collect()
     }
 }
 
 impl View for MemoryStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.tables[table as usize].get(key).cloned())
+        Ok(get(&self.inner().tables, table, key))
     }
 
     fn scan(
@@ -70,28 +105,43 @@ impl View for MemoryStore {
         limit: usize,
         backward: bool,
     ) -> Result<Vec<Pair>> {
-        let Some(range) = range(from, until) else { return Ok(Vec::new()) };
-        let rows = self.tables[table as usize].range::<[u8], _>(range);
-        let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-        Ok(if backward {
-            rows.rev().take(limit).map(copy).collect()
-        } else {
-            rows.take(limit).map(copy).collect()
-        })
+        Ok(scan(&self.inner().tables, table, (from, until), limit, backward))
     }
 }
 
 impl Store for MemoryStore {
-    fn write(&mut self, batch: Batch) -> Result<()> {
-        let undo = self.apply(batch);
-        if self.undo.len() == UNDO_MAX {
-            self.undo.pop_front();
+    fn write(&self, batch: &Batch) -> Result<()> {
+        let mut inner = self.inner();
+        // Each row once, so that the order of undoing does not matter.
+        let undo = inner.apply(batch.sorted());
+        if inner.undo.len() == UNDO_MAX {
+            inner.undo.pop_front();
         }
-        self.undo.push_back(undo);
+        inner.undo.push_back(undo);
         Ok(())
     }
 
     fn snapshot(&self) -> Box<dyn View> {
-        Box::new(Self { tables: self.tables.clone(), undo: VecDeque::new() })
+        Box::new(At(self.inner().tables.clone()))
+    }
+}
+
+/// The store as it was.
+struct At(Tables);
+
+impl View for At {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(get(&self.0, table, key))
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+        backward: bool,
+    ) -> Result<Vec<Pair>> {
+        Ok(scan(&self.0, table, (from, until), limit, backward))
     }
 }

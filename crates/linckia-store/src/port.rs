@@ -2,9 +2,9 @@
 //!
 //! Engines: [`FjallStore`](crate::FjallStore) in a region, [`MemoryStore`](crate::MemoryStore) in
 //! the simulator; `contract.rs` holds both to what stands here. Reads see every batch written
-//! before.
+//! before; writing is one thread's at a time, reading anybody's.
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 /// A table of sorted rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,16 +24,6 @@ pub enum Table {
 impl Table {
     pub const ALL: [Self; 5] =
         [Self::States, Self::Identities, Self::History, Self::Records, Self::Meta];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::States => "states",
-            Self::Identities => "identities",
-            Self::History => "history",
-            Self::Records => "records",
-            Self::Meta => "meta",
-        }
-    }
 }
 
 /// Why the store did not do it. The region stops: its state is rebuilt from the log on restart.
@@ -53,19 +43,90 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A row: its key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
 
-/// Rows to put (Some) and remove (None) in one atomic step.
+/// Rows to put and remove in one atomic step; of two changes of one row the later counts.
 #[derive(Debug, Default, Clone)]
 pub struct Batch {
-    pub rows: Vec<(Table, Vec<u8>, Option<Vec<u8>>)>,
+    /// Keys and values, one after the other: a batch of many rows is few allocations.
+    bytes: Vec<u8>,
+    changes: Vec<Change>,
 }
 
+/// A row put, or removed if it has no value, by where its bytes lie.
+#[derive(Debug, Clone)]
+struct Change {
+    table: Table,
+    key: Range<usize>,
+    value: Option<Range<usize>>,
+}
+
+/// One change of a batch: table, key, and the value unless the row is removed.
+pub type Changed<'a> = (Table, &'a [u8], Option<&'a [u8]>);
+
 impl Batch {
-    pub fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
-        self.rows.push((table, key, Some(value)));
+    pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        self.put_parts(table, &[key], value);
     }
 
-    pub fn remove(&mut self, table: Table, key: Vec<u8>) {
-        self.rows.push((table, key, None));
+    /// Puts a row whose key is made of these parts, one behind the other.
+    pub fn put_parts(&mut self, table: Table, key: &[&[u8]], value: &[u8]) {
+        let key = self.push(key);
+        let value = Some(self.push(&[value]));
+        self.changes.push(Change { table, key, value });
+    }
+
+    pub fn remove(&mut self, table: Table, key: &[u8]) {
+        let key = self.push(&[key]);
+        self.changes.push(Change { table, key, value: None });
+    }
+
+    fn push(&mut self, parts: &[&[u8]]) -> Range<usize> {
+        let start = self.bytes.len();
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        start..self.bytes.len()
+    }
+
+    /// Takes the changes of another batch, after those here.
+    pub fn append(&mut self, other: &Self) {
+        for (table, key, value) in other.changes() {
+            match value {
+                Some(value) => self.put(table, key, value),
+                None => self.remove(table, key),
+            }
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// In the order made.
+    pub fn changes(&self) -> impl Iterator<Item = Changed<'_>> {
+        self.changes.iter().map(|change| self.changed(change))
+    }
+
+    /// By table and key, each row once, with what counts of it.
+    pub fn sorted(&self) -> impl Iterator<Item = Changed<'_>> {
+        let name = |change: &Change| (change.table, &self.bytes[change.key.clone()]);
+        let mut order: Vec<&Change> = self.changes.iter().collect();
+        order.sort_by(|a, b| name(a).cmp(&name(b)));
+        // Sorting is stable: of equals the last is the latest.
+        let mut kept: Vec<&Change> = Vec::with_capacity(order.len());
+        for change in order {
+            match kept.last_mut() {
+                Some(last) if name(last) == name(change) => *last = change,
+                _ => kept.push(change),
+            }
+        }
+        kept.into_iter().map(|change| self.changed(change))
+    }
+
+    fn changed(&self, change: &Change) -> Changed<'_> {
+        let value = change.value.clone().map(|value| &self.bytes[value]);
+        (change.table, &self.bytes[change.key.clone()], value)
     }
 }
 
@@ -102,12 +163,12 @@ pub trait View: Send {
 }
 
 /// The store of one region.
-pub trait Store: View {
+pub trait Store: View + Sync {
     /// Writes all rows or none; visible to every read after it returned.
     ///
     /// # Errors
     /// What the engine says; then nothing more may be written until the store is opened again.
-    fn write(&mut self, batch: Batch) -> Result<()>;
+    fn write(&self, batch: &Batch) -> Result<()>;
 
     /// The store as it is now, whatever is written later.
     fn snapshot(&self) -> Box<dyn View>;

@@ -119,7 +119,7 @@ fn open(config: &Config, clocks: &Clocks) -> Result<(Machine, RegionName)> {
     let origin = Origin::new(&name, identity.incarnation, 0);
     let store = open_store(&config.dir.join("store"), config.store.cache_bytes)?;
     let settings = region_settings(config, &name, origin, clocks)?;
-    let machine = Machine::open(settings, logs, Box::new(store), segment_bytes, clocks.now())?;
+    let machine = Machine::open(settings, logs, Arc::new(store), segment_bytes, clocks.now())?;
     Ok((machine, name))
 }
 

@@ -217,10 +217,10 @@ impl KeyState {
         }
         let mut input = In { body, origins };
         let has_base = input.body.byte("base")? != 0;
-        let base = if has_base { Some(Box::new(input.state()?)) } else { None };
+        let base = if has_base { Some(Arc::new(input.state()?)) } else { None };
         let tail: Vec<Stamp> = input.stamps()?;
         let tail = tail.into_iter().map(|stamp| (stamp, None)).collect();
-        let current = input.state()?;
+        let current = Arc::new(input.state()?);
         let mut copies = BTreeMap::new();
         for _ in 0..input.body.number("copies")? {
             let event_id = input.body.text("event id", TEXT_BYTES_MAX)?.into();

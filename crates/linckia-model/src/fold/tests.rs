@@ -290,6 +290,6 @@ fn what_is_stable_is_forgotten_and_only_the_version_stays() {
     assert_eq!(state.settle(below, &log, &settings), Settled::Unsettled);
     assert_eq!(state.settle(Hlc::from_milliseconds(2), &log, &settings), Settled::Gone);
     let mut gone = KeyState::default();
-    gone.current.version = 2;
+    Arc::make_mut(&mut gone.current).version = 2;
     assert_eq!(state, gone);
 }

@@ -1,28 +1,35 @@
 //! Hands of the store: fjall, a log-structured tree on the local disk.
 //!
-//! Each table is a keyspace; a batch is one atomic commit over all of them. Nothing is synced here:
-//! the region's log is what makes writes durable. What always holds: fjall's own journal keeps
-//! commits in order, so a crash loses batches from the end only.
+//! All tables lie in one keyspace, a row's key led by its table's byte, so that a batch is one
+//! atomic step however it is written. A batch of many rows becomes a sorted file of its own, which
+//! costs a fraction of passing them through memory tables and fjall's journal; a small one goes
+//! through those, which costs no file. Nothing is synced on purpose: the region's log is what makes
+//! writes durable. What always holds: a crash loses batches from the end only.
 
 use std::path::Path;
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
 
-use crate::port::{Batch, Error, Pair, Result, Store, Table, View, range};
+use crate::port::{Batch, Error, Pair, Result, Store, Table, View};
 
-/// Unflushed rows of one table in memory: five tables stay far below the memory bound of a region.
+/// Rows of small batches in memory before they become a file.
 const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
 
 /// fjall's own journal on disk before it forces flushes.
-const JOURNAL_BYTES_MAX: u64 = 128 << 20;
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 
 /// One thread for flushes and compactions: the region's core has the other processor.
 const WORKERS: usize = 1;
 
+/// A batch of so many rows becomes a file.
+const FILE_ROWS_MIN: usize = 2_048;
+
+const KEYSPACE: &str = "rows";
+
 /// The store of a region on disk.
 pub struct FjallStore {
     database: Database,
-    tables: Vec<Keyspace>,
+    rows: Keyspace,
 }
 
 fn engine(action: &'static str) -> impl Fn(fjall::Error) -> Error {
@@ -46,20 +53,57 @@ impl FjallStore {
             .open()
             .map_err(failed)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX);
-        let tables: fjall::Result<Vec<Keyspace>> =
-            Table::ALL.iter().map(|table| database.keyspace(table.name(), options)).collect();
-        Ok(Self { database, tables: tables.map_err(failed)? })
+        let rows = database.keyspace(KEYSPACE, options).map_err(failed)?;
+        Ok(Self { database, rows })
     }
 
-    fn table(&self, table: Table) -> &Keyspace {
-        &self.tables[table as usize]
+    /// As one sorted file, which fjall takes in as a whole or not at all.
+    fn write_file(&self, batch: &Batch) -> fjall::Result<()> {
+        let mut file = self.rows.start_ingestion()?;
+        for (table, key, value) in batch.sorted() {
+            let name = row_name(table, key);
+            match value {
+                Some(value) => file.write(name, value)?,
+                None => file.write_tombstone(name)?,
+            }
+        }
+        file.finish()
     }
+
+    fn write_journaled(&self, batch: &Batch) -> fjall::Result<()> {
+        let mut commit = self.database.batch();
+        for (table, key, value) in batch.changes() {
+            let name = row_name(table, key);
+            match value {
+                Some(value) => commit.insert(&self.rows, name, value),
+                None => commit.remove(&self.rows, name),
+            }
+        }
+        commit.commit()
+    }
+}
+
+fn row_name(table: Table, key: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(1 + key.len());
+    name.push(table as u8);
+    name.extend_from_slice(key);
+    name
+}
+
+/// The bounds of a scan within its table.
+fn bounds(table: Table, from: &[u8], until: &[u8]) -> Option<std::ops::Range<Vec<u8>>> {
+    let end = match until {
+        [] => vec![table as u8 + 1],
+        until => row_name(table, until),
+    };
+    let start = row_name(table, from);
+    (start < end).then_some(start..end)
 }
 
 fn collect(rows: fjall::Iter, limit: usize, backward: bool) -> Result<Vec<Pair>> {
     let pair = |guard: fjall::Guard| {
-        let (key, value) = guard.into_inner().map_err(engine("scan"))?;
-        Ok((key.to_vec(), value.to_vec()))
+        let (name, value) = guard.into_inner().map_err(engine("scan"))?;
+        Ok((name[1..].to_vec(), value.to_vec()))
     };
     if backward {
         rows.rev().take(limit).map(pair).collect()
@@ -70,7 +114,7 @@ fn collect(rows: fjall::Iter, limit: usize, backward: bool) -> Result<Vec<Pair>>
 
 impl View for FjallStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.table(table).get(key).map_err(engine("read"))?;
+        let value = self.rows.get(row_name(table, key)).map_err(engine("read"))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -82,38 +126,35 @@ impl View for FjallStore {
         limit: usize,
         backward: bool,
     ) -> Result<Vec<Pair>> {
-        let Some(range) = range(from, until) else { return Ok(Vec::new()) };
-        collect(self.table(table).range::<&[u8], _>(range), limit, backward)
+        let Some(range) = bounds(table, from, until) else { return Ok(Vec::new()) };
+        collect(self.rows.range(range), limit, backward)
     }
 }
 
 impl Store for FjallStore {
-    fn write(&mut self, batch: Batch) -> Result<()> {
-        let mut commit = self.database.batch();
-        for (table, key, value) in batch.rows {
-            let table = &self.tables[table as usize];
-            match value {
-                Some(value) => commit.insert(table, key, value),
-                None => commit.remove(table, key),
-            }
-        }
-        commit.commit().map_err(engine("write"))
+    fn write(&self, batch: &Batch) -> Result<()> {
+        let written = if batch.len() < FILE_ROWS_MIN {
+            self.write_journaled(batch)
+        } else {
+            self.write_file(batch)
+        };
+        written.map_err(engine("write"))
     }
 
     fn snapshot(&self) -> Box<dyn View> {
-        Box::new(At { snapshot: self.database.snapshot(), tables: self.tables.clone() })
+        Box::new(At { snapshot: self.database.snapshot(), rows: self.rows.clone() })
     }
 }
 
 /// The store as it was.
 struct At {
     snapshot: Snapshot,
-    tables: Vec<Keyspace>,
+    rows: Keyspace,
 }
 
 impl View for At {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let value = self.snapshot.get(&self.tables[table as usize], key);
+        let value = self.snapshot.get(&self.rows, row_name(table, key));
         Ok(value.map_err(engine("read"))?.map(|value| value.to_vec()))
     }
 
@@ -125,8 +166,7 @@ impl View for At {
         limit: usize,
         backward: bool,
     ) -> Result<Vec<Pair>> {
-        let Some(range) = range(from, until) else { return Ok(Vec::new()) };
-        let table = &self.tables[table as usize];
-        collect(self.snapshot.range::<&[u8], _>(table, range), limit, backward)
+        let Some(range) = bounds(table, from, until) else { return Ok(Vec::new()) };
+        collect(self.snapshot.range(&self.rows, range), limit, backward)
     }
 }

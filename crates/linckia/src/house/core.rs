@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
-use linckia_api::Answers;
+use anyhow::Context as _;
+use linckia_api::{Answers, Unavailable};
 use linckia_apply::{Query, Reading};
 use linckia_log::{SpareJob, SyncJob};
 use linckia_model::{RegionName, Vector, Write};
-use linckia_region::{Alarm, Input, Machine, Output, Role, Status, SyncKind};
+use linckia_region::{Alarm, Input, KeepJob, Machine, Output, Role, Status, SyncKind};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -25,6 +25,9 @@ use super::time::Clocks;
 
 /// Orders that wait for the core: beyond it askers are told to try again.
 const ORDERS_MAX: usize = 8_192;
+
+/// Readers that wait for a flush: beyond it askers are told to try again.
+const READERS_MAX: usize = 1_024;
 
 /// Orders taken before the disk is given its next batch.
 const BATCH_MAX: usize = 512;
@@ -49,7 +52,7 @@ pub(super) enum Order {
     },
     Read {
         query: Query,
-        reply: oneshot::Sender<Reading>,
+        reply: oneshot::Sender<Result<Reading, Unavailable>>,
     },
     Status {
         reply: oneshot::Sender<Status>,
@@ -81,7 +84,7 @@ pub(super) enum Order {
 pub(super) struct Core {
     orders: Orders,
     applied: watch::Receiver<Arc<Vector>>,
-    thread: Mutex<Option<JoinHandle<Result<()>>>>,
+    thread: Mutex<Option<JoinHandle<anyhow::Result<()>>>>,
     alive: watch::Receiver<()>,
     failure: Arc<Mutex<Option<String>>>,
     poisoned: Arc<Mutex<Option<String>>>,
@@ -98,7 +101,7 @@ pub(super) enum NotTaken {
 }
 
 impl Orders {
-    pub(super) fn try_send(&self, order: Order) -> std::result::Result<(), NotTaken> {
+    pub(super) fn try_send(&self, order: Order) -> Result<(), NotTaken> {
         self.0.try_send(order).map_err(|error| match error {
             TrySendError::Full(_) => NotTaken::Full,
             TrySendError::Disconnected(_) => NotTaken::Ended,
@@ -120,7 +123,7 @@ impl Orders {
 
 impl Core {
     /// Starts the threads.
-    pub(super) fn start(machine: Machine, clocks: Clocks) -> Result<Self> {
+    pub(super) fn start(machine: Machine, clocks: Clocks) -> anyhow::Result<Self> {
         measures::describe();
         let (sender, orders) = sync_channel(ORDERS_MAX);
         let vector = Arc::new(machine.region().applied().clone());
@@ -136,6 +139,7 @@ impl Core {
             hands,
             applied: applied_sender,
             tickets: BTreeMap::new(),
+            readers: BTreeMap::new(),
             ticket: 0,
             links: BTreeMap::new(),
             outputs: Vec::new(),
@@ -185,7 +189,7 @@ impl Core {
     }
 
     /// Lets the core finish what is on its way to the disk, flush and close.
-    pub(super) fn stop(&self) -> Result<()> {
+    pub(super) fn stop(&self) -> anyhow::Result<()> {
         let _ = self.orders.0.send(Order::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         match thread.map(JoinHandle::join) {
@@ -200,58 +204,58 @@ impl Core {
 struct Hands {
     syncs: [SyncSender<SyncJob>; 2],
     spares: SyncSender<SpareJob>,
+    keeps: SyncSender<KeepJob>,
 }
 
 impl Hands {
-    fn start(orders: &SyncSender<Order>) -> Result<Self> {
+    fn start(orders: &SyncSender<Order>) -> anyhow::Result<Self> {
         Ok(Self {
             syncs: [
                 Self::syncing("sync-own", SyncKind::Own, orders.clone())?,
                 Self::syncing("sync-mirrors", SyncKind::Mirrors, orders.clone())?,
             ],
-            spares: {
-                let orders = orders.clone();
-                let (jobs, queue) = sync_channel::<SpareJob>(1);
-                Self::hand("spare", move || {
-                    while let Ok(job) = queue.recv() {
-                        let done = Input::Spared { done: job.run() };
-                        if orders.send(Order::Done(done)).is_err() {
-                            return;
-                        }
-                    }
-                })?;
-                jobs
-            },
+            spares: Self::working("spare", orders.clone(), |job: SpareJob| Input::Spared {
+                done: job.run(),
+            })?,
+            keeps: Self::working("keep", orders.clone(), |job: KeepJob| Input::Kept {
+                done: job.run(),
+            })?,
         })
     }
 
-    fn hand(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    /// A thread that takes one job at a time and hands in what came of it.
+    fn working<J: Send + 'static>(
+        name: &str,
+        orders: SyncSender<Order>,
+        work: impl Fn(J) -> Input + Send + 'static,
+    ) -> anyhow::Result<SyncSender<J>> {
+        let (jobs, queue) = sync_channel::<J>(1);
         std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(work)
-            .map(drop)
-            .with_context(|| format!("the thread {name} cannot be started"))
+            .spawn(move || {
+                while let Ok(job) = queue.recv() {
+                    if orders.send(Order::Done(work(job))).is_err() {
+                        return;
+                    }
+                }
+            })
+            .with_context(|| format!("the thread {name} cannot be started"))?;
+        Ok(jobs)
     }
 
     fn syncing(
         name: &str,
         kind: SyncKind,
         orders: SyncSender<Order>,
-    ) -> Result<SyncSender<SyncJob>> {
-        let (jobs, queue) = sync_channel::<SyncJob>(1);
-        Self::hand(name, move || {
-            while let Ok(job) = queue.recv() {
-                let started = Instant::now();
-                let done = job.run();
-                if kind == SyncKind::Own {
-                    measures::synced(started.elapsed().as_secs_f64());
-                }
-                if orders.send(Order::Done(Input::Synced { kind, done })).is_err() {
-                    return;
-                }
+    ) -> anyhow::Result<SyncSender<SyncJob>> {
+        Self::working(name, orders, move |job: SyncJob| {
+            let started = Instant::now();
+            let done = job.run();
+            if kind == SyncKind::Own {
+                measures::synced(started.elapsed().as_secs_f64());
             }
-        })?;
-        Ok(jobs)
+            Input::Synced { kind, done }
+        })
     }
 }
 
@@ -269,6 +273,7 @@ struct Driver {
     hands: Hands,
     applied: watch::Sender<Arc<Vector>>,
     tickets: BTreeMap<u64, oneshot::Sender<Answers>>,
+    readers: BTreeMap<u64, oneshot::Sender<Result<Reading, Unavailable>>>,
     ticket: u64,
     links: BTreeMap<(RegionName, Role), Link>,
     outputs: Vec<Output>,
@@ -278,7 +283,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn run(mut self) -> Result<()> {
+    fn run(mut self) -> anyhow::Result<()> {
         let (mut ticked, mut measured) = (Instant::now(), Instant::now());
         loop {
             let wait = if self.machine.more() {
@@ -313,7 +318,7 @@ impl Driver {
     }
 
     /// Takes what else is waiting. True if the last order was to stop.
-    fn take_more(&mut self) -> Result<bool> {
+    fn take_more(&mut self) -> anyhow::Result<bool> {
         for _ in 0..BATCH_MAX {
             match self.orders.try_recv() {
                 Ok(Order::Stop) => return Ok(true),
@@ -324,7 +329,7 @@ impl Driver {
         Ok(false)
     }
 
-    fn take(&mut self, order: Order) -> Result<()> {
+    fn take(&mut self, order: Order) -> anyhow::Result<()> {
         match order {
             Order::Write { write, reply } => {
                 self.ticket += 1;
@@ -333,10 +338,15 @@ impl Driver {
                 self.hand(Input::Write { ticket, write })
             }
             Order::Read { query, reply } => {
-                let reading = self.machine.read(self.clocks.now(), &query)?;
-                // An asker that went away needs no answer.
-                let _ = reply.send(reading);
-                Ok(())
+                if self.readers.len() >= READERS_MAX {
+                    // An asker that went away needs no answer.
+                    let _ = reply.send(Err(Unavailable::Busy));
+                    return Ok(());
+                }
+                self.ticket += 1;
+                self.readers.insert(self.ticket, reply);
+                let ticket = self.ticket;
+                self.hand(Input::Read { ticket, query })
             }
             Order::Status { reply } => {
                 let _ = reply.send(self.machine.status(self.clocks.now()));
@@ -370,7 +380,7 @@ impl Driver {
         }
     }
 
-    fn hand(&mut self, input: Input) -> Result<()> {
+    fn hand(&mut self, input: Input) -> anyhow::Result<()> {
         let mut outputs = std::mem::take(&mut self.outputs);
         self.machine.handle_into(self.clocks.now(), input, &mut outputs)?;
         for output in outputs.drain(..) {
@@ -385,6 +395,11 @@ impl Driver {
             Output::Answer { ticket, answers } => {
                 if let Some(reply) = self.tickets.remove(&ticket) {
                     let _ = reply.send(answers);
+                }
+            }
+            Output::Reading { ticket, reading } => {
+                if let Some(reply) = self.readers.remove(&ticket) {
+                    let _ = reply.send(Ok(reading));
                 }
             }
             Output::Send { peer, role, frame } => {
@@ -422,6 +437,9 @@ impl Driver {
         if let Some(job) = self.machine.begin_spare() {
             let _ = self.hands.spares.send(job);
         }
+        if let Some(job) = self.machine.begin_keep(self.clocks.now()) {
+            let _ = self.hands.keeps.send(job);
+        }
     }
 
     fn publish(&self) {
@@ -442,7 +460,7 @@ impl Driver {
     }
 
     /// Waits for the disk, flushes and closes. What is not answered was not acknowledged.
-    fn close(mut self) -> Result<()> {
+    fn close(mut self) -> anyhow::Result<()> {
         self.give_work();
         while self.machine.syncing() {
             match self.orders.recv_timeout(Duration::from_secs(5)) {

@@ -86,7 +86,7 @@ impl Region for House {
     }
 
     async fn read(&self, query: Query) -> Result<Reading, Unavailable> {
-        self.ask(|reply| Order::Read { query, reply }).await
+        self.ask(|reply| Order::Read { query, reply }).await?
     }
 
     fn applied(&self) -> watch::Receiver<Arc<Vector>> {

@@ -1,0 +1,84 @@
+//! What a flush takes to the store: copies of what changed, made into rows on any thread.
+//!
+//! [`Apply::begin_flush`](crate::Apply::begin_flush) takes it, whoever drives the region runs it
+//! beside the core, and [`Apply::kept`](crate::Apply::kept) hears that it is done. What always
+//! holds: one flush is under way at a time; its batch brings the store from the vector of the last
+//! one to its own, whole or not at all.
+
+use std::sync::Arc;
+
+use linckia_model::{Claim, Key, KeyState, Map, Stamp, Vector, canonical};
+use linckia_store::{Batch, Store, Table};
+
+use crate::digests::Ranges;
+use crate::keys;
+use crate::rows;
+
+/// Copies of identities, by the identities' keys.
+pub(crate) type Claims = Map<Claim, Vec<Stamp>>;
+
+/// A key that changed, as it was when the flush began.
+pub(crate) struct Taken {
+    pub(crate) key: Key,
+    pub(crate) state: KeyState,
+    pub(crate) conflicts: u64,
+    /// What it put into the digests before.
+    pub(crate) digest: Option<[u8; canonical::HASH_BYTES]>,
+    /// Its events since the last flush.
+    pub(crate) stamps: Vec<Stamp>,
+}
+
+/// One flush on its way to the store.
+pub struct Flush {
+    pub(crate) taken: Vec<Taken>,
+    pub(crate) claims: Arc<Claims>,
+    /// Rows that were made when their events were applied.
+    pub(crate) rows: Batch,
+    pub(crate) ranges: Ranges,
+    pub(crate) applied: Vector,
+}
+
+/// A key whose row is in the store.
+pub(crate) struct KeptKey {
+    pub(crate) key: Key,
+    pub(crate) digest: Option<[u8; canonical::HASH_BYTES]>,
+    pub(crate) row_bytes: usize,
+}
+
+/// A flush that is in the store.
+pub struct Kept {
+    pub(crate) keys: Vec<KeptKey>,
+    pub(crate) ranges: Ranges,
+    pub(crate) applied: Vector,
+}
+
+impl Flush {
+    /// Makes the rows and writes them as one batch.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn run(self, store: &dyn Store) -> linckia_store::Result<Kept> {
+        let Self { taken, claims, rows: mut batch, mut ranges, applied } = self;
+        let mut keys = Vec::with_capacity(taken.len());
+        for Taken { key, state, conflicts, digest: before, stamps } in taken {
+            let digest = canonical::digest(&key, &state);
+            let key_bytes = key.to_bytes();
+            ranges.change(&key_bytes, before.as_ref(), digest.as_ref());
+            let row = keys::encode(conflicts, digest.as_ref(), &state);
+            batch.put(Table::States, &key_bytes, &row);
+            for stamp in stamps {
+                batch.put(Table::History, &rows::history_key(&key_bytes, &stamp), &[]);
+            }
+            keys.push(KeptKey { key, digest, row_bytes: row.len() });
+        }
+        for (Claim { key, identity }, stamps) in claims.iter() {
+            batch.put(Table::Identities, &rows::identity_key(key, identity), &rows::stamps(stamps));
+        }
+        batch.put(Table::Meta, rows::APPLIED, applied.to_string().as_bytes());
+        for (place, row) in ranges.take_rows() {
+            batch.put_parts(Table::Meta, &[rows::RANGE, &[place]], &row);
+        }
+        store.write(&batch)?;
+        Ok(Kept { keys, ranges, applied })
+    }
+}

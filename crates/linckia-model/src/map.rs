@@ -1,0 +1,56 @@
+//! Hash maps for what is looked up at every event: by key, and by a key's identity.
+//!
+//! Hashes are seeded anew in every process, so that clients cannot choose names that collide. What
+//! always holds: a map's order is that of what was done to it and never depends on a hash, so equal
+//! inputs still give equal outputs.
+
+use std::hash::{Hash, Hasher};
+
+use indexmap::{Equivalent, IndexMap};
+
+use crate::event::Identity;
+use crate::name::Key;
+
+/// A map in order of insertion, until something is taken out of it.
+pub type Map<K, V> = IndexMap<K, V, foldhash::fast::RandomState>;
+
+/// An identity on its key: what no two events of the fleet share unless they are copies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    pub key: Key,
+    pub identity: Identity,
+}
+
+/// A claim to look one up by.
+#[derive(Clone, Copy)]
+pub struct ClaimRef<'a> {
+    pub key: &'a Key,
+    pub identity: &'a Identity,
+}
+
+impl Hash for Claim {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        ClaimRef { key: &self.key, identity: &self.identity }.hash(state);
+    }
+}
+
+/// The event id tells nearly all claims apart, so it alone is hashed with the aggregate's id.
+impl Hash for ClaimRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity.event_id.hash(state);
+        self.identity.place.hash(state);
+        self.key.aggregate_id.hash(state);
+    }
+}
+
+impl Equivalent<Claim> for ClaimRef<'_> {
+    fn equivalent(&self, claim: &Claim) -> bool {
+        *self.identity == claim.identity && *self.key == claim.key
+    }
+}
+
+impl ClaimRef<'_> {
+    pub fn to_owned(self) -> Claim {
+        Claim { key: self.key.clone(), identity: self.identity.clone() }
+    }
+}
