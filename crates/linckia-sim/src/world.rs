@@ -273,7 +273,7 @@ impl World {
                 self.places[region].disk.fail_write(nth);
             }
             Happening::Probe { region } => {
-                self.finish_keep(region);
+                self.finish_keeps(region);
                 judge::probe(self, region);
             }
         }
@@ -467,7 +467,13 @@ impl World {
         }
     }
 
-    /// The flush under way gets done, if there is one.
+    /// The flush under way gets done, and those that it makes room for.
+    fn finish_keeps(&mut self, region: usize) {
+        while self.places[region].keep.is_some() {
+            self.finish_keep(region);
+        }
+    }
+
     fn finish_keep(&mut self, region: usize) {
         if let Some(job) = self.places[region].keep.take() {
             let done = job.run();
@@ -542,7 +548,7 @@ impl World {
         });
         if whole && self.tickets_settled() {
             self.done = true;
-            (0..self.places.len()).for_each(|region| self.finish_keep(region));
+            (0..self.places.len()).for_each(|region| self.finish_keeps(region));
             judge::verdict(self);
         } else {
             self.at(self.now + LOOK, Moment::Look);
