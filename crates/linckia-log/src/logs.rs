@@ -10,6 +10,7 @@ pub(crate) mod sync;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::chain::{self, Chain, Secret};
 use crate::clock::Clock;
@@ -44,6 +45,8 @@ pub struct Logs {
     created: u64,
     /// Ties jobs to the opening that began them.
     pub(crate) life: Arc<()>,
+    /// Spares are made without pauses.
+    pub(crate) hurry: Arc<AtomicBool>,
 }
 
 /// No log gets there by appending; a position beyond it comes from outside and is nonsense.
@@ -92,6 +95,7 @@ impl Logs {
             secret,
             created: 0,
             life: Arc::new(()),
+            hurry: Arc::default(),
         };
         Ok((logs, recovery))
     }

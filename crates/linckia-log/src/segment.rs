@@ -84,6 +84,10 @@ impl Segment {
         }
     }
 
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
     pub(crate) fn set_written(&self, offset: u64) {
         self.written.store(offset, Ordering::Release);
     }

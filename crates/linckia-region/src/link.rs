@@ -84,12 +84,9 @@ impl Region {
             Frame::Pull(pull) => {
                 self.known.join(&pull.logged);
                 serving.pull(now, pull);
-                let records = crate::rooms::Durable { logs: rooms.logs, known: &self.durable };
-                let mut frames = Vec::new();
-                serving.pump(self.apply.offerable(), &records, &mut frames);
-                for frame in frames {
-                    self.send(steps, peer, Role::Serve, frame);
-                }
+                // There may be room in its window now, or all to be sent anew.
+                self.unsent += 1;
+                self.pump(now, rooms, steps);
             }
             _ => {}
         }

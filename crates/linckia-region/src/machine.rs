@@ -164,8 +164,8 @@ impl Machine {
     }
 
     /// True if a tick would find work at once.
-    pub fn more(&self) -> bool {
-        self.region.more
+    pub fn more(&self, now: Now) -> bool {
+        self.region.more || self.region.sends(now)
     }
 
     /// Takes an input; answers what is for the outside.
@@ -377,6 +377,11 @@ impl Machine {
         job
     }
 
+    /// Nothing that the disk does for this machine pauses any more: it is about to be closed.
+    pub fn hurry(&self) {
+        self.logs.hurry();
+    }
+
     /// How long remote events took to become visible here since this was asked last, in
     /// milliseconds by the wall clocks.
     pub fn take_visible(&mut self) -> Vec<u64> {
@@ -388,9 +393,10 @@ impl Machine {
         self.in_flight.contains(&true) || self.spare_in_flight || self.keep_in_flight
     }
 
-    /// True while a sync of the mirrors waits for its time.
+    /// True while something waits for company: a sync of the mirrors, or events for peers.
     pub fn lingers(&self) -> bool {
-        self.mirrors_dirty_since.is_some() && !self.in_flight[SyncKind::Mirrors as usize]
+        let mirrors = self.mirrors_dirty_since.is_some();
+        self.region.unsent > 0 || (mirrors && !self.in_flight[SyncKind::Mirrors as usize])
     }
 
     fn synced(

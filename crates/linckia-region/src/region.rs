@@ -32,6 +32,9 @@ pub struct RegionSettings {
     pub apply: ApplySettings,
     /// Time between heartbeats, in milliseconds.
     pub heartbeat_milliseconds: u64,
+    /// Applied events may wait this long for company on the way to peers, in milliseconds; the
+    /// first after a silence does not.
+    pub gather_milliseconds: u64,
     /// Received events may wait this long for company on the way to the disk, in milliseconds.
     pub linger_milliseconds: u64,
     /// Makes sessions of this life differ from those of earlier ones.
@@ -42,6 +45,9 @@ pub struct RegionSettings {
 
 /// Writes whose answers wait for the disk: beyond it clients are told to try again.
 pub(crate) const WAITING_MAX: usize = 65_536;
+
+/// So many events for peers do not wait for company.
+const OFFERED_MAX: usize = 256;
 
 /// Measures kept until somebody asks for them.
 const VISIBLE_MAX: usize = 4_096;
@@ -79,6 +85,9 @@ pub struct Region {
     /// A heartbeat of ours that waits for its time to be durable.
     pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) beat_at: u64,
+    /// Applied, and perhaps not sent to peers yet: how much, and when something was sent last.
+    pub(crate) unsent: usize,
+    sent_at: u64,
     /// Since when each peer has not had everything that is known, for its lag.
     pub(crate) peers_behind_since: BTreeMap<RegionName, u64>,
     pub(crate) drift_told: bool,
@@ -116,6 +125,8 @@ impl Region {
             waiting_count: 0,
             heartbeat: None,
             beat_at: 0,
+            unsent: 0,
+            sent_at: 0,
             peers_behind_since: BTreeMap::new(),
             drift_told: false,
             poisoned: None,
@@ -182,9 +193,8 @@ impl Region {
             }
         }
         self.answer(steps);
-        if !applied.is_empty() {
-            self.pump(rooms, steps);
-        }
+        self.unsent += applied.len();
+        self.pump(now, rooms, steps);
         Ok(())
     }
 
@@ -202,8 +212,19 @@ impl Region {
         }
     }
 
-    /// Sends peers what they lack.
-    pub(crate) fn pump(&mut self, rooms: Rooms<'_>, steps: &mut Vec<Step>) {
+    /// True if something for peers has waited long enough for company, or has enough of it.
+    pub(crate) fn sends(&self, now: Now) -> bool {
+        let waited =
+            now.monotonic.saturating_sub(self.sent_at) >= self.settings.gather_milliseconds;
+        self.unsent > 0 && (waited || self.unsent >= OFFERED_MAX)
+    }
+
+    /// Sends peers what they lack, when it is time.
+    pub(crate) fn pump(&mut self, now: Now, rooms: Rooms<'_>, steps: &mut Vec<Step>) {
+        if !self.sends(now) {
+            return;
+        }
+        (self.unsent, self.sent_at) = (0, now.monotonic);
         let records = Durable { logs: rooms.logs, known: &self.durable };
         let offered = self.apply.offerable();
         let mut frames = Vec::new();

@@ -34,6 +34,7 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings, apply: ApplySettin
         clock: ClockSettings::default(),
         apply,
         heartbeat_milliseconds: 100,
+        gather_milliseconds: 5,
         linger_milliseconds: 5,
         seed: 0,
         fault: None,

@@ -316,6 +316,7 @@ impl World {
                 budget: 64,
             },
             heartbeat_milliseconds: 100,
+            gather_milliseconds: 3,
             linger_milliseconds: 3,
             seed: place.life << 32,
             fault: self.fault,

@@ -123,6 +123,8 @@ pub struct Apply {}
 /// `[ship]`: logs between regions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ship {
+    /// How long events gather for one frame to a peer while there is a steady flow of them.
+    pub gather: Duration,
     /// How long a mirror gathers before it syncs, so that it shares the disk with the own log.
     pub linger: Duration,
     /// How often an idle link says that it lives.

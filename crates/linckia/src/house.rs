@@ -178,6 +178,7 @@ fn region_settings(
         },
         apply: ApplySettings { fold: FoldSettings::default(), ..ApplySettings::default() },
         heartbeat_milliseconds: milliseconds(config.ship.heartbeat),
+        gather_milliseconds: milliseconds(config.ship.gather),
         linger_milliseconds: milliseconds(config.ship.linger),
         seed: clocks.now().wall,
         fault: None,

@@ -28,6 +28,10 @@ const PIECE_BYTES: usize = 64 << 10;
 /// Pieces that wait for a slow reader.
 const PIECES_UNREAD: usize = 4;
 
+/// Between two questions while there is a steady flow of events: many readers of a busy region
+/// would otherwise wake it for every single one.
+const GATHER: Duration = Duration::from_millis(3);
+
 /// Until a region whose queue is full is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,6 +60,7 @@ pub(super) fn start<R: Region>(
         told: Vector::new(),
         pieces,
         ping_at: Instant::now() + house.settings.limits.ping_every,
+        asked_at: Instant::now(),
     };
     tokio::spawn(async move {
         // Whatever ends it, the client sees the body end, and comes back if it wants more.
@@ -78,6 +83,7 @@ struct Stream<R> {
     told: Vector,
     pieces: mpsc::Sender<Bytes>,
     ping_at: Instant,
+    asked_at: Instant,
 }
 
 impl<R: Region> Stream<R> {
@@ -99,36 +105,40 @@ impl<R: Region> Stream<R> {
                 limit: PAGE_EVENTS,
                 filter: self.filter.clone(),
             };
-            let Found::Events { events, next, missing } = self.ask(query).await?.found else {
-                return Err(Over);
-            };
+            self.asked_at = Instant::now();
+            let Reading { vector, found } = self.ask(query).await?;
+            let Found::Events { events, next, missing } = found else { return Err(Over) };
             if !missing.is_empty() {
                 self.tell_gap(&missing, skips_missing).await?;
             }
             skips_missing = false;
             self.tell(&events).await?;
-            let caught_up = next == self.after;
             self.after = next;
             if Instant::now() >= self.ping_at {
                 self.ping().await?;
             }
-            if caught_up {
+            if self.after.covers_all(&vector) {
                 self.wait(&mut applied).await?;
             }
         }
     }
 
-    /// Until more was applied.
+    /// Until more was applied; for the first event after a silence no longer.
     async fn wait(&mut self, applied: &mut watch::Receiver<Arc<Vector>>) -> Result<(), Over> {
         loop {
             tokio::select! {
-                changed = applied.changed() => return changed.map_err(|_| Over),
+                changed = applied.changed() => {
+                    changed.map_err(|_| Over)?;
+                    break;
+                }
                 () = tokio::time::sleep_until(self.ping_at) => {}
                 _ = self.stopping.wait_for(|stopping| *stopping) => return Err(Over),
                 () = self.pieces.closed() => return Err(Over),
             }
             self.ping().await?;
         }
+        tokio::time::sleep_until(self.asked_at + GATHER).await;
+        Ok(())
     }
 
     async fn ask(&self, query: Query) -> Result<Reading, Over> {

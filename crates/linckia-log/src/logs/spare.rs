@@ -1,14 +1,27 @@
 //! The next segment, zeroed ahead of need on another thread, so that rolling over costs a rename
 //! and not the writing of 64 MiB. Optional: without it the append that rolls over writes the zeros.
+//! It is written in pieces with pauses between, so that the syncs that clients wait for find the
+//! disk free, unless the segment before it is nearly full.
 //! What always holds: a spare is synced before it is used, holds no record until it has a
 //! segment's name, and is thrown away at opening.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::log::{self, Spare};
 use crate::logs::Logs;
 use crate::port::{Disk, DiskFile};
+use crate::segment::Segment;
+
+/// Written and synced at once.
+const PIECE_BYTES: u64 = 512 << 10;
+
+/// A pause is so many times what the piece before it took, and never longer than this.
+const PAUSE_FACTOR: u32 = 4;
+const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// Makes one spare.
 #[must_use = "run it, and give the result to complete_spare"]
@@ -18,6 +31,9 @@ pub struct SpareJob {
     origin: Arc<str>,
     path: String,
     capacity: u64,
+    /// The segment that is being filled.
+    active: Arc<Segment>,
+    hurry: Arc<AtomicBool>,
 }
 
 /// A spare that was made, or not.
@@ -32,10 +48,9 @@ pub struct SpareDone {
 }
 
 impl SpareJob {
-    /// Writes the zeros and syncs them. Blocks for as long as the disk takes.
+    /// Writes the zeros and syncs them. Blocks for as long as the disk takes, and some pauses.
     pub fn run(self) -> SpareDone {
-        let outcome = log::allocate(&*self.disk, &self.path, self.capacity)
-            .and_then(|file| file.sync_data().map(|()| file));
+        let outcome = self.write();
         SpareDone {
             disk: self.disk,
             life: self.life,
@@ -47,7 +62,34 @@ impl SpareJob {
     }
 }
 
+impl SpareJob {
+    fn write(&self) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.create(&self.path)?;
+        let mut at = 0;
+        while at < self.capacity {
+            let (began, end) = (Instant::now(), (at + PIECE_BYTES).min(self.capacity));
+            log::zero(&*file, at, end)?;
+            file.sync_data()?;
+            at = end;
+            if !self.is_pressing() {
+                std::thread::sleep((began.elapsed() * PAUSE_FACTOR).min(PAUSE_MAX));
+            }
+        }
+        Ok(file)
+    }
+
+    fn is_pressing(&self) -> bool {
+        let nearly_full = self.active.written() > self.active.capacity / 4 * 3;
+        nearly_full || self.hurry.load(Ordering::Relaxed)
+    }
+}
+
 impl Logs {
+    /// From now on spares are written without pauses: somebody waits for the job.
+    pub fn hurry(&self) {
+        self.hurry.store(true, Ordering::Relaxed);
+    }
+
     /// A job for the first log that is more than half through its segment and has no spare, if the
     /// bound leaves room for one.
     ///
@@ -64,10 +106,12 @@ impl Logs {
         };
         let Ok(capacity) = self.next_capacity(&origin, 0, bound) else { return Ok(None) };
         let (disk, life) = (Arc::clone(&self.disk), Arc::clone(&self.life));
+        let hurry = Arc::clone(&self.hurry);
         let log = self.log_mut(&origin)?;
         log.spare = Spare::Making(capacity);
         let path = log::spare_path(&log.dir);
-        Ok(Some(SpareJob { disk, life, origin, path, capacity }))
+        let active = Arc::clone(&log.active);
+        Ok(Some(SpareJob { disk, life, origin, path, capacity, active, hurry }))
     }
 
     /// Takes the spare, or notes that there is none.

@@ -90,6 +90,7 @@ pub(super) struct RawApply {}
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawShip {
+    pub gather: Word,
     pub linger: Word,
     pub heartbeat: Word,
 }

@@ -281,6 +281,7 @@ impl Words<'_> {
         let linger = Duration::ZERO..=Duration::from_secs(1);
         let heartbeat = Duration::from_millis(10)..=Duration::from_secs(60);
         Ok(Ship {
+            gather: self.duration(&raw.gather, template::SHIP_GATHER, linger.clone())?,
             linger: self.duration(&raw.linger, template::SHIP_LINGER, linger)?,
             heartbeat: self.duration(&raw.heartbeat, template::SHIP_HEARTBEAT, heartbeat)?,
         })

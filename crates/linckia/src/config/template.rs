@@ -15,6 +15,7 @@ pub(super) const LOG_SEGMENT_BYTES_MAX: &str = "64MiB";
 pub(super) const STORE_CACHE: &str = "32MiB";
 pub(super) const CLOCK_EPSILON: &str = "500ms";
 pub(super) const SHIP_LINGER: &str = "5ms";
+pub(super) const SHIP_GATHER: &str = "5ms";
 pub(super) const SHIP_HEARTBEAT: &str = "250ms";
 
 /// The file that `linckia init` writes.
@@ -109,6 +110,8 @@ fn peers_and_rooms() -> String {
 [ship]
 # How long a mirror gathers before it syncs, so that it shares the disk with this region's own log.
 #linger = "{SHIP_LINGER}"
+# How long events gather for one frame to a peer while there is a steady flow of them.
+#gather = "{SHIP_GATHER}"
 # How often an idle link says that it lives.
 #heartbeat = "{SHIP_HEARTBEAT}"
 "##

@@ -32,6 +32,7 @@ address = "[fd00::7]:7411"
 [apply]
 [ship]
 linger = "0"
+gather = "1ms"
 "#;
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
@@ -50,6 +51,7 @@ fn a_minimal_file_takes_the_defaults() {
     assert_eq!(config.store.cache_bytes, 32 << 20);
     assert_eq!(config.clock.epsilon, Duration::from_millis(500));
     assert_eq!(config.ship.linger, Duration::from_millis(5));
+    assert_eq!(config.ship.gather, Duration::from_millis(5));
 }
 
 #[test]
@@ -62,6 +64,7 @@ fn a_full_file_is_read_as_written() {
     let names: Vec<_> = config.peers.iter().map(|peer| peer.region.as_str()).collect();
     assert_eq!(names, ["eu-west-1", "ap-southeast-1"]);
     assert_eq!(config.ship.linger, Duration::ZERO);
+    assert_eq!(config.ship.gather, Duration::from_millis(1));
 }
 
 /// One change to a good file, the line of the fault, a part of its reason, a part of its advice.

@@ -32,10 +32,13 @@ const READERS_MAX: usize = 1_024;
 /// Orders taken before the disk is given its next batch.
 const BATCH_MAX: usize = 512;
 
+/// What the hand that writes rows adds to its niceness: its flushes are bursts of work.
+const KEEP_NICENESS: i32 = 10;
+
 /// Time between ticks.
 const TICK: Duration = Duration::from_millis(25);
 
-/// How long the core sleeps at most while received events linger.
+/// How long the core sleeps at most while something waits for company.
 const LINGER: Duration = Duration::from_millis(2);
 
 /// The same alarm is told again after this.
@@ -217,9 +220,16 @@ impl Hands {
             spares: Self::working("spare", orders.clone(), |job: SpareJob| Input::Spared {
                 done: job.run(),
             })?,
-            keeps: Self::working("keep", orders.clone(), |job: KeepJob| Input::Kept {
-                done: job.run(),
-            })?,
+            keeps: {
+                let mut stepped_back = false;
+                Self::working("keep", orders.clone(), move |job: KeepJob| {
+                    // Clients wait for the others, never for this one.
+                    if !std::mem::replace(&mut stepped_back, true) {
+                        let _ = rustix::process::nice(KEEP_NICENESS);
+                    }
+                    Input::Kept { done: job.run() }
+                })?
+            },
         })
     }
 
@@ -227,7 +237,7 @@ impl Hands {
     fn working<J: Send + 'static>(
         name: &str,
         orders: SyncSender<Order>,
-        work: impl Fn(J) -> Input + Send + 'static,
+        mut work: impl FnMut(J) -> Input + Send + 'static,
     ) -> anyhow::Result<SyncSender<J>> {
         let (jobs, queue) = sync_channel::<J>(1);
         std::thread::Builder::new()
@@ -286,7 +296,7 @@ impl Driver {
     fn run(mut self) -> anyhow::Result<()> {
         let (mut ticked, mut measured) = (Instant::now(), Instant::now());
         loop {
-            let wait = if self.machine.more() {
+            let wait = if self.machine.more(self.clocks.now()) {
                 Duration::ZERO
             } else if self.machine.lingers() {
                 LINGER
@@ -303,7 +313,7 @@ impl Driver {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if ticked.elapsed() >= TICK || self.machine.more() {
+            if ticked.elapsed() >= TICK || self.machine.more(self.clocks.now()) {
                 ticked = Instant::now();
                 self.hand(Input::Tick)?;
             }
@@ -462,6 +472,7 @@ impl Driver {
     /// Waits for the disk, flushes and closes. What is not answered was not acknowledged.
     fn close(mut self) -> anyhow::Result<()> {
         self.give_work();
+        self.machine.hurry();
         while self.machine.syncing() {
             match self.orders.recv_timeout(Duration::from_secs(5)) {
                 Ok(Order::Done(input)) => self.hand(input)?,
