@@ -45,8 +45,8 @@ impl Default for ApplySettings {
         Self {
             fold: FoldSettings::default(),
             cache_bytes: 48 << 20,
-            flush_events_max: 32_768,
-            flush_bytes_max: 32 << 20,
+            flush_events_max: 65_536,
+            flush_bytes_max: 64 << 20,
             flush_milliseconds: 2_000,
             budget: 2_048,
         }
@@ -62,6 +62,14 @@ const REFILL_BYTES: u64 = 1 << 20;
 /// Keys remembered for settling. Beyond it a key settles when it is next written.
 const UNSETTLED_MAX: usize = 65_536;
 
+/// What the store is doing.
+enum StoreStands {
+    /// It is at the vector kept, with these digests.
+    Still(Ranges),
+    /// A flush is under way; it has the digests, and took these copies of identities.
+    Moving(Arc<Claims>),
+}
+
 /// The state of a region, and how far it is applied.
 pub struct Apply {
     pub(crate) settings: ApplySettings,
@@ -75,8 +83,7 @@ pub struct Apply {
     pub(crate) keys: Keys,
     /// Copies of identities that no flush has taken yet.
     claims: Claims,
-    /// Those that the flush under way has taken.
-    keeping: Option<Arc<Claims>>,
+    store: StoreStands,
     /// Rows for the next flush that are made when their events are applied.
     rows: Batch,
     /// Events applied since the last flush began, and their data's size, about.
@@ -86,7 +93,7 @@ pub struct Apply {
     wanted: bool,
     /// How far the store is.
     pub(crate) kept: Vector,
-    ranges: Ranges,
+    /// Keys with a tail, each once, by a time at which to look whether it is stable.
     unsettled: VecDeque<(Hlc, Key)>,
     /// Events that lost something to a concurrent one, or won over it, since the start.
     conflicts: u64,
@@ -128,12 +135,11 @@ impl Apply {
             stability: Stability::new(members),
             keys: Keys::default(),
             claims: Claims::default(),
-            keeping: None,
+            store: StoreStands::Still(ranges),
             rows: Batch::default(),
             unkept: (0, 0),
             flushed_at: 0,
             wanted: false,
-            ranges,
             unsettled: VecDeque::new(),
             conflicts: 0,
         })
@@ -188,8 +194,11 @@ impl Apply {
     /// The store's, or a row that is not ours.
     pub fn copies(&self, key: &Key, id: &Identity, view: &dyn View) -> Result<Vec<Stamp>> {
         let claim = ClaimRef { key, identity: id };
-        let keeping = || self.keeping.as_ref().and_then(|keeping| keeping.get(&claim));
-        match self.claims.get(&claim).or_else(keeping) {
+        let moving = || match &self.store {
+            StoreStands::Moving(claims) => claims.get(&claim),
+            StoreStands::Still(_) => None,
+        };
+        match self.claims.get(&claim).or_else(moving) {
             Some(stamps) => Ok(stamps.clone()),
             None => self.copies_kept(key, id, view),
         }
@@ -263,10 +272,11 @@ impl Apply {
 
     /// Events that may be applied before the flush under way is done.
     fn room(&self) -> usize {
-        match &self.keeping {
-            Some(_) if self.unkept.1 >= self.settings.flush_bytes_max => 0,
-            Some(_) => self.settings.flush_events_max.saturating_sub(self.unkept.0),
-            None => usize::MAX,
+        let (events, bytes) = self.unkept;
+        match &self.store {
+            StoreStands::Moving(_) if bytes >= self.settings.flush_bytes_max => 0,
+            StoreStands::Moving(_) => self.settings.flush_events_max.saturating_sub(events),
+            StoreStands::Still(_) => usize::MAX,
         }
     }
 
@@ -365,7 +375,8 @@ impl Apply {
         copies.push(event.stamp());
         let claim = ClaimRef { key, identity: &event.identity };
         self.claims.insert(claim.to_owned(), copies);
-        if self.unsettled.len() < UNSETTLED_MAX {
+        if !entry.settles && self.unsettled.len() < UNSETTLED_MAX {
+            entry.settles = true;
             self.unsettled.push_back((event.hlc, key.clone()));
         }
         self.unkept = (self.unkept.0 + 1, self.unkept.1 + size_of(&event.data));
@@ -388,10 +399,16 @@ impl Apply {
             let Some((_, key)) = self.unsettled.pop_front() else { break };
             let Some(entry) = self.keys.cached(&key) else { continue };
             let tail = entry.state.tail_length();
+            let settled = entry.state.settle(stable, events, &self.settings.fold);
+            entry.settles = false;
+            if let Some(hlc) = entry.state.unsettled_until() {
+                entry.settles = true;
+                self.unsettled.push_back((hlc, key));
+                continue;
+            }
             if tail == 0 {
                 continue;
             }
-            let settled = entry.state.settle(stable, events, &self.settings.fold);
             if settled == Settled::Gone || (settled == Settled::Whole && tail >= LONG_TAIL) {
                 self.keys.touch(&key);
             }
@@ -416,13 +433,16 @@ impl Apply {
 
     /// Takes what changed since the last flush, if one is due and none is under way.
     pub fn begin_flush(&mut self, now: Now) -> Option<Flush> {
-        if self.keeping.is_some() || !self.flush_due(now) {
+        if !self.flush_due(now) {
             return None;
         }
-        Some(self.take(now))
+        self.take(now)
     }
 
-    fn take(&mut self, now: Now) -> Flush {
+    /// Takes what changed, unless a flush is under way.
+    fn take(&mut self, now: Now) -> Option<Flush> {
+        let StoreStands::Still(ranges) = &mut self.store else { return None };
+        let ranges = std::mem::take(ranges);
         self.flushed_at = now.monotonic;
         self.wanted = false;
         self.unkept = (0, 0);
@@ -437,14 +457,9 @@ impl Apply {
             });
         });
         let claims = Arc::new(std::mem::take(&mut self.claims));
-        self.keeping = Some(Arc::clone(&claims));
-        Flush {
-            taken,
-            claims,
-            rows: std::mem::take(&mut self.rows),
-            ranges: self.ranges.clone(),
-            applied: self.applied.clone(),
-        }
+        self.store = StoreStands::Moving(Arc::clone(&claims));
+        let rows = std::mem::take(&mut self.rows);
+        Some(Flush { taken, claims, rows, ranges, applied: self.applied.clone() })
     }
 
     /// A flush is in the store.
@@ -452,9 +467,8 @@ impl Apply {
         for key in &kept.keys {
             self.keys.kept(&key.key, key.digest, key.row_bytes);
         }
-        self.ranges = kept.ranges;
+        self.store = StoreStands::Still(kept.ranges);
         self.kept = kept.applied;
-        self.keeping = None;
         self.keys.evict(self.settings.cache_bytes);
     }
 
@@ -463,13 +477,15 @@ impl Apply {
     /// # Errors
     /// The store's.
     pub fn flush(&mut self, now: Now, store: &dyn Store) -> Result<bool> {
-        if self.keeping.is_some() {
-            return Ok(false);
+        let whole = !self.unflushed() && self.kept == self.applied;
+        if let StoreStands::Still(_) = self.store
+            && whole
+        {
+            return Ok(true);
         }
-        if self.unflushed() || self.kept != self.applied {
-            let kept = self.take(now).run(store)?;
-            self.kept(kept);
-        }
+        let Some(flush) = self.take(now) else { return Ok(false) };
+        let kept = flush.run(store)?;
+        self.kept(kept);
         Ok(true)
     }
 
@@ -480,7 +496,7 @@ impl Apply {
 
     /// True if the store is at the applied vector, and stays there until something is applied.
     pub(crate) fn is_kept(&self) -> bool {
-        self.keeping.is_none() && self.kept == self.applied
+        matches!(self.store, StoreStands::Still(_)) && self.kept == self.applied
     }
 
     /// How far the store is.
@@ -488,9 +504,12 @@ impl Apply {
         &self.kept
     }
 
-    /// Digests as of what is kept.
-    pub(crate) fn digests(&self) -> Digests {
-        self.ranges.digests()
+    /// Digests of what is kept; none while a flush is under way.
+    pub(crate) fn digests(&self) -> Option<Digests> {
+        match &self.store {
+            StoreStands::Still(ranges) => Some(ranges.digests()),
+            StoreStands::Moving(_) => None,
+        }
     }
 
     /// Every key that holds something or is remembered, for the simulator's judge; after a flush.

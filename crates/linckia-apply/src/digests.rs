@@ -13,19 +13,15 @@ use crate::query::{Digests, Range};
 const RANGES: usize = 256;
 
 /// The ranges as of the last flush.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Ranges {
+    /// Empty until something is put in.
     ranges: Vec<Range>,
     /// Those that changed since their rows were taken.
     changed: BTreeSet<u8>,
 }
 
-impl Default for Ranges {
-    fn default() -> Self {
-        let range = Range { count: 0, hash: [0; canonical::HASH_BYTES] };
-        Self { ranges: vec![range; RANGES], changed: BTreeSet::new() }
-    }
-}
+const EMPTY: Range = Range { count: 0, hash: [0; canonical::HASH_BYTES] };
 
 impl Ranges {
     /// A key's hash became another; none where nothing is. `key` is the key's bytes.
@@ -37,7 +33,7 @@ impl Ranges {
     ) {
         let place = blake3::hash(key).as_bytes()[0];
         self.changed.insert(place);
-        let range = &mut self.ranges[place as usize];
+        let range = self.range(place);
         for hash in before.into_iter().chain(after) {
             range.hash.iter_mut().zip(hash).for_each(|(sum, byte)| *sum ^= byte);
         }
@@ -45,13 +41,20 @@ impl Ranges {
         range.count -= u64::from(before.is_some());
     }
 
+    fn range(&mut self, place: u8) -> &mut Range {
+        self.ranges.resize(RANGES, EMPTY);
+        &mut self.ranges[place as usize]
+    }
+
     pub(crate) fn digests(&self) -> Digests {
+        let mut ranges = self.ranges.clone();
+        ranges.resize(RANGES, EMPTY);
         let mut hasher = blake3::Hasher::new();
-        for range in &self.ranges {
+        for range in &ranges {
             hasher.update(&range.count.to_be_bytes());
             hasher.update(&range.hash);
         }
-        Digests { root: *hasher.finalize().as_bytes(), ranges: self.ranges.clone() }
+        Digests { root: *hasher.finalize().as_bytes(), ranges }
     }
 
     /// The rows of the ranges that changed: place and bytes.
@@ -69,7 +72,7 @@ impl Ranges {
             Some(Range { count: u64::from_be_bytes(*count), hash: hash.try_into().ok()? })
         });
         let Some(range) = range else { return false };
-        self.ranges[place as usize] = range;
+        *self.range(place) = range;
         true
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) digest: Option<[u8; canonical::HASH_BYTES]>,
     /// Events whose rows of history were not taken by a flush.
     pub(crate) stamps: Vec<Stamp>,
+    /// It waits to be settled.
+    pub(crate) settles: bool,
     /// Changed since a flush took it.
     dirty: bool,
     /// Taken by a flush that is not in the store yet.

@@ -126,7 +126,7 @@ impl Apply {
                 self.records(filter, after.as_deref(), *limit, store, events)?
             }
             Query::Conflict { id } => self.record(id, store, events)?,
-            _ => Found::Digests(self.digests()),
+            _ => Found::Digests(self.digests().expect("no flush is under way while rows are read")),
         };
         Ok(Reading { vector, found })
     }

@@ -10,11 +10,11 @@ pub mod canonical;
 mod copies;
 mod encoding;
 mod record;
+mod sorted;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -22,6 +22,7 @@ use serde_json::Value;
 pub use copies::Copies;
 pub use record::{Kind, Record, RecordKey};
 use record::{Ledger, Records};
+use sorted::Sorted;
 use tree::{Floor, Held, Node, Path};
 
 use crate::event::{Event, Operation};
@@ -57,7 +58,8 @@ pub trait EventSource {
 pub struct State {
     tree: Node,
     version: u64,
-    frontier: BTreeSet<Stamp>,
+    /// In order.
+    frontier: Vec<Stamp>,
     /// On record above the base; below it they are confirmed and lie in the store only.
     records: Records,
 }
@@ -87,7 +89,8 @@ pub enum Settled {
 pub struct Folded<'a> {
     pub value: Option<Value>,
     pub version: u64,
-    pub frontier: &'a BTreeSet<Stamp>,
+    /// Its maximal events, in order.
+    pub frontier: &'a [Stamp],
 }
 
 /// One key: a stable base, the events above it, and the fold of both.
@@ -96,7 +99,7 @@ pub struct KeyState {
     /// The fold up to stable time; absent while there is no tail, when it equals the current state.
     base: Option<Arc<State>>,
     /// Events above the base, in order; those not in memory are read from the logs when needed.
-    tail: BTreeMap<Stamp, Option<Arc<Event>>>,
+    tail: Sorted<Stamp, Option<Arc<Event>>>,
     current: Arc<State>,
     copies: Copies,
     /// The tail's length when it was last settled in part, so that settling costs little per event.
@@ -121,7 +124,7 @@ impl State {
         let counts = copies.counts(&event.identity, &stamp, window)
             || settings.fault == Some(Fault::CopyCounted);
         self.frontier.retain(|known| !copies.covers(event, known));
-        self.frontier.insert(stamp.clone());
+        self.frontier.push(stamp.clone());
         self.version += u64::from(counts);
         let mut records = Records::new();
         let mut ledger = Ledger::new(event, copies, &mut records, settings);
@@ -177,7 +180,7 @@ impl KeyState {
 
     /// The highest timestamp in the tail: at stable times from there on the key settles whole.
     pub fn unsettled_until(&self) -> Option<Hlc> {
-        self.tail.keys().next_back().map(|stamp| stamp.hlc)
+        self.tail.last_key().map(|stamp| stamp.hlc)
     }
 
     /// Takes a new event, wherever in the order it falls; `earlier` are the copies of its identity
@@ -194,7 +197,7 @@ impl KeyState {
             let all = earlier.iter().cloned().chain([stamp.clone()]);
             self.copies.note(&event.identity, all);
         }
-        let in_order = self.tail.keys().next_back().is_none_or(|last| *last < stamp);
+        let in_order = self.tail.last_key().is_none_or(|last| *last < stamp);
         if self.tail.is_empty() {
             self.base = Some(Arc::clone(&self.current));
         }
@@ -213,7 +216,7 @@ impl KeyState {
     /// Folds the tail over the base anew.
     fn fold_again(&mut self, source: &dyn EventSource, settings: &FoldSettings) -> RecordChange {
         let mut state = self.base.as_deref().cloned().unwrap_or_default();
-        for (stamp, event) in &mut self.tail {
+        for (stamp, event) in self.tail.iter_mut() {
             if event.is_none() {
                 *event = source.event(&stamp.dot);
             }
@@ -259,9 +262,13 @@ impl KeyState {
     }
 
     fn whole(&mut self, stable: Hlc) -> Settled {
-        let current = Arc::make_mut(&mut self.current);
-        current.records.clear();
-        current.tree.prune(stable, Floor(None));
+        // What nobody else holds is not copied for nothing.
+        let current = &self.current;
+        if !current.records.is_empty() || current.tree.prunable(stable, Floor(None)) {
+            let current = Arc::make_mut(&mut self.current);
+            current.records.clear();
+            current.tree.prune(stable, Floor(None));
+        }
         if self.exists() {
             return Settled::Whole;
         }
@@ -271,16 +278,12 @@ impl KeyState {
 
     fn settle_part(&mut self, stable: Hlc, source: &dyn EventSource, settings: &FoldSettings) {
         let mut base = self.base.take().unwrap_or_default();
-        while let Some(first) = self.tail.first_entry() {
-            if first.key().hlc > stable {
-                break;
-            }
-            let (stamp, event) = first.remove_entry();
+        for (stamp, event) in self.tail.split_front(|stamp| stamp.hlc <= stable) {
             let event = event.or_else(|| source.event(&stamp.dot));
             let event = event.expect("an applied event above stable time is in the log");
             Arc::make_mut(&mut base).step(&event, &self.copies, source, settings);
         }
-        let first = self.tail.first_key_value().map(|(stamp, _)| stamp.clone());
+        let first = self.tail.first_key().cloned();
         let current = Arc::make_mut(&mut self.current);
         current.records.retain(|key, _| first.as_ref().is_some_and(|f| key.at() >= f));
         if let Some(floor) = self.floor() {

@@ -113,6 +113,11 @@ impl Origin {
         &self.0
     }
 
+    /// True if both are one allocation: then they are equal, else they may be.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The region's name, the text before the first dot.
     pub fn region(&self) -> &str {
         self.0.split('.').next().unwrap_or(&self.0)
@@ -120,7 +125,8 @@ impl Origin {
 
     /// True if this is a log of that region, in any of its incarnations.
     pub fn is_of(&self, region: &RegionName) -> bool {
-        self.region() == region.as_str()
+        let name = region.as_str();
+        self.0.as_bytes().get(name.len()) == Some(&b'.') && self.0.starts_with(name)
     }
 }
 

@@ -53,8 +53,12 @@ impl Vector {
         Self::default()
     }
 
+    /// Names of one origin are nearly always one allocation, and a fleet has few of them.
     fn place(&self, origin: &Origin) -> std::result::Result<usize, usize> {
-        self.0.binary_search_by(|(o, _)| o.cmp(origin))
+        match self.0.iter().position(|(known, _)| known.is_same(origin)) {
+            Some(place) => Ok(place),
+            None => self.0.binary_search_by(|(known, _)| known.cmp(origin)),
+        }
     }
 
     pub fn get(&self, origin: &Origin) -> u64 {

@@ -413,8 +413,9 @@ impl Machine {
                 Ok(())
             }
             Ok(advanced) => {
+                let known = &self.region.known;
                 let advanced = advanced.into_iter().map(|(name, upto)| {
-                    let origin = Origin::parse(&name);
+                    let origin = known.origin(&name);
                     origin.map(|origin| (origin, upto)).map_err(|_| Error::Origin(name.to_string()))
                 });
                 let advanced: Result<Vec<_>> = advanced.collect();

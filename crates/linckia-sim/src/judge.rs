@@ -11,7 +11,7 @@ use linckia_region::{Input, Machine, Output};
 
 use crate::reference::{self, RefDot, RefEvent, RefRecord};
 use crate::translate;
-use crate::world::{World, key, key_name};
+use crate::world::{Acknowledged, World, key, key_name};
 
 const NOW: Now = Now { wall: 0, monotonic: 0 };
 
@@ -67,14 +67,17 @@ pub(crate) fn causal(world: &mut World, region: usize) {
 fn event_at(machine: &Machine, origin: &Origin, sequence: u64) -> Option<Event> {
     let batch = machine.logs().read(origin.as_str(), sequence, 1, 1).ok()?;
     let record = batch.first()?;
-    decode_event(Dot::new(origin.clone(), sequence), record.payload(), &Vector::new()).ok()
+    let known = machine.region().applied();
+    decode_event(Dot::new(origin.clone(), sequence), record.payload(), known).ok()
 }
 
 /// Looks at one region in the middle of things.
 pub(crate) fn probe(world: &mut World, region: usize) {
     let keys = world.plan.keys;
     let Some(machine) = &mut world.places[region].machine else { return };
-    if let Err(violation) = judge_region(machine, keys) {
+    let flushed = machine.flush(NOW).map_err(|error| error.to_string());
+    let judged = flushed.and_then(|()| shows(machine, &Histories::of(machine, keys)?));
+    if let Err(violation) = judged {
         world.fail(format!("{}: {violation}", key_name(region)));
     }
 }
@@ -88,12 +91,27 @@ pub(crate) fn verdict(world: &mut World) {
 
 fn judge_all(world: &mut World) -> Result<(), String> {
     let keys = world.plan.keys;
+    let mut first: Option<(Vector, Histories)> = None;
     let mut digests = Vec::new();
     for (number, place) in world.places.iter_mut().enumerate() {
         let machine = place.machine.as_mut().ok_or("a region is down at the end")?;
-        judge_region(machine, keys).map_err(|v| format!("{}: {v}", key_name(number)))?;
+        let at = |violation: String| format!("{}: {violation}", key_name(number));
+        machine.flush(NOW).map_err(|error| at(error.to_string()))?;
+        let applied = machine.region().applied().clone();
+        let (vector, histories) = match first.take() {
+            None => {
+                let histories = Histories::of(machine, keys).map_err(at)?;
+                acknowledged(&world.ledger, &histories).map_err(at)?;
+                (applied.clone(), histories)
+            }
+            Some(first) => first,
+        };
+        // Equal chains at equal vectors are equal logs: what was read of one was read of all.
+        same_logs(machine, &applied, &vector, &histories).map_err(at)?;
+        shows(machine, &histories).map_err(at)?;
+        first = Some((vector, histories));
         let ask = Input::Read { ticket: 0, query: Query::Digests };
-        let outputs = machine.handle(NOW, ask).map_err(|error| error.to_string())?;
+        let outputs = machine.handle(NOW, ask).map_err(|error| at(error.to_string()))?;
         let reading = outputs.into_iter().find_map(|output| match output {
             Output::Reading { reading, .. } => Some(reading),
             _ => None,
@@ -107,32 +125,48 @@ fn judge_all(world: &mut World) -> Result<(), String> {
     if differ {
         return Err(format!("(c) digests or vectors differ: {digests:?}"));
     }
-    acknowledged(world)
+    Ok(())
 }
 
-/// (b), (f): every acknowledged id stands under its dot, in every region.
-fn acknowledged(world: &World) -> Result<(), String> {
-    for (number, place) in world.places.iter().enumerate() {
-        let Some(machine) = &place.machine else { continue };
-        let upto = machine.region().applied().clone();
-        let all = events(machine, &upto)?;
-        let by_dot: BTreeMap<&Dot, &Event> = all.iter().map(|e| (&e.dot, e)).collect();
-        for ack in &world.ledger {
-            let found = by_dot.get(&ack.dot).ok_or_else(|| {
-                let region = key_name(number);
-                format!(
-                    "(b) {} was acknowledged as {} and {region} lacks it",
-                    ack.event_id, ack.dot
-                )
-            })?;
-            if *found.identity.event_id != *ack.event_id || found.key != ack.key {
-                return Err(format!(
-                    "(f) {} was acknowledged for {} and holds {}",
-                    ack.dot, ack.event_id, found.identity.event_id
-                ));
-            }
+fn same_logs(
+    machine: &Machine,
+    applied: &Vector,
+    vector: &Vector,
+    histories: &Histories,
+) -> Result<(), String> {
+    if applied != vector {
+        return Err(format!("(c) applied {applied} where another region has {vector}"));
+    }
+    for (origin, last) in vector.iter() {
+        if machine.logs().durable(origin.as_str()).unwrap_or(0) < last {
+            return Err(format!("{origin} is applied beyond what is durable"));
         }
-        order_extends_causality(&all)?;
+        if chain_at(machine, origin, last)? != histories.chains[origin] {
+            return Err(format!("(f) {origin} is not the same log as elsewhere at {last}"));
+        }
+    }
+    Ok(())
+}
+
+fn chain_at(machine: &Machine, origin: &Origin, sequence: u64) -> Result<[u8; 16], String> {
+    let reader = machine.logs().reader(origin.as_str());
+    let chain = reader.and_then(|reader| reader.chain_at(sequence));
+    chain.map_err(|error| format!("{origin} at {sequence}: {error}"))
+}
+
+/// (b), (f): every acknowledged id stands under its dot.
+fn acknowledged(ledger: &[Acknowledged], histories: &Histories) -> Result<(), String> {
+    let by_dot: BTreeMap<&Dot, &Event> = histories.all.iter().map(|e| (&e.dot, e)).collect();
+    for ack in ledger {
+        let found = by_dot.get(&ack.dot).ok_or_else(|| {
+            format!("(b) {} was acknowledged as {} and is not there", ack.event_id, ack.dot)
+        })?;
+        if *found.identity.event_id != *ack.event_id || found.key != ack.key {
+            return Err(format!(
+                "(f) {} was acknowledged for {} and holds {}",
+                ack.dot, ack.event_id, found.identity.event_id
+            ));
+        }
     }
     Ok(())
 }
@@ -156,17 +190,39 @@ fn order_extends_causality(all: &[Event]) -> Result<(), String> {
     Ok(())
 }
 
-/// (b), (d), (i), and what (c) and (e) follow from: values, versions, frontiers and records are
-/// those of the plain fold.
-fn judge_region(machine: &mut Machine, keys: usize) -> Result<(), String> {
-    machine.flush(NOW).map_err(|error| error.to_string())?;
-    let upto = machine.region().applied().clone();
-    let all = events(machine, &upto)?;
-    order_extends_causality(&all)?;
-    let mut by_key: BTreeMap<&Key, Vec<RefEvent>> = BTreeMap::new();
-    for event in &all {
-        by_key.entry(&event.key).or_default().push(translate::event(event));
+/// What a region's logs hold up to its vector, and what the plain fold makes of it.
+struct Histories {
+    all: Vec<Event>,
+    /// Where each log stands.
+    chains: BTreeMap<Origin, [u8; 16]>,
+    wanted: Vec<reference::RefState>,
+}
+
+impl Histories {
+    fn of(machine: &Machine, keys: usize) -> Result<Self, String> {
+        let upto = machine.region().applied().clone();
+        let all = events(machine, &upto)?;
+        order_extends_causality(&all)?;
+        let mut by_key: BTreeMap<&Key, Vec<RefEvent>> = BTreeMap::new();
+        for event in &all {
+            by_key.entry(&event.key).or_default().push(translate::event(event));
+        }
+        let window = FoldSettings::default().window_milliseconds;
+        let folded = |number: usize| {
+            let events = by_key.remove(&key(number)).unwrap_or_default();
+            reference::fold(&events, window)
+        };
+        let wanted = (0..keys).map(folded).collect();
+        let chain =
+            |(origin, last): (&Origin, u64)| Ok((origin.clone(), chain_at(machine, origin, last)?));
+        let chains: Result<_, String> = upto.iter().map(chain).collect();
+        Ok(Self { chains: chains?, wanted, all })
     }
+}
+
+/// (b), (d), (i), and what (c) and (e) follow from: values, versions, frontiers and records are
+/// those of the plain fold. After a flush.
+fn shows(machine: &Machine, histories: &Histories) -> Result<(), String> {
     let states = machine.apply().all_states(machine.store()).map_err(|e| e.to_string())?;
     let states: BTreeMap<Key, _> = states.into_iter().collect();
     let mut records: BTreeMap<Key, BTreeSet<RefRecord>> = BTreeMap::new();
@@ -177,11 +233,8 @@ fn judge_region(machine: &mut Machine, keys: usize) -> Result<(), String> {
             return Err(format!("{key:?} has a record twice"));
         }
     }
-    let window = FoldSettings::default().window_milliseconds;
-    for number in 0..keys {
+    for (number, wanted) in histories.wanted.iter().enumerate() {
         let key = key(number);
-        let events = by_key.remove(&key).unwrap_or_default();
-        let wanted = reference::fold(&events, window);
         let state = states.get(&key);
         let folded = state.map(|state| state.folded());
         let value = folded.as_ref().and_then(|folded| folded.value.clone());

@@ -4,7 +4,7 @@
 //! later moments. What always holds: a region that is down hears nothing, what its disk had not
 //! synced is lost or kept as chance says, and every acknowledgement is written in the ledger.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 
@@ -98,8 +98,7 @@ pub struct World {
     network: Network,
     random: Random,
     now: u64,
-    queue: BinaryHeap<Reverse<(u64, u64, Slot)>>,
-    moments: BTreeMap<u64, Moment>,
+    queue: BinaryHeap<Due>,
     serial: u64,
     tickets: BTreeMap<u64, Vec<Wish>>,
     pub(crate) ledger: Vec<Acknowledged>,
@@ -109,7 +108,39 @@ pub struct World {
     done: bool,
 }
 
-type Slot = u64;
+/// A moment in the queue: earlier ones first, of those of one time the one that was put in first.
+struct Due {
+    when: u64,
+    serial: u64,
+    /// Apart, so that the queue moves little.
+    moment: Box<Moment>,
+}
+
+impl Due {
+    fn order(&self) -> Reverse<(u64, u64)> {
+        Reverse((self.when, self.serial))
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.order() == other.order()
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.order().cmp(&other.order())
+    }
+}
 
 /// Runs a seed to its end.
 pub fn run_seed(plan: Plan, fault: Option<Fault>, trace: bool) -> Outcome {
@@ -146,7 +177,6 @@ impl World {
             random,
             now: 0,
             queue: BinaryHeap::new(),
-            moments: BTreeMap::new(),
             serial: 0,
             tickets: BTreeMap::new(),
             ledger: Vec::new(),
@@ -176,8 +206,7 @@ impl World {
 
     fn at(&mut self, when: u64, moment: Moment) {
         self.serial += 1;
-        self.moments.insert(self.serial, moment);
-        self.queue.push(Reverse((when, self.serial, self.serial)));
+        self.queue.push(Due { when, serial: self.serial, moment: Box::new(moment) });
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
@@ -194,16 +223,14 @@ impl World {
     /// Runs to the end.
     pub fn run(mut self) -> Outcome {
         while self.violation.is_none() && !self.done {
-            let Some(Reverse((when, _, slot))) = self.queue.pop() else { break };
+            let Some(Due { when, moment, .. }) = self.queue.pop() else { break };
             if when > END {
                 self.fail("the regions did not converge after everything healed".to_owned());
                 judge::explain(&mut self);
                 break;
             }
             self.now = when;
-            if let Some(moment) = self.moments.remove(&slot) {
-                self.happen(moment);
-            }
+            self.happen(*moment);
         }
         Outcome {
             inputs: self.inputs,
@@ -312,7 +339,7 @@ impl World {
                 cache_bytes: 16 << 10,
                 flush_events_max: 7,
                 flush_bytes_max: 1 << 10,
-                flush_milliseconds: 100,
+                flush_milliseconds: 200,
                 budget: 64,
             },
             heartbeat_milliseconds: 100,

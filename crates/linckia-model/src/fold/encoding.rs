@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::record::{Kind, Record, RecordKey, Records};
+use super::sorted::Sorted;
 use super::tree::{Counter, Held, Node};
 use super::{Copies, KeyState, State};
 use crate::codec::{Reader, Writer};
@@ -75,7 +76,7 @@ impl Out {
             }
         }
         self.body.number(node.children.len() as u64);
-        for (name, child) in &node.children {
+        for (name, child) in node.children.iter() {
             self.body.text(name);
             self.node(child);
         }
@@ -129,9 +130,10 @@ impl In<'_> {
             _ => Held::Object,
         };
         let counter = if flags & 8 != 0 { Some(Box::new(self.counter()?)) } else { None };
-        let mut children = BTreeMap::new();
+        let mut children = Sorted::default();
         for _ in 0..self.body.number("children")? {
             let name = self.body.text("name", TEXT_BYTES_MAX)?.into();
+            let name: Arc<str> = name;
             children.insert(name, Arc::new(self.node(depth + 1)?));
         }
         Ok(Node { held, by, counter, children })

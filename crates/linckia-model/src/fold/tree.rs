@@ -4,12 +4,12 @@
 //! The rulings, by number, are in `docs/fold.md`. What always holds: the tree after n events is the
 //! same whatever was pruned before, and no path is hidden twice.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 
 use super::record::Ledger;
+use super::sorted::Sorted;
 use crate::hlc::Hlc;
 use crate::vector::{Dot, Stamp, Vector};
 
@@ -44,7 +44,7 @@ pub(super) struct Node {
     pub(super) by: Option<Stamp>,
     pub(super) counter: Option<Box<Counter>>,
     /// Shared with earlier states of the key: what an event does not touch is not copied.
-    pub(super) children: BTreeMap<Arc<str>, Arc<Node>>,
+    pub(super) children: Sorted<Arc<str>, Arc<Node>>,
 }
 
 /// Where in the document a step is, as a chain of names up to the root.
@@ -106,7 +106,7 @@ impl Node {
             self.hide(new.is_none(), path, ledger);
         }
         let Some(value) = new else {
-            for (name, child) in &mut self.children {
+            for (name, child) in self.children.iter_mut() {
                 if child.holds_anywhere() {
                     Arc::make_mut(child).assert(None, &path.child(name), ledger);
                 }
@@ -121,14 +121,14 @@ impl Node {
         }
         let empty = Map::new();
         let members = value.as_object().unwrap_or(&empty);
-        for (name, child) in &mut self.children {
+        for (name, child) in self.children.iter_mut() {
             let member = members.get(&**name);
             if member.is_some() || child.holds_anywhere() {
                 Arc::make_mut(child).assert(member, &path.child(name), ledger);
             }
         }
         for (name, member) in members {
-            if !self.children.contains_key(name.as_str()) {
+            if self.children.get(name.as_str()).is_none() {
                 let path = path.child(name);
                 self.child(name).assert(Some(member), &path, ledger);
             }
@@ -194,11 +194,7 @@ impl Node {
     }
 
     fn child(&mut self, name: &str) -> &mut Node {
-        if !self.children.contains_key(name) {
-            self.children.insert(name.into(), Arc::default());
-        }
-        let child = self.children.get_mut(name).expect("the child was just put there");
-        Arc::make_mut(child)
+        Arc::make_mut(self.children.entry(name, || (name.into(), Arc::default())))
     }
 
     /// Rule 11.
@@ -275,7 +271,7 @@ impl Node {
     }
 
     /// True if pruning would find something here or below.
-    fn prunable(&self, stable: Hlc, floor: Floor<'_>) -> bool {
+    pub(super) fn prunable(&self, stable: Hlc, floor: Floor<'_>) -> bool {
         let settles = |stamp: &Stamp| floor.settles(stamp, stable);
         let counter = self.counter.as_ref();
         let absent = self.held == Held::Absent && self.by.as_ref().is_none_or(settles);
