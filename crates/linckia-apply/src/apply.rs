@@ -4,21 +4,22 @@
 //! takes what changed since to the store and `kept` hears that it is there. A queue that ran dry or
 //! over is filled from the log again, so a restart and a backlog are the same case.
 
+mod flush;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
     ClaimRef, Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Key, KeyState, Now,
-    Origin, RecordChange, RegionName, Settled, Stamp, Vector,
+    Origin, RecordChange, RegionName, Settled, Stamp, Vector, map,
 };
-use linckia_store::{Batch, Store, Table, View};
+use linckia_store::{Batch, Table, View};
 
 use crate::digests::Ranges;
 use crate::error::{Result, row};
-use crate::keep::{Claims, Flush, Kept, Taken};
+use crate::keep::Claims;
 use crate::keys::Keys;
 use crate::port::Events;
-use crate::query::Digests;
 use crate::rows;
 use crate::stability::Stability;
 
@@ -38,6 +39,8 @@ pub struct ApplySettings {
     pub flush_milliseconds: u64,
     /// Events applied in one run at most, about: the others wait their turn behind clients.
     pub budget: usize,
+    /// For hashes of what clients name: a secret.
+    pub seed: u64,
 }
 
 impl Default for ApplySettings {
@@ -49,12 +52,13 @@ impl Default for ApplySettings {
             flush_bytes_max: 64 << 20,
             flush_milliseconds: 2_000,
             budget: 2_048,
+            seed: 0,
         }
     }
 }
 
 /// Durable events of one origin kept in memory for applying: beyond it they are read again.
-const QUEUE_MAX: usize = 8_192;
+const QUEUE_MAX: usize = 16_384;
 
 /// How much is read from the log at once to fill a queue.
 const REFILL_BYTES: u64 = 1 << 20;
@@ -133,8 +137,8 @@ impl Apply {
             applied,
             queues: BTreeMap::new(),
             stability: Stability::new(members),
-            keys: Keys::default(),
-            claims: Claims::default(),
+            keys: Keys::new(settings.seed),
+            claims: map(settings.seed),
             store: StoreStands::Still(ranges),
             rows: Batch::default(),
             unkept: (0, 0),
@@ -412,103 +416,6 @@ impl Apply {
             if settled == Settled::Gone || (settled == Settled::Whole && tail >= LONG_TAIL) {
                 self.keys.touch(&key);
             }
-        }
-    }
-
-    /// Something changed that no flush has taken.
-    fn unflushed(&self) -> bool {
-        self.keys.dirty_count() > 0 || !self.rows.is_empty()
-    }
-
-    fn flush_due(&self, now: Now) -> bool {
-        let old = || {
-            now.monotonic.saturating_sub(self.flushed_at) >= self.settings.flush_milliseconds
-                && self.unflushed()
-        };
-        self.wanted
-            || self.unkept.0 >= self.settings.flush_events_max
-            || self.unkept.1 >= self.settings.flush_bytes_max
-            || old()
-    }
-
-    /// Takes what changed since the last flush, if one is due and none is under way.
-    pub fn begin_flush(&mut self, now: Now) -> Option<Flush> {
-        if !self.flush_due(now) {
-            return None;
-        }
-        self.take(now)
-    }
-
-    /// Takes what changed, unless a flush is under way.
-    fn take(&mut self, now: Now) -> Option<Flush> {
-        let StoreStands::Still(ranges) = &mut self.store else { return None };
-        let ranges = std::mem::take(ranges);
-        self.flushed_at = now.monotonic;
-        self.wanted = false;
-        self.unkept = (0, 0);
-        let mut taken = Vec::with_capacity(self.keys.dirty_count());
-        self.keys.take(|key, entry| {
-            taken.push(Taken {
-                key,
-                state: entry.state.clone(),
-                conflicts: entry.conflicts,
-                digest: entry.digest,
-                stamps: std::mem::take(&mut entry.stamps),
-            });
-        });
-        let claims = Arc::new(std::mem::take(&mut self.claims));
-        self.store = StoreStands::Moving(Arc::clone(&claims));
-        let rows = std::mem::take(&mut self.rows);
-        Some(Flush { taken, claims, rows, ranges, applied: self.applied.clone() })
-    }
-
-    /// A flush is in the store.
-    pub fn kept(&mut self, kept: Kept) {
-        for key in &kept.keys {
-            self.keys.kept(&key.key, key.digest, key.row_bytes);
-        }
-        self.store = StoreStands::Still(kept.ranges);
-        self.kept = kept.applied;
-        self.keys.evict(self.settings.cache_bytes);
-    }
-
-    /// Brings the store to the applied vector now, if no flush is under way. False if one is.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn flush(&mut self, now: Now, store: &dyn Store) -> Result<bool> {
-        let whole = !self.unflushed() && self.kept == self.applied;
-        if let StoreStands::Still(_) = self.store
-            && whole
-        {
-            return Ok(true);
-        }
-        let Some(flush) = self.take(now) else { return Ok(false) };
-        let kept = flush.run(store)?;
-        self.kept(kept);
-        Ok(true)
-    }
-
-    /// Asks for a flush as soon as none is under way.
-    pub fn want_flush(&mut self) {
-        self.wanted = true;
-    }
-
-    /// True if the store is at the applied vector, and stays there until something is applied.
-    pub(crate) fn is_kept(&self) -> bool {
-        matches!(self.store, StoreStands::Still(_)) && self.kept == self.applied
-    }
-
-    /// How far the store is.
-    pub fn kept_until(&self) -> &Vector {
-        &self.kept
-    }
-
-    /// Digests of what is kept; none while a flush is under way.
-    pub(crate) fn digests(&self) -> Option<Digests> {
-        match &self.store {
-            StoreStands::Still(ranges) => Some(ranges.digests()),
-            StoreStands::Moving(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 //! A state is folded here and reaches the store by flushes. What always holds: a state that is not
 //! in the store as it is here (dirty, or on its way there) is never evicted.
 
-use linckia_model::{Key, KeyState, Map, Reader, Stamp, Vector, Writer, canonical};
+use linckia_model::{Key, KeyState, Map, Reader, Stamp, Vector, Writer, canonical, map};
 use linckia_store::{Table, View};
 
 use crate::error::{Result, row};
@@ -79,7 +79,6 @@ const WEIGHT_FACTOR: usize = 6;
 const WEIGHT_MIN: usize = 512;
 
 /// States by key.
-#[derive(Default)]
 pub(crate) struct Keys {
     entries: Map<Key, Entry>,
     /// Keys written since the last flush; each of their entries is dirty.
@@ -90,6 +89,10 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { entries: map(seed), dirty: Vec::new(), hand: 0, weight: 0 }
+    }
+
     /// The key's entry, from the store if it is not in memory; an empty one if there is none.
     pub(crate) fn load(
         &mut self,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use linckia_model::{
     Answer, Claim, ClaimRef, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity, Key,
     KeyState, Map, NewEvent, Now, Operation, Origin, Precondition, RecordChange, Refusal, Stamp,
-    Transaction, Vector, Write, canonical,
+    Transaction, Vector, Write, canonical, map,
 };
 
 use crate::port::Standing;
@@ -86,9 +86,9 @@ struct Draft {
 }
 
 impl Capture {
-    /// Goes on after the last durable sequence of its origin.
-    pub fn new(origin: Origin, last: u64, fold: FoldSettings) -> Self {
-        Self { origin, last, fold, staged: Map::default(), fresh: Map::default() }
+    /// Goes on after the last durable sequence of its origin. `seed` is for hashes: a secret.
+    pub fn new(origin: Origin, last: u64, fold: FoldSettings, seed: u64) -> Self {
+        Self { origin, last, fold, staged: map(seed), fresh: map(seed) }
     }
 
     pub fn origin(&self) -> &Origin {

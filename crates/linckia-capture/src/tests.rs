@@ -61,7 +61,7 @@ impl Bench {
     fn new() -> Self {
         let origin = Origin::new(&RegionName::parse("a").unwrap(), 1, 0);
         Self {
-            capture: Capture::new(origin, 0, FoldSettings::default()),
+            capture: Capture::new(origin, 0, FoldSettings::default(), 0),
             clock: Clock::new(ClockSettings::default(), Hlc::ZERO),
             here: Here::default(),
         }

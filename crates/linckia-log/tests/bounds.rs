@@ -124,7 +124,7 @@ fn a_spare_is_used_and_counted() {
     logs.flush().unwrap();
     let job = logs.begin_spare().unwrap().expect("half of it is used");
     let used = logs.usage().used;
-    logs.complete_spare(job.run()).unwrap();
+    logs.complete_spare(job.run(|| ())).unwrap();
     let reopened = Arc::new(disk.durable_copy());
     assert!(reopened.create("logs/here/spare").is_ok());
     support::open(&reopened, &mut Random::new(4)).unwrap();

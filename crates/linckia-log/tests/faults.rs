@@ -19,7 +19,7 @@ fn run(logs: &mut Logs, durable: &mut u64) -> Result<()> {
         logs.put_clock(round + 1)?;
         logs.write_small("note", &[round as u8])?;
         if let Some(job) = logs.begin_spare()? {
-            logs.complete_spare(job.run())?;
+            logs.complete_spare(job.run(|| ()))?;
         }
         if let Some(job) = logs.begin_sync(Scope::All)? {
             for (_, upto) in logs.complete_sync(job.run())? {

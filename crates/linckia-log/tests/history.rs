@@ -319,7 +319,7 @@ impl World {
             }
             Op::CompleteSpare => {
                 if let Some(spare) = self.spare.take() {
-                    logs.complete_spare(spare.run())?;
+                    logs.complete_spare(spare.run(|| ()))?;
                 }
             }
             Op::Truncate(share) => {

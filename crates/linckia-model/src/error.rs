@@ -30,5 +30,17 @@ pub enum Error {
     Json(String),
 }
 
+/// An error with its causes, in one line.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
 /// A result whose error is about words or bytes from outside.
 pub type Result<T> = std::result::Result<T, Error>;

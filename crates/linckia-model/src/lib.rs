@@ -18,14 +18,14 @@ mod vector;
 
 pub use clock::{Clock, ClockSettings, Now};
 pub use codec::{Reader, Writer, decode_event, encode_event};
-pub use error::{Error, Result};
+pub use error::{Error, Result, with_causes};
 pub use event::{Event, Extras, Heartbeat, Identity, Operation, Transaction};
 pub use fold::{
     Copies, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record, RecordChange,
     RecordKey, Settled, State, canonical,
 };
 pub use hlc::Hlc;
-pub use map::{Claim, ClaimRef, Map};
+pub use map::{Claim, ClaimRef, Map, map};
 pub use name::{Key, NAME_BYTES_MAX, Origin, RegionName};
 pub use request::{Answer, Fault, NewEvent, Precondition, Refusal, Write};
 pub use vector::{Dot, Stamp, Vector};

@@ -1,18 +1,23 @@
 //! Hash maps for what is looked up at every event: by key, and by a key's identity.
 //!
-//! Hashes are seeded anew in every process, so that clients cannot choose names that collide. What
-//! always holds: a map's order is that of what was done to it and never depends on a hash, so equal
-//! inputs still give equal outputs.
+//! Hashes are seeded by whoever makes the map, so that clients cannot choose names that collide.
+//! What always holds: a map's order is that of what was done to it and never depends on a hash.
 
 use std::hash::{Hash, Hasher};
 
+use foldhash::fast::FixedState;
 use indexmap::{Equivalent, IndexMap};
 
 use crate::event::Identity;
 use crate::name::Key;
 
 /// A map in order of insertion, until something is taken out of it.
-pub type Map<K, V> = IndexMap<K, V, foldhash::fast::RandomState>;
+pub type Map<K, V> = IndexMap<K, V, FixedState>;
+
+/// An empty map. The seed is secret where keys come from outside.
+pub fn map<K, V>(seed: u64) -> Map<K, V> {
+    Map::with_hasher(FixedState::with_seed(seed))
+}
 
 /// An identity on its key: what no two events of the fleet share unless they are copies.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -5,7 +5,7 @@ use linckia_log::{SpareDone, SyncDone};
 use linckia_model::{Answer, Refusal, RegionName, Write};
 use linckia_ship::Frame;
 
-use crate::keep::KeepDone;
+use crate::machine::KeepDone;
 
 /// Which end of a link this region is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

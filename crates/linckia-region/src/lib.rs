@@ -9,7 +9,6 @@
 
 mod error;
 mod input;
-mod keep;
 mod link;
 mod machine;
 mod region;
@@ -20,7 +19,6 @@ mod write;
 
 pub use error::{Error, Result};
 pub use input::{Alarm, Input, Output, Role};
-pub use keep::{KeepDone, KeepJob};
-pub use machine::{Machine, SyncKind};
+pub use machine::{KeepDone, KeepJob, Machine, SyncKind};
 pub use region::{Region, RegionSettings};
 pub use view::{LinkStatus, RegionStatus, Status, Verdict};

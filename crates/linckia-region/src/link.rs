@@ -9,8 +9,8 @@ use linckia_ship::{Frame, Reaction, Serving};
 use crate::input::{Alarm, Output, Role};
 use crate::region::{Region, Rooms, Step};
 
-/// Received events kept decoded on their way to the disk; the others are read from the log.
-const ARRIVING_MAX: usize = 8_192;
+/// Events of one origin kept decoded on their way to the disk; the others are read from the log.
+const ARRIVING_MAX: usize = 16_384;
 
 impl Region {
     pub(crate) fn opened(
@@ -159,7 +159,7 @@ impl Region {
         }
     }
 
-    /// An event was appended to a mirror: it waits, decoded, for the disk.
+    /// An event was appended to a log: it waits, decoded, for the disk.
     pub(crate) fn arrived(&mut self, event: Arc<Event>) {
         let dot = &event.dot;
         self.known.raise(&dot.origin, dot.sequence);

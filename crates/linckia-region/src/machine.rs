@@ -4,23 +4,27 @@
 //! outside comes back. Syncing is the driver's: it takes a [`SyncJob`], runs it on some thread or
 //! at some later moment, and hands the result in as an input.
 
+mod disk;
+mod keep;
+mod mirror;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use linckia_apply::{Apply, Pages, Query};
-use linckia_log::{Logs, Record, Scope, SpareJob, SyncDone, SyncJob, Usage};
+use linckia_log::{Logs, Usage};
 use linckia_model::{
-    Clock, Dot, Event, Fault, Hlc, Now, Origin, RegionName, Vector, decode_event, encode_event,
+    Clock, Dot, Event, Fault, Hlc, Now, Origin, Vector, decode_event, encode_event, with_causes,
 };
 use linckia_store::Store;
 
 use crate::error::{Error, Result};
 use crate::input::{Alarm, Input, Output};
-use crate::keep::{KeepDone, KeepJob};
 use crate::region::{Region, RegionSettings, Rooms, Step};
-use crate::rooms::Durable;
 use crate::view::Status;
 use crate::write::Room;
+
+pub use keep::{KeepDone, KeepJob};
 
 /// Which logs a sync covers: clients wait for the one, mirrors may linger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,9 +36,6 @@ pub enum SyncKind {
 /// How many times recovery may go round before it is sure not to end: events wait for events that
 /// are not here, which is no error.
 const RECOVERY_ROUNDS_MAX: usize = 1 << 20;
-
-/// Logs that nothing became durable in for so long are idle, in milliseconds.
-const IDLE_MILLISECONDS: u64 = 1_000;
 
 /// A query that waits for its rows.
 struct Reader {
@@ -249,7 +250,7 @@ impl Machine {
         let Some(first) = events.first() else { return Ok(()) };
         self.own_dirty = true;
         self.logs.append_own_group(first.dot.origin.as_str(), first.dot.sequence, &payloads)?;
-        events.into_iter().for_each(|event| self.region.appended(event));
+        events.into_iter().for_each(|event| self.region.arrived(event));
         Ok(())
     }
 
@@ -260,126 +261,8 @@ impl Machine {
         outputs: &mut Vec<Output>,
     ) -> Result<()> {
         let mut steps = Vec::new();
-        self.region.poison(chain_text(error), &mut steps);
+        self.region.poison(with_causes(error), &mut steps);
         self.execute(now, steps, outputs)
-    }
-
-    /// Appends a peer's records to their mirror, as far as they continue it.
-    fn mirror(
-        &mut self,
-        now: Now,
-        peer: &RegionName,
-        origin: &Origin,
-        bytes: &[u8],
-        steps: &mut Vec<Step>,
-    ) {
-        if let Err(error) = self.try_mirror(now, origin, bytes) {
-            let peer = peer.clone();
-            let detail = chain_text(&error);
-            let alarm = match error {
-                linckia_log::Error::OutOfOrder { .. } => None,
-                linckia_log::Error::ChainBroken { .. } => {
-                    Some(Alarm::ChainBroken { peer: peer.clone(), detail })
-                }
-                linckia_log::Error::Full { .. } | linckia_log::Error::NoSpace { .. } => {
-                    Some(Alarm::MirrorFull { peer: peer.clone(), detail })
-                }
-                linckia_log::Error::Poisoned { .. } | linckia_log::Error::Io { .. } => {
-                    self.region.poison(detail, steps);
-                    return;
-                }
-                _ => Some(Alarm::Malformed { peer: peer.clone(), detail }),
-            };
-            self.region.mirror_refused(now, &peer, alarm, steps);
-        }
-    }
-
-    fn try_mirror(&mut self, now: Now, origin: &Origin, bytes: &[u8]) -> linckia_log::Result<()> {
-        let name = origin.as_str();
-        if !self.logs.origins().any(|known| known == name) {
-            self.logs.create(name)?;
-        }
-        let mut tail = self.logs.tail(name)?.sequence;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let (record, after) = Record::parse(rest)?;
-            rest = after;
-            if record.sequence() <= tail {
-                self.same_chain(name, &record)?;
-                continue;
-            }
-            let dot = Dot::new(origin.clone(), record.sequence());
-            let event = decode_event(dot, record.payload(), &self.region.known)
-                .map_err(|_| linckia_log::Error::Malformed { why: "its payload is no event" })?;
-            self.logs.append_mirror(name, &record)?;
-            tail = record.sequence();
-            self.mirrors_dirty_since.get_or_insert(now.monotonic);
-            self.region.arrived(Arc::new(event));
-        }
-        Ok(())
-    }
-
-    /// A record that is held already must be the one that is held: another one under its dot shows
-    /// that its origin lost durable bytes, or runs twice.
-    fn same_chain(&self, name: &str, record: &Record<'_>) -> linckia_log::Result<()> {
-        let held = record.sequence() <= self.logs.durable(name)?;
-        if held && self.logs.reader(name)?.chain_at(record.sequence())? != record.chain() {
-            return Err(linckia_log::Error::ChainBroken {
-                origin: name.to_owned(),
-                sequence: record.sequence(),
-            });
-        }
-        Ok(())
-    }
-
-    /// The sync that is due now, if any: the driver runs it and hands the result in.
-    pub fn begin_sync(&mut self, now: Now) -> Option<(SyncKind, SyncJob)> {
-        let own = self.region.settings.origin.clone();
-        let names = [own.as_str()];
-        if self.own_dirty && !self.in_flight[SyncKind::Own as usize] {
-            self.own_dirty = false;
-            if let Some(job) = self.begin(SyncKind::Own, Scope::Own(&names)) {
-                return Some((SyncKind::Own, job));
-            }
-        }
-        let linger = self.region.settings.linger_milliseconds;
-        let due = |since: u64| now.monotonic.saturating_sub(since) >= linger;
-        if self.mirrors_dirty_since.is_some_and(due) && !self.in_flight[SyncKind::Mirrors as usize]
-        {
-            self.mirrors_dirty_since = None;
-            if let Some(job) = self.begin(SyncKind::Mirrors, Scope::Others(&names)) {
-                return Some((SyncKind::Mirrors, job));
-            }
-        }
-        None
-    }
-
-    fn begin(&mut self, kind: SyncKind, scope: Scope<'_>) -> Option<SyncJob> {
-        match self.logs.begin_sync(scope) {
-            Ok(job) => {
-                self.in_flight[kind as usize] = job.is_some();
-                job
-            }
-            Err(error) => {
-                self.failure.get_or_insert(chain_text(&error));
-                None
-            }
-        }
-    }
-
-    /// The making of a segment that is due, if any: the driver runs it and hands the result in.
-    pub fn begin_spare(&mut self) -> Option<SpareJob> {
-        if self.spare_in_flight {
-            return None;
-        }
-        let job = self.logs.begin_spare().ok().flatten();
-        self.spare_in_flight = job.is_some();
-        job
-    }
-
-    /// Nothing that the disk does for this machine pauses any more: it is about to be closed.
-    pub fn hurry(&self) {
-        self.logs.hurry();
     }
 
     /// How long remote events took to become visible here since this was asked last, in
@@ -399,55 +282,6 @@ impl Machine {
         self.region.unsent > 0 || (mirrors && !self.in_flight[SyncKind::Mirrors as usize])
     }
 
-    fn synced(
-        &mut self,
-        now: Now,
-        kind: SyncKind,
-        done: SyncDone,
-        steps: &mut Vec<Step>,
-    ) -> Result<()> {
-        self.in_flight[kind as usize] = false;
-        match self.logs.complete_sync(done) {
-            Err(error) => {
-                self.region.poison(chain_text(&error), steps);
-                Ok(())
-            }
-            Ok(advanced) => {
-                let known = &self.region.known;
-                let advanced = advanced.into_iter().map(|(name, upto)| {
-                    let origin = known.origin(&name);
-                    origin.map(|origin| (origin, upto)).map_err(|_| Error::Origin(name.to_string()))
-                });
-                let advanced: Result<Vec<_>> = advanced.collect();
-                let clock = Hlc::from_bits(self.logs.clock());
-                let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
-                self.region.synced(now, advanced?, clock, rooms, steps)
-            }
-        }
-    }
-
-    /// States behind the last records of an idle log that they are durable, so that damage to them
-    /// is not taken for a torn write later.
-    fn mark_when_idle(&mut self, now: Now) {
-        let total = self.region.durable.total();
-        if total != self.marked.0 {
-            self.marked = (total, now.monotonic, false);
-        }
-        let (_, since, done) = self.marked;
-        if done || now.monotonic.saturating_sub(since) < IDLE_MILLISECONDS {
-            return;
-        }
-        self.marked.2 = true;
-        match self.logs.mark() {
-            Ok(0) => {}
-            Ok(_) => {
-                self.own_dirty = true;
-                self.mirrors_dirty_since.get_or_insert(now.monotonic);
-            }
-            Err(error) => drop(self.failure.get_or_insert(chain_text(&error))),
-        }
-    }
-
     fn watch_disk(&mut self, steps: &mut Vec<Step>) {
         let Usage { used, bound, alarm } = self.logs.usage();
         if alarm && !self.half_full_told {
@@ -455,59 +289,6 @@ impl Machine {
             steps.push(Step::Out(Output::Alarm(alarm)));
         }
         self.half_full_told = alarm;
-    }
-
-    /// Answers a query at once, or once its rows are in the store.
-    fn ask(&mut self, ticket: u64, query: Query, outputs: &mut Vec<Output>) -> Result<()> {
-        let events = Durable { logs: &self.logs, known: &self.region.durable };
-        let apply = &mut self.region.apply;
-        match apply.read(&query, self.store.as_ref(), &events, &mut self.pages)? {
-            Some(reading) => outputs.push(Output::Reading { ticket, reading }),
-            None => {
-                let asked_at = apply.applied().clone();
-                self.readers.push_back(Reader { ticket, query, asked_at });
-            }
-        }
-        Ok(())
-    }
-
-    /// The flush that is due now, if any: the driver runs it and hands the result in.
-    pub fn begin_keep(&mut self, now: Now) -> Option<KeepJob> {
-        let flush = self.region.apply.begin_flush(now)?;
-        self.keep_in_flight = true;
-        Some(KeepJob { flush, store: Arc::clone(&self.store) })
-    }
-
-    /// A flush is in the store: answers whom it is enough for, and wants another for the others.
-    fn kept(&mut self, KeepDone(kept): KeepDone, outputs: &mut Vec<Output>) -> Result<()> {
-        self.keep_in_flight = false;
-        let apply = &mut self.region.apply;
-        apply.kept(kept?);
-        let events = Durable { logs: &self.logs, known: &self.region.durable };
-        while let Some(reader) = self.readers.pop_front() {
-            if !apply.kept_until().covers_all(&reader.asked_at) {
-                self.readers.push_front(reader);
-                apply.want_flush();
-                break;
-            }
-            let store = self.store.as_ref();
-            let reading = apply.read_rows(&reader.query, store, &events, &mut self.pages)?;
-            outputs.push(Output::Reading { ticket: reader.ticket, reading });
-        }
-        Ok(())
-    }
-
-    /// Brings the store up to the applied vector; while no flush is under way.
-    ///
-    /// # Errors
-    /// The store's.
-    ///
-    /// # Panics
-    /// If a flush is under way.
-    pub fn flush(&mut self, now: Now) -> Result<()> {
-        let flushed = self.region.apply.flush(now, self.store.as_ref())?;
-        assert!(flushed, "a flush is done before the next one begins");
-        Ok(())
     }
 
     /// What the region has applied, for the simulator's judge; call [`Machine::flush`] before.
@@ -551,16 +332,4 @@ fn event_at(logs: &Logs, origin: &Origin, sequence: u64) -> Result<Option<Event>
     let dot = Dot::new(origin.clone(), sequence);
     let event = decode_event(dot, record.payload(), &Vector::new());
     event.map(Some).map_err(|source| Error::Event { origin: origin.to_string(), sequence, source })
-}
-
-/// An error with its causes, in one line.
-fn chain_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

@@ -75,7 +75,7 @@ pub struct Region {
     pub(crate) pulling: BTreeMap<RegionName, Pulling>,
     /// Durable in the logs here.
     pub(crate) durable: Vector,
-    /// Appended to mirrors, not known to be durable.
+    /// Appended to the logs, not known to be durable.
     pub(crate) arriving: BTreeMap<Origin, VecDeque<Arc<Event>>>,
     /// Known to exist somewhere.
     pub(crate) known: Vector,
@@ -113,7 +113,12 @@ impl Region {
         let pulling =
             |peer: &RegionName| (peer.clone(), Pulling::new(settings.name.clone(), settings.seed));
         Self {
-            capture: Capture::new(settings.origin.clone(), last, settings.apply.fold),
+            capture: Capture::new(
+                settings.origin.clone(),
+                last,
+                settings.apply.fold,
+                settings.apply.seed,
+            ),
             pulling: peers().map(pulling).collect(),
             serving: BTreeMap::new(),
             clock,

@@ -1,7 +1,5 @@
 //! Time and the disk: what became durable, heartbeats, and what is due.
 
-use std::sync::Arc;
-
 use linckia_model::{Heartbeat, Hlc, Now, Origin};
 
 use crate::error::Result;
@@ -37,12 +35,6 @@ impl Region {
         self.advance(now, rooms, steps)?;
         self.ask(now, steps);
         Ok(())
-    }
-
-    /// An event of ours was appended: it is applied once durable.
-    pub(crate) fn appended(&mut self, event: Arc<linckia_model::Event>) {
-        self.known.set(&event.dot.origin, event.dot.sequence);
-        self.arriving.entry(event.dot.origin.clone()).or_default().push_back(event);
     }
 
     pub(crate) fn tick(&mut self, now: Now, rooms: Rooms<'_>, steps: &mut Vec<Step>) -> Result<()> {

@@ -56,11 +56,13 @@ impl Region {
     /// Everything an operator's page shows, at one moment.
     pub fn status(&mut self, now: Now) -> Status {
         let peers: Vec<RegionName> = self.pulling.keys().cloned().collect();
-        let mut regions = vec![self.own_status(now)];
+        let own = self.own_status(now);
+        let own_lag = own.lag.clone();
+        let mut regions = vec![own];
         let mut links = Vec::new();
         for peer in peers {
             regions.push(self.peer_status(&peer, now));
-            links.extend(self.links_with(&peer, now));
+            links.extend(self.links_with(&peer, &own_lag, now));
         }
         regions.sort_by(|a, b| a.name.cmp(&b.name));
         Status {
@@ -134,7 +136,7 @@ impl Region {
         }
     }
 
-    fn links_with(&self, peer: &RegionName, now: Now) -> [LinkStatus; 2] {
+    fn links_with(&self, peer: &RegionName, own_lag: &[Lag], now: Now) -> [LinkStatus; 2] {
         let own = &self.settings.name;
         let of = |lag: Vec<Lag>, region: &RegionName| {
             lag.into_iter().filter(|lag| lag.origin.is_of(region)).collect::<Vec<_>>()
@@ -145,7 +147,7 @@ impl Region {
             to: own.clone(),
             connected: pulling.is_some_and(|pulling| pulling.live(now)),
             round_trip_milliseconds: pulling.and_then(|p| p.round_trip_milliseconds()),
-            lag: of(self.own_status(now).lag, peer),
+            lag: of(own_lag.to_vec(), peer),
         };
         let applied = self.applied_at(peer);
         let since = self.peers_behind_since.get(peer).copied().unwrap_or(now.monotonic);

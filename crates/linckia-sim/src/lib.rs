@@ -10,6 +10,7 @@ mod judge;
 mod lying;
 mod network;
 mod plan;
+mod queue;
 mod random;
 pub mod reference;
 mod translate;

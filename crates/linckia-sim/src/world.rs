@@ -4,24 +4,23 @@
 //! later moments. What always holds: a region that is down hears nothing, what its disk had not
 //! synced is lost or kept as chance says, and every acknowledgement is written in the ledger.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap};
+mod lives;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use linckia_apply::ApplySettings;
-use linckia_log::{Disk, Logs, MemoryDisk, Settings, SyncJob};
+use linckia_log::{MemoryDisk, SyncJob};
 use linckia_model::{
-    Answer, ClockSettings, Dot, Extras, Fault, FoldSettings, Key, NewEvent, Now, Origin, Refusal,
-    RegionName, Vector, Write,
+    Answer, Dot, Extras, Fault, Key, NewEvent, Now, Origin, Refusal, RegionName, Vector, Write,
 };
-use linckia_region::{Alarm, Input, KeepJob, Machine, Output, RegionSettings, Role, SyncKind};
+use linckia_region::{Alarm, Input, KeepJob, Machine, Output, Role, SyncKind};
 use linckia_ship::Frame;
 use linckia_store::MemoryStore;
 
 use crate::judge;
-use crate::lying::Lying;
 use crate::network::{Network, Wire};
 use crate::plan::{Happening, Plan, Wish};
+use crate::queue::Queue;
 use crate::random::Random;
 
 /// Milliseconds of wall clock at the start of every run.
@@ -38,6 +37,9 @@ const HEAL: u64 = 5_000_000;
 
 /// A run that has not converged by then has failed, in microseconds.
 const END: u64 = 40_000_000;
+
+/// After healing, for answers that are still to come, in microseconds.
+const REST: u64 = 1_000_000;
 
 /// How often convergence is looked for after healing, in microseconds.
 const LOOK: u64 = 250_000;
@@ -98,7 +100,7 @@ pub struct World {
     network: Network,
     random: Random,
     now: u64,
-    queue: BinaryHeap<Due>,
+    queue: Queue<Moment>,
     serial: u64,
     tickets: BTreeMap<u64, Vec<Wish>>,
     pub(crate) ledger: Vec<Acknowledged>,
@@ -106,40 +108,6 @@ pub struct World {
     trace: Option<Vec<String>>,
     violation: Option<String>,
     done: bool,
-}
-
-/// A moment in the queue: earlier ones first, of those of one time the one that was put in first.
-struct Due {
-    when: u64,
-    serial: u64,
-    /// Apart, so that the queue moves little.
-    moment: Box<Moment>,
-}
-
-impl Due {
-    fn order(&self) -> Reverse<(u64, u64)> {
-        Reverse((self.when, self.serial))
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.order() == other.order()
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.order().cmp(&other.order())
-    }
 }
 
 /// Runs a seed to its end.
@@ -176,7 +144,7 @@ impl World {
             network,
             random,
             now: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::new(),
             serial: 0,
             tickets: BTreeMap::new(),
             ledger: Vec::new(),
@@ -205,8 +173,7 @@ impl World {
     }
 
     fn at(&mut self, when: u64, moment: Moment) {
-        self.serial += 1;
-        self.queue.push(Due { when, serial: self.serial, moment: Box::new(moment) });
+        self.queue.push(when, moment);
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
@@ -223,14 +190,14 @@ impl World {
     /// Runs to the end.
     pub fn run(mut self) -> Outcome {
         while self.violation.is_none() && !self.done {
-            let Some(Due { when, moment, .. }) = self.queue.pop() else { break };
+            let Some((when, moment)) = self.queue.pop() else { break };
             if when > END {
                 self.fail("the regions did not converge after everything healed".to_owned());
                 judge::explain(&mut self);
                 break;
             }
             self.now = when;
-            self.happen(*moment);
+            self.happen(moment);
         }
         Outcome {
             inputs: self.inputs,
@@ -325,104 +292,6 @@ impl World {
         self.tickets.insert(ticket, wishes);
         let write = Write { events, atomic, precondition: None, entity_tag: false };
         self.hand(region, Input::Write { ticket, write });
-    }
-
-    fn settings(&self, region: usize) -> RegionSettings {
-        let place = &self.places[region];
-        RegionSettings {
-            name: place.name.clone(),
-            origin: place.origin.clone(),
-            members: self.places.iter().map(|place| place.name.clone()).collect(),
-            clock: ClockSettings::default(),
-            apply: ApplySettings {
-                fold: FoldSettings { fault: self.fault, ..FoldSettings::default() },
-                cache_bytes: 16 << 10,
-                flush_events_max: 7,
-                flush_bytes_max: 1 << 10,
-                flush_milliseconds: 200,
-                budget: 64,
-            },
-            heartbeat_milliseconds: 100,
-            gather_milliseconds: 3,
-            linger_milliseconds: 3,
-            seed: place.life << 32,
-            fault: self.fault,
-        }
-    }
-
-    /// Starts a region that is down; one that two crashes want back is started once.
-    fn start(&mut self, region: usize) {
-        if self.places[region].machine.is_some() {
-            return;
-        }
-        let now = self.clocks(region);
-        let settings = self.settings(region);
-        let mut random = self.random.clone();
-        let disk: Arc<dyn Disk> = match self.fault {
-            Some(Fault::DotReused) => Arc::new(Lying(Arc::clone(&self.places[region].disk))),
-            _ => Arc::clone(&self.places[region].disk) as Arc<dyn Disk>,
-        };
-        let mut salt = || {
-            let mut bytes = [0; 16];
-            bytes.chunks_mut(8).for_each(|part| part.copy_from_slice(&random.bits().to_le_bytes()));
-            bytes
-        };
-        // Small segments, so that short runs roll over too.
-        let small = Settings {
-            segment_bytes_first: 8 << 10,
-            segment_bytes_max: 16 << 10,
-            record_bytes_max: 6 << 10,
-            buffer_bytes_max: 8 << 10,
-            ..Settings::small()
-        };
-        let segment = small.segment_bytes_max;
-        let opened = Logs::open(disk, small, &mut salt);
-        self.random = random;
-        let store = Arc::new(self.places[region].store.clone());
-        let machine = opened
-            .map_err(linckia_region::Error::from)
-            .and_then(|(logs, _)| Machine::open(settings, logs, store, segment, now));
-        match machine {
-            Ok(machine) => {
-                self.places[region].machine = Some(machine);
-                self.places[region].life += 1;
-                let life = self.places[region].life;
-                self.note(|| format!("{} started", key_name(region)));
-                let first = self.now + self.random.below(TICK);
-                self.at(first, Moment::Tick { region, life });
-            }
-            // A disk that fails at the start: the supervisor tries again.
-            Err(linckia_region::Error::Log(
-                error @ (linckia_log::Error::Io { .. } | linckia_log::Error::Poisoned { .. }),
-            )) => {
-                self.note(|| format!("{} does not start: {error}", key_name(region)));
-                let random = &mut self.random;
-                self.places[region].disk.crash(&mut || random.bits());
-                self.at(self.now + 50_000, Moment::Restart { region });
-            }
-            Err(error) => self.fail(format!("region {region} does not start: {error}")),
-        }
-    }
-
-    fn crash(&mut self, region: usize) {
-        if self.places[region].machine.take().is_none() {
-            return;
-        }
-        self.places[region].life += 1;
-        let random = &mut self.random;
-        let place = &mut self.places[region];
-        place.disk.crash(&mut || random.bits());
-        place.keep = None;
-        let undoable = place.store.undoable();
-        let lost = self.random.below(undoable as u64 + 1).min(self.random.below(12)) as usize;
-        place.store.crash(lost);
-        for (dialler, server) in self.network.close_all(region) {
-            let (other, role) =
-                if dialler == region { (server, Role::Serve) } else { (dialler, Role::Pull) };
-            let peer = self.places[region].name.clone();
-            self.hand(other, Input::Closed { peer, role });
-            self.at(self.now + REDIAL, Moment::Dial { dialler, server });
-        }
     }
 
     fn dial(&mut self, dialler: usize, server: usize) {
@@ -574,18 +443,13 @@ impl World {
                 own.eq(logged.iter().copied())
             })
         });
-        if whole && self.tickets_settled() {
+        if whole && self.now >= HEAL + REST {
             self.done = true;
             (0..self.places.len()).for_each(|region| self.finish_keeps(region));
             judge::verdict(self);
         } else {
             self.at(self.now + LOOK, Moment::Look);
         }
-    }
-
-    /// True when no region that is up still owes an answer it could give.
-    fn tickets_settled(&self) -> bool {
-        self.now >= HEAL + 4 * LOOK
     }
 }
 

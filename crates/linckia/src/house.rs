@@ -5,6 +5,7 @@
 //! and on the way out the door closes first and the log last.
 
 mod core;
+mod hands;
 mod links;
 mod measures;
 mod port;
@@ -18,7 +19,7 @@ use anyhow::{Context as _, Result};
 use linckia_api::{ClientIdentity, DoorSettings, Limits};
 use linckia_apply::ApplySettings;
 use linckia_log::{Identity, LocalDisk, Logs, Settings};
-use linckia_model::{ClockSettings, FoldSettings, Origin, RegionName};
+use linckia_model::{ClockSettings, Origin, RegionName};
 use linckia_net::{Connection, Door, DoorOptions, DoorTls, Shutdown, Trigger};
 use linckia_region::{Machine, RegionSettings};
 use linckia_store::FjallStore;
@@ -145,16 +146,20 @@ fn identity(logs: &mut Logs, name: &RegionName, clocks: &Clocks) -> Result<Ident
         "the directory holds logs and no identity: restore its small/identity file, or start in an \
          empty directory"
     );
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
     let identity = Identity {
         region: name.to_string(),
-        incarnation: u64::from_be_bytes(bytes),
+        incarnation: random()?,
         created_ms: clocks.now().wall,
     };
     logs.write_identity(&identity)?;
     Ok(identity)
+}
+
+fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 fn region_settings(
@@ -176,7 +181,7 @@ fn region_settings(
             epsilon_milliseconds: milliseconds(config.clock.epsilon),
             ..ClockSettings::default()
         },
-        apply: ApplySettings { fold: FoldSettings::default(), ..ApplySettings::default() },
+        apply: ApplySettings { seed: random()?, ..ApplySettings::default() },
         heartbeat_milliseconds: milliseconds(config.ship.heartbeat),
         gather_milliseconds: milliseconds(config.ship.gather),
         linger_milliseconds: milliseconds(config.ship.linger),

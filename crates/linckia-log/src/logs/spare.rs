@@ -8,7 +8,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::log::{self, Spare};
@@ -18,10 +17,6 @@ use crate::segment::Segment;
 
 /// Written and synced at once.
 const PIECE_BYTES: u64 = 512 << 10;
-
-/// A pause is so many times what the piece before it took, and never longer than this.
-const PAUSE_FACTOR: u32 = 4;
-const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 /// Makes one spare.
 #[must_use = "run it, and give the result to complete_spare"]
@@ -48,9 +43,11 @@ pub struct SpareDone {
 }
 
 impl SpareJob {
-    /// Writes the zeros and syncs them. Blocks for as long as the disk takes, and some pauses.
-    pub fn run(self) -> SpareDone {
-        let outcome = self.write();
+    /// Writes the zeros and syncs them, piece by piece. Blocks for as long as the disk takes, and
+    /// for what `rest` does between two pieces; it is not called while somebody waits for the
+    /// spare.
+    pub fn run(self, mut rest: impl FnMut()) -> SpareDone {
+        let outcome = self.write(&mut rest);
         SpareDone {
             disk: self.disk,
             life: self.life,
@@ -63,16 +60,16 @@ impl SpareJob {
 }
 
 impl SpareJob {
-    fn write(&self) -> io::Result<Arc<dyn DiskFile>> {
+    fn write(&self, rest: &mut dyn FnMut()) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.create(&self.path)?;
         let mut at = 0;
         while at < self.capacity {
-            let (began, end) = (Instant::now(), (at + PIECE_BYTES).min(self.capacity));
+            let end = (at + PIECE_BYTES).min(self.capacity);
             log::zero(&*file, at, end)?;
             file.sync_data()?;
             at = end;
             if !self.is_pressing() {
-                std::thread::sleep((began.elapsed() * PAUSE_FACTOR).min(PAUSE_MAX));
+                rest();
             }
         }
         Ok(file)

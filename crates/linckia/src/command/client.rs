@@ -5,12 +5,12 @@
 //! What always holds: whether something may have been carried out is never guessed: it is said of
 //! everything that was sent.
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
+use linckia_model::with_causes;
 use linckia_net::{Again, ClientResponse, Error};
 use tokio::time::timeout;
 
@@ -66,13 +66,7 @@ impl fmt::Display for Broken {
                 return write!(formatter, "no answer within {} s", limit.as_secs());
             }
         };
-        write!(formatter, "{error}")?;
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            write!(formatter, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        formatter.write_str(&with_causes(error))
     }
 }
 

@@ -10,53 +10,30 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{Method, StatusCode};
+use linckia_net::{Client, ClientOptions};
 use serde_json::Value;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::state::FleetState;
 use crate::command::wrong_use;
-
-/// The longest answer: every link of the largest fleet, many times over.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Longer than the longest order takes (a start waits a minute for its region).
 const ORDER_PATIENCE: Duration = Duration::from_secs(75);
 
 /// Sends one request to `http://address` and reads the answer.
-pub async fn send(
+async fn send(
     address: SocketAddr,
     method: Method,
     path: &str,
     body: Option<&Value>,
     patience: Duration,
-) -> anyhow::Result<(StatusCode, Bytes)> {
-    let exchange = async {
-        let stream = TcpStream::connect(address).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let text = body.map(Value::to_string).unwrap_or_default();
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, address.to_string())
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(text)))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        connection.abort();
-        let body = body.map_err(|error| anyhow!("the answer cannot be read: {error}"))?;
-        Ok((status, body.to_bytes()))
-    };
-    match timeout(patience, exchange).await {
-        Ok(answer) => answer,
-        Err(_) => bail!("no answer from {address} within {} s", patience.as_secs()),
-    }
+) -> linckia_net::Result<(StatusCode, Bytes)> {
+    let options = ClientOptions { connect_longest: patience, answer_longest: patience, tls: None };
+    let client = Client::new(&format!("http://{address}"), options)?;
+    let headers = [("content-type", "application/json")];
+    let body = body.map(Value::to_string).unwrap_or_default();
+    let (status, _, answer) = client.request(method, path, &headers, body).await?;
+    Ok((status, answer))
 }
 
 /// Whether a door answers that it is ready.
@@ -107,7 +84,10 @@ impl<'a> Fleet<'a> {
         let (status, bytes) = match answer {
             Ok(answer) => answer,
             Err(error) if was_refused(&error) => return Err(none_runs(self.dir)),
-            Err(error) => return Err(error.context("the fleet's supervisor does not answer")),
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                return Err(error.context("the fleet's supervisor does not answer"));
+            }
         };
         let value: Value = serde_json::from_slice(&bytes)
             .with_context(|| format!("{} does not answer as a supervisor", self.control))?;
@@ -125,8 +105,9 @@ impl<'a> Fleet<'a> {
     }
 }
 
-fn was_refused(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<std::io::Error>();
+fn was_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let io = causes.find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused)
 }
 

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use linckia_api::{Answers, Unavailable};
 use linckia_apply::{Query, Reading};
-use linckia_log::{SpareJob, SyncJob};
 use linckia_model::{RegionName, Vector, Write};
-use linckia_region::{Alarm, Input, KeepJob, Machine, Output, Role, Status, SyncKind};
+use linckia_region::{Alarm, Input, Machine, Output, Role, Status};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::hands::Hands;
 use super::measures;
 use super::time::Clocks;
 
@@ -31,9 +31,6 @@ const READERS_MAX: usize = 1_024;
 
 /// Orders taken before the disk is given its next batch.
 const BATCH_MAX: usize = 512;
-
-/// What the hand that writes rows adds to its niceness: its flushes are bursts of work.
-const KEEP_NICENESS: i32 = 10;
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_millis(25);
@@ -200,72 +197,6 @@ impl Core {
             Some(Err(_)) => anyhow::bail!("the core panicked; its log says where"),
             None => Ok(()),
         }
-    }
-}
-
-/// The threads that wait for the disk.
-struct Hands {
-    syncs: [SyncSender<SyncJob>; 2],
-    spares: SyncSender<SpareJob>,
-    keeps: SyncSender<KeepJob>,
-}
-
-impl Hands {
-    fn start(orders: &SyncSender<Order>) -> anyhow::Result<Self> {
-        Ok(Self {
-            syncs: [
-                Self::syncing("sync-own", SyncKind::Own, orders.clone())?,
-                Self::syncing("sync-mirrors", SyncKind::Mirrors, orders.clone())?,
-            ],
-            spares: Self::working("spare", orders.clone(), |job: SpareJob| Input::Spared {
-                done: job.run(),
-            })?,
-            keeps: {
-                let mut stepped_back = false;
-                Self::working("keep", orders.clone(), move |job: KeepJob| {
-                    // Clients wait for the others, never for this one.
-                    if !std::mem::replace(&mut stepped_back, true) {
-                        let _ = rustix::process::nice(KEEP_NICENESS);
-                    }
-                    Input::Kept { done: job.run() }
-                })?
-            },
-        })
-    }
-
-    /// A thread that takes one job at a time and hands in what came of it.
-    fn working<J: Send + 'static>(
-        name: &str,
-        orders: SyncSender<Order>,
-        mut work: impl FnMut(J) -> Input + Send + 'static,
-    ) -> anyhow::Result<SyncSender<J>> {
-        let (jobs, queue) = sync_channel::<J>(1);
-        std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || {
-                while let Ok(job) = queue.recv() {
-                    if orders.send(Order::Done(work(job))).is_err() {
-                        return;
-                    }
-                }
-            })
-            .with_context(|| format!("the thread {name} cannot be started"))?;
-        Ok(jobs)
-    }
-
-    fn syncing(
-        name: &str,
-        kind: SyncKind,
-        orders: SyncSender<Order>,
-    ) -> anyhow::Result<SyncSender<SyncJob>> {
-        Self::working(name, orders, move |job: SyncJob| {
-            let started = Instant::now();
-            let done = job.run();
-            if kind == SyncKind::Own {
-                measures::synced(started.elapsed().as_secs_f64());
-            }
-            Input::Synced { kind, done }
-        })
     }
 }
 
@@ -439,16 +370,16 @@ impl Driver {
         }
     }
 
-    /// Gives the hands what is due. They take one job at a time, so there is always room.
+    /// Gives the hands what is due.
     fn give_work(&mut self) {
         while let Some((kind, job)) = self.machine.begin_sync(self.clocks.now()) {
-            let _ = self.hands.syncs[kind as usize].send(job);
+            self.hands.sync(kind, job);
         }
         if let Some(job) = self.machine.begin_spare() {
-            let _ = self.hands.spares.send(job);
+            self.hands.make_spare(job);
         }
         if let Some(job) = self.machine.begin_keep(self.clocks.now()) {
-            let _ = self.hands.keeps.send(job);
+            self.hands.keep(job);
         }
     }
 

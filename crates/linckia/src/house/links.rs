@@ -95,7 +95,7 @@ async fn dial_for_ever(address: String, region: RegionName, tls: PeerTls, way: W
             Err(error) => {
                 // Said once per silence: a peer that is down for a night is one line.
                 if !std::mem::replace(&mut told, true) {
-                    let error = format!("{:#}", anyhow::Error::new(error));
+                    let error = linckia_model::with_causes(&error);
                     tracing::warn!(peer = %region, error, "cannot be reached; trying on");
                 }
             }

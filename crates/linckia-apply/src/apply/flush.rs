@@ -1,0 +1,110 @@
+//! When a flush is due, what it takes, and that it is done.
+
+use std::sync::Arc;
+
+use linckia_model::{Now, Vector, map};
+use linckia_store::Store;
+
+use super::{Apply, StoreStands};
+use crate::error::Result;
+use crate::keep::{Flush, Kept, Taken};
+use crate::query::Digests;
+
+impl Apply {
+    /// Something changed that no flush has taken.
+    fn unflushed(&self) -> bool {
+        self.keys.dirty_count() > 0 || !self.rows.is_empty()
+    }
+
+    fn flush_due(&self, now: Now) -> bool {
+        let old = || {
+            now.monotonic.saturating_sub(self.flushed_at) >= self.settings.flush_milliseconds
+                && self.unflushed()
+        };
+        self.wanted
+            || self.unkept.0 >= self.settings.flush_events_max
+            || self.unkept.1 >= self.settings.flush_bytes_max
+            || old()
+    }
+
+    /// Takes what changed since the last flush, if one is due and none is under way.
+    pub fn begin_flush(&mut self, now: Now) -> Option<Flush> {
+        if !self.flush_due(now) {
+            return None;
+        }
+        self.take(now)
+    }
+
+    /// Takes what changed, unless a flush is under way.
+    fn take(&mut self, now: Now) -> Option<Flush> {
+        let StoreStands::Still(ranges) = &mut self.store else { return None };
+        let ranges = std::mem::take(ranges);
+        self.flushed_at = now.monotonic;
+        self.wanted = false;
+        self.unkept = (0, 0);
+        let mut taken = Vec::with_capacity(self.keys.dirty_count());
+        self.keys.take(|key, entry| {
+            taken.push(Taken {
+                key,
+                state: entry.state.clone(),
+                conflicts: entry.conflicts,
+                digest: entry.digest,
+                stamps: std::mem::take(&mut entry.stamps),
+            });
+        });
+        let claims = Arc::new(std::mem::replace(&mut self.claims, map(self.settings.seed)));
+        self.store = StoreStands::Moving(Arc::clone(&claims));
+        let rows = std::mem::take(&mut self.rows);
+        Some(Flush { taken, claims, rows, ranges, applied: self.applied.clone() })
+    }
+
+    /// A flush is in the store.
+    pub fn kept(&mut self, kept: Kept) {
+        for key in &kept.keys {
+            self.keys.kept(&key.key, key.digest, key.row_bytes);
+        }
+        self.store = StoreStands::Still(kept.ranges);
+        self.kept = kept.applied;
+        self.keys.evict(self.settings.cache_bytes);
+    }
+
+    /// Brings the store to the applied vector now, if no flush is under way. False if one is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn flush(&mut self, now: Now, store: &dyn Store) -> Result<bool> {
+        let whole = !self.unflushed() && self.kept == self.applied;
+        if let StoreStands::Still(_) = self.store
+            && whole
+        {
+            return Ok(true);
+        }
+        let Some(flush) = self.take(now) else { return Ok(false) };
+        let kept = flush.run(store)?;
+        self.kept(kept);
+        Ok(true)
+    }
+
+    /// Asks for a flush as soon as none is under way.
+    pub fn want_flush(&mut self) {
+        self.wanted = true;
+    }
+
+    /// True if the store is at the applied vector, and stays there until something is applied.
+    pub(crate) fn is_kept(&self) -> bool {
+        matches!(self.store, StoreStands::Still(_)) && self.kept == self.applied
+    }
+
+    /// How far the store is.
+    pub fn kept_until(&self) -> &Vector {
+        &self.kept
+    }
+
+    /// Digests of what is kept; none while a flush is under way.
+    pub(crate) fn digests(&self) -> Option<Digests> {
+        match &self.store {
+            StoreStands::Still(ranges) => Some(ranges.digests()),
+            StoreStands::Moving(_) => None,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! How a region starts, and how it dies.
+
+use std::sync::Arc;
+
+use linckia_apply::ApplySettings;
+use linckia_log::{Disk, Logs, Settings};
+use linckia_model::{ClockSettings, Fault, FoldSettings};
+use linckia_region::{Input, Machine, RegionSettings, Role};
+
+use super::{Moment, REDIAL, TICK, World, key_name};
+use crate::lying::Lying;
+
+impl World {
+    fn settings(&self, region: usize) -> RegionSettings {
+        let place = &self.places[region];
+        RegionSettings {
+            name: place.name.clone(),
+            origin: place.origin.clone(),
+            members: self.places.iter().map(|place| place.name.clone()).collect(),
+            clock: ClockSettings::default(),
+            apply: ApplySettings {
+                fold: FoldSettings { fault: self.fault, ..FoldSettings::default() },
+                cache_bytes: 16 << 10,
+                flush_events_max: 7,
+                flush_bytes_max: 1 << 10,
+                flush_milliseconds: 200,
+                budget: 64,
+                seed: place.life,
+            },
+            heartbeat_milliseconds: 100,
+            gather_milliseconds: 3,
+            linger_milliseconds: 3,
+            seed: place.life << 32,
+            fault: self.fault,
+        }
+    }
+
+    /// Starts a region that is down; one that two crashes want back is started once.
+    pub(super) fn start(&mut self, region: usize) {
+        if self.places[region].machine.is_some() {
+            return;
+        }
+        let now = self.clocks(region);
+        let settings = self.settings(region);
+        let mut random = self.random.clone();
+        let disk: Arc<dyn Disk> = match self.fault {
+            Some(Fault::DotReused) => Arc::new(Lying(Arc::clone(&self.places[region].disk))),
+            _ => Arc::clone(&self.places[region].disk) as Arc<dyn Disk>,
+        };
+        let mut salt = || {
+            let mut bytes = [0; 16];
+            bytes.chunks_mut(8).for_each(|part| part.copy_from_slice(&random.bits().to_le_bytes()));
+            bytes
+        };
+        // Small segments, so that short runs roll over too.
+        let small = Settings {
+            segment_bytes_first: 8 << 10,
+            segment_bytes_max: 16 << 10,
+            record_bytes_max: 6 << 10,
+            buffer_bytes_max: 8 << 10,
+            ..Settings::small()
+        };
+        let segment = small.segment_bytes_max;
+        let opened = Logs::open(disk, small, &mut salt);
+        self.random = random;
+        let store = Arc::new(self.places[region].store.clone());
+        let machine = opened
+            .map_err(linckia_region::Error::from)
+            .and_then(|(logs, _)| Machine::open(settings, logs, store, segment, now));
+        match machine {
+            Ok(machine) => {
+                self.places[region].machine = Some(machine);
+                self.places[region].life += 1;
+                let life = self.places[region].life;
+                self.note(|| format!("{} started", key_name(region)));
+                let first = self.now + self.random.below(TICK);
+                self.at(first, Moment::Tick { region, life });
+            }
+            // A disk that fails at the start: the supervisor tries again.
+            Err(linckia_region::Error::Log(
+                error @ (linckia_log::Error::Io { .. } | linckia_log::Error::Poisoned { .. }),
+            )) => {
+                self.note(|| format!("{} does not start: {error}", key_name(region)));
+                let random = &mut self.random;
+                self.places[region].disk.crash(&mut || random.bits());
+                self.at(self.now + 50_000, Moment::Restart { region });
+            }
+            Err(error) => self.fail(format!("region {region} does not start: {error}")),
+        }
+    }
+
+    pub(super) fn crash(&mut self, region: usize) {
+        if self.places[region].machine.take().is_none() {
+            return;
+        }
+        self.places[region].life += 1;
+        let random = &mut self.random;
+        let place = &mut self.places[region];
+        place.disk.crash(&mut || random.bits());
+        place.keep = None;
+        let undoable = place.store.undoable();
+        let lost = self.random.below(undoable as u64 + 1).min(self.random.below(12)) as usize;
+        place.store.crash(lost);
+        for (dialler, server) in self.network.close_all(region) {
+            let (other, role) =
+                if dialler == region { (server, Role::Serve) } else { (dialler, Role::Pull) };
+            let peer = self.places[region].name.clone();
+            self.hand(other, Input::Closed { peer, role });
+            self.at(self.now + REDIAL, Moment::Dial { dialler, server });
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The threads that work for the core: they wait for the disk, and make rows.
+//!
+//! Each takes one job at a time and hands what came of it in as an order. They end with the core.
+
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use linckia_log::{SpareJob, SyncJob};
+use linckia_region::{Input, KeepJob, SyncKind};
+
+use super::core::Order;
+use super::measures;
+
+/// What the hand that writes rows adds to its niceness: its flushes are bursts of work.
+const KEEP_NICENESS: i32 = 10;
+
+/// Between two pieces of a spare segment the disk rests so many times what the last one took, and
+/// never longer than this.
+const SPARE_PAUSE_FACTOR: u32 = 4;
+const SPARE_PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// The threads that wait for the disk.
+pub(super) struct Hands {
+    syncs: [SyncSender<SyncJob>; 2],
+    spares: SyncSender<SpareJob>,
+    keeps: SyncSender<KeepJob>,
+}
+
+impl Hands {
+    pub(super) fn start(orders: &SyncSender<Order>) -> Result<Self> {
+        Ok(Self {
+            syncs: [
+                Self::syncing("sync-own", SyncKind::Own, orders.clone())?,
+                Self::syncing("sync-mirrors", SyncKind::Mirrors, orders.clone())?,
+            ],
+            spares: Self::working("spare", orders.clone(), |job: SpareJob| {
+                let mut began = Instant::now();
+                let done = job.run(|| {
+                    std::thread::sleep((began.elapsed() * SPARE_PAUSE_FACTOR).min(SPARE_PAUSE_MAX));
+                    began = Instant::now();
+                });
+                Input::Spared { done }
+            })?,
+            keeps: {
+                let mut stepped_back = false;
+                Self::working("keep", orders.clone(), move |job: KeepJob| {
+                    // Clients wait for the others, never for this one.
+                    if !std::mem::replace(&mut stepped_back, true) {
+                        let _ = rustix::process::nice(KEEP_NICENESS);
+                    }
+                    Input::Kept { done: job.run() }
+                })?
+            },
+        })
+    }
+
+    /// A thread that takes one job at a time and hands in what came of it.
+    fn working<J: Send + 'static>(
+        name: &str,
+        orders: SyncSender<Order>,
+        mut work: impl FnMut(J) -> Input + Send + 'static,
+    ) -> Result<SyncSender<J>> {
+        let (jobs, queue) = sync_channel::<J>(1);
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                while let Ok(job) = queue.recv() {
+                    if orders.send(Order::Done(work(job))).is_err() {
+                        return;
+                    }
+                }
+            })
+            .with_context(|| format!("the thread {name} cannot be started"))?;
+        Ok(jobs)
+    }
+
+    fn syncing(
+        name: &str,
+        kind: SyncKind,
+        orders: SyncSender<Order>,
+    ) -> Result<SyncSender<SyncJob>> {
+        Self::working(name, orders, move |job: SyncJob| {
+            let started = Instant::now();
+            let done = job.run();
+            if kind == SyncKind::Own {
+                measures::synced(started.elapsed().as_secs_f64());
+            }
+            Input::Synced { kind, done }
+        })
+    }
+
+    /// They take one job of a kind at a time, and the machine gives no more: there is room.
+    pub(super) fn sync(&self, kind: SyncKind, job: SyncJob) {
+        let _ = self.syncs[kind as usize].send(job);
+    }
+
+    pub(super) fn make_spare(&self, job: SpareJob) {
+        let _ = self.spares.send(job);
+    }
+
+    pub(super) fn keep(&self, job: KeepJob) {
+        let _ = self.keeps.send(job);
+    }
+}
