@@ -1,4 +1,5 @@
-//! Time: what will happen, in order.
+//! Time, as the world lives it: what will happen, in order. What always holds: what was put in
+//! first of what happens at one time happens first, so a seed has one course.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

@@ -1,4 +1,5 @@
-//! When a flush is due, what it takes, and that it is done.
+//! Between states in memory and the store: when a flush is due, what it takes, and that it is done.
+//! What always holds: one flush is under way at most, and what it took stays in memory until then.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! How a region starts, and how it dies.
+//! How a region of the world starts, with settings that make rare things frequent, and how it dies:
+//! what its disk had not synced is lost or kept as chance says.
 
 use std::sync::Arc;
 
