@@ -50,7 +50,7 @@ impl Default for ApplySettings {
             cache_bytes: 48 << 20,
             flush_events_max: 65_536,
             flush_bytes_max: 64 << 20,
-            flush_milliseconds: 2_000,
+            flush_milliseconds: 10_000,
             budget: 2_048,
             seed: 0,
         }
@@ -88,6 +88,8 @@ pub struct Apply {
     /// Copies of identities that no flush has taken yet.
     claims: Claims,
     store: StoreStands,
+    /// The claims of the last flush, to be let go of beside the core.
+    spent: Option<Arc<Claims>>,
     /// Rows for the next flush that are made when their events are applied.
     rows: Batch,
     /// Events applied since the last flush began, and their data's size, about.
@@ -140,6 +142,7 @@ impl Apply {
             keys: Keys::new(settings.seed),
             claims: map(settings.seed),
             store: StoreStands::Still(ranges),
+            spent: None,
             rows: Batch::default(),
             unkept: (0, 0),
             flushed_at: 0,

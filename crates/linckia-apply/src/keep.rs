@@ -36,6 +36,8 @@ pub struct Flush {
     pub(crate) rows: Batch,
     pub(crate) ranges: Ranges,
     pub(crate) applied: Vector,
+    /// The claims of the flush before: letting go of so many is work for the same thread.
+    pub(crate) _spent: Option<Arc<Claims>>,
 }
 
 /// A key whose row is in the store.
@@ -58,7 +60,7 @@ impl Flush {
     /// # Errors
     /// The store's.
     pub fn run(self, store: &dyn Store) -> linckia_store::Result<Kept> {
-        let Self { taken, claims, rows: mut batch, mut ranges, applied } = self;
+        let Self { taken, claims, rows: mut batch, mut ranges, applied, .. } = self;
         let mut keys = Vec::with_capacity(taken.len());
         for Taken { key, state, conflicts, digest: before, stamps } in taken {
             let digest = canonical::digest(&key, &state);

@@ -182,10 +182,10 @@ impl Keys {
         entry.weight = weight;
     }
 
-    /// Evicts entries not lately used until the rest weighs at most `bytes`, going round once at
+    /// Evicts entries not lately used until the rest weighs at most `bytes`, looking at so many at
     /// most.
-    pub(crate) fn evict(&mut self, bytes: usize) {
-        let mut steps = self.entries.len();
+    pub(crate) fn evict(&mut self, bytes: usize, steps: usize) {
+        let mut steps = steps.min(self.entries.len());
         while self.weight > bytes && steps > 0 {
             steps -= 1;
             if self.hand >= self.entries.len() {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    Copies, Event, Key, KeyState, Origin, Record, RecordKey, Stamp, Vector, canonical,
+    Copies, Event, Key, KeyState, Now, Origin, Record, RecordKey, Stamp, Vector, canonical,
 };
 use linckia_store::{Store, Table, View};
 
@@ -36,21 +36,38 @@ const RECORDS_SCANNED_MAX: usize = 10_000;
 /// How much is read from each log at once for a page of events.
 const READ_BYTES: u64 = 256 << 10;
 
+/// A snapshot holds on to rows that were overwritten since, so pages expire, in milliseconds.
+const PAGES_MILLISECONDS: u64 = 60_000;
+
 /// Snapshots of lists whose next pages may be asked for.
 #[derive(Default)]
-pub struct Pages(VecDeque<(Vector, Box<dyn View>)>);
+pub struct Pages(VecDeque<Page>);
+
+struct Page {
+    at: Vector,
+    view: Box<dyn View>,
+    kept_at: u64,
+}
 
 impl Pages {
     fn find(&self, at: &Vector) -> Option<&dyn View> {
-        self.0.iter().find(|(vector, _)| vector == at).map(|(_, view)| view.as_ref())
+        self.0.iter().find(|page| page.at == *at).map(|page| page.view.as_ref())
     }
 
-    fn keep(&mut self, at: Vector, view: Box<dyn View>) {
+    /// Lets go of what is too old.
+    pub fn expire(&mut self, now: Now) {
+        let old = |page: &Page| now.monotonic.saturating_sub(page.kept_at) >= PAGES_MILLISECONDS;
+        while self.0.front().is_some_and(old) {
+            self.0.pop_front();
+        }
+    }
+
+    fn keep(&mut self, now: Now, at: Vector, view: Box<dyn View>) {
         if self.find(&at).is_none() {
             if self.0.len() == PAGES_MAX {
                 self.0.pop_front();
             }
-            self.0.push_back((at, view));
+            self.0.push_back(Page { at, view, kept_at: now.monotonic });
         }
     }
 }
@@ -63,6 +80,7 @@ impl Apply {
     /// The store's, or a row that is not ours: the region must stop.
     pub fn read(
         &mut self,
+        now: Now,
         query: &Query,
         store: &dyn Store,
         events: &dyn Events,
@@ -76,9 +94,11 @@ impl Apply {
             }
             Query::Events { after, limit, filter } => self.events(after, *limit, filter, events),
             Query::Aggregates { at: Some(at), .. } if pages.find(at).is_some() => {
-                return self.read_rows(query, store, events, pages).map(Some);
+                return self.read_rows(now, query, store, events, pages).map(Some);
             }
-            _ if self.is_kept() => return self.read_rows(query, store, events, pages).map(Some),
+            _ if self.is_kept() => {
+                return self.read_rows(now, query, store, events, pages).map(Some);
+            }
             _ => {
                 self.want_flush();
                 return Ok(None);
@@ -94,6 +114,7 @@ impl Apply {
     /// As [`Apply::read`].
     pub fn read_rows(
         &self,
+        now: Now,
         query: &Query,
         store: &dyn Store,
         events: &dyn Events,
@@ -113,7 +134,7 @@ impl Apply {
                     _ => {
                         let found = self.list(&wanted, store)?;
                         if matches!(&found, Found::Aggregates(_, Some(_))) {
-                            pages.keep(self.kept.clone(), store.snapshot());
+                            pages.keep(now, self.kept.clone(), store.snapshot());
                         }
                         found
                     }

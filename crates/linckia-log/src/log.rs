@@ -116,6 +116,11 @@ impl OriginLog {
         );
     }
 
+    /// More than half through its segment, and nothing is made for what follows.
+    pub(crate) fn wants_spare(&self) -> bool {
+        matches!(self.spare, Spare::None) && self.written > self.active.capacity / 2
+    }
+
     pub(crate) fn check_chain(&self, record: &Record<'_>) -> Result<()> {
         if chain::chain_after(&self.chain, &record.commitment()) == record.chain() {
             return Ok(());

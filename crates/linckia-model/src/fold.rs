@@ -216,14 +216,14 @@ impl KeyState {
     /// Folds the tail over the base anew.
     fn fold_again(&mut self, source: &dyn EventSource, settings: &FoldSettings) -> RecordChange {
         let mut state = self.base.as_deref().cloned().unwrap_or_default();
-        for (stamp, event) in self.tail.iter_mut() {
+        self.tail.for_each_mut(|stamp, event| {
             if event.is_none() {
                 *event = source.event(&stamp.dot);
             }
             let event = event.as_ref().expect("an applied event above stable time is in the log");
             let new = state.step(event, &self.copies, source, settings);
             state.records.extend(new);
-        }
+        });
         let before = std::mem::replace(&mut self.current, Arc::new(state));
         let (before, now) = (&before.records, &self.current.records);
         let new = now.iter().filter(|(key, record)| before.get(key) != Some(record));

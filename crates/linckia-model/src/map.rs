@@ -1,22 +1,27 @@
 //! Hash maps for what is looked up at every event: by key, and by a key's identity.
 //!
-//! Hashes are seeded by whoever makes the map, so that clients cannot choose names that collide.
-//! What always holds: a map's order is that of what was done to it and never depends on a hash.
+//! Hashes are seeded by whoever makes the map, so that clients cannot choose names that collide: the
+//! first seed of a process makes its constants, each map's own seed its beginning. What always
+//! holds: a map's order is that of what was done to it and never depends on a hash.
 
 use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
 
-use foldhash::fast::FixedState;
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
 use indexmap::{Equivalent, IndexMap};
 
 use crate::event::Identity;
 use crate::name::Key;
 
 /// A map in order of insertion, until something is taken out of it.
-pub type Map<K, V> = IndexMap<K, V, FixedState>;
+pub type Map<K, V> = IndexMap<K, V, SeedableRandomState>;
 
 /// An empty map. The seed is secret where keys come from outside.
 pub fn map<K, V>(seed: u64) -> Map<K, V> {
-    Map::with_hasher(FixedState::with_seed(seed))
+    static SHARED: OnceLock<SharedSeed> = OnceLock::new();
+    let shared = SHARED.get_or_init(|| SharedSeed::from_u64(seed));
+    Map::with_hasher(SeedableRandomState::with_seed(seed, shared))
 }
 
 /// An identity on its key: what no two events of the fleet share unless they are copies.
@@ -39,12 +44,10 @@ impl Hash for Claim {
     }
 }
 
-/// The event id tells nearly all claims apart, so it alone is hashed with the aggregate's id.
 impl Hash for ClaimRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.identity.event_id.hash(state);
-        self.identity.place.hash(state);
-        self.key.aggregate_id.hash(state);
+        self.identity.hash(state);
+        self.key.hash(state);
     }
 }
 

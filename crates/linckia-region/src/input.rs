@@ -41,9 +41,20 @@ pub enum Input {
 /// Something to do for whoever drives the region.
 #[derive(Debug, PartialEq)]
 pub enum Output {
-    Answer { ticket: u64, answers: Vec<Result<Answer, Refusal>> },
-    Reading { ticket: u64, reading: Reading },
-    Send { peer: RegionName, role: Role, frame: Frame },
+    Answer {
+        ticket: u64,
+        answers: Vec<Result<Answer, Refusal>>,
+    },
+    /// No reading: too many wait already.
+    Reading {
+        ticket: u64,
+        reading: Option<Reading>,
+    },
+    Send {
+        peer: RegionName,
+        role: Role,
+        frame: Frame,
+    },
     Alarm(Alarm),
 }
 

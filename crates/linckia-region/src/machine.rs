@@ -137,7 +137,7 @@ impl Machine {
             self.region.advance(now, rooms, &mut steps)?;
             self.execute(now, steps, &mut Vec::new())?;
             if let Some(job) = self.begin_keep(now) {
-                self.kept(job.run(), &mut Vec::new())?;
+                self.kept(job.run())?;
             }
             if self.region.applied().total() == before {
                 return Ok(());
@@ -166,7 +166,7 @@ impl Machine {
 
     /// True if a tick would find work at once.
     pub fn more(&self, now: Now) -> bool {
-        self.region.more || self.region.sends(now)
+        self.region.more || self.region.sends(now) || self.reads()
     }
 
     /// Takes an input; answers what is for the outside.
@@ -194,9 +194,9 @@ impl Machine {
                 let room = Room { usage: self.logs.usage(), segment_bytes: self.segment_bytes };
                 self.region.write(now, ticket, write, room, rooms, &mut steps)?;
             }
-            Input::Read { ticket, query } => self.ask(ticket, query, outputs)?,
+            Input::Read { ticket, query } => self.ask(now, ticket, query, outputs)?,
             Input::Kept { done } => {
-                self.kept(done, outputs)?;
+                self.kept(done)?;
                 // What waited for room can be applied now.
                 let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
                 self.region.advance(now, rooms, &mut steps)?;
@@ -217,10 +217,12 @@ impl Machine {
             }
             Input::Tick => {
                 self.region.tick(now, rooms, &mut steps)?;
+                self.pages.expire(now);
                 self.watch_disk(&mut steps);
                 self.mark_when_idle(now);
             }
         }
+        self.answer_readers(now, outputs)?;
         self.execute(now, steps, outputs)
     }
 

@@ -85,7 +85,7 @@ pub struct Region {
     /// A heartbeat of ours that waits for its time to be durable.
     pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) beat_at: u64,
-    /// Applied, and perhaps not sent to peers yet: how much, and when something was sent last.
+    /// How much may be new to peers since something was sent to them, and when that was.
     pub(crate) unsent: usize,
     sent_at: u64,
     /// Since when each peer has not had everything that is known, for its lag.
@@ -180,6 +180,7 @@ impl Region {
         steps: &mut Vec<Step>,
     ) -> Result<()> {
         let events = Durable { logs: rooms.logs, known: &self.durable };
+        let offerable = self.apply.offerable().total();
         let applied = self.apply.run(
             now,
             &mut self.clock,
@@ -198,7 +199,8 @@ impl Region {
             }
         }
         self.answer(steps);
-        self.unsent += applied.len();
+        // What is held back for its clock is offered, and not applied.
+        self.unsent += (self.apply.offerable().total() - offerable) as usize;
         self.pump(now, rooms, steps);
         Ok(())
     }

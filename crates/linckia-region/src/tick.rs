@@ -45,6 +45,7 @@ impl Region {
             self.watch_clock(now, steps);
         }
         self.advance(now, rooms, steps)?;
+        self.apply.evict();
         self.ask(now, steps);
         Ok(())
     }

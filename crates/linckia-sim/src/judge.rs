@@ -113,7 +113,7 @@ fn judge_all(world: &mut World) -> Result<(), String> {
         let ask = Input::Read { ticket: 0, query: Query::Digests };
         let outputs = machine.handle(NOW, ask).map_err(|error| at(error.to_string()))?;
         let reading = outputs.into_iter().find_map(|output| match output {
-            Output::Reading { reading, .. } => Some(reading),
+            Output::Reading { reading, .. } => reading,
             _ => None,
         });
         let Some(Reading { vector, found: Found::Digests(found) }) = reading else {

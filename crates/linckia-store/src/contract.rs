@@ -65,7 +65,7 @@ pub fn check<S: Store>(mut open: impl FnMut() -> S) {
 }
 
 /// Rows of one batch here: more than an engine takes for a small one.
-const MANY: usize = 5_000;
+const MANY: usize = 40_000;
 
 /// A large batch is a batch like a small one, over what is there and under what comes.
 fn many(store: &dyn Store) {

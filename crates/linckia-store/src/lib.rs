@@ -1,4 +1,4 @@
-//! What holds now, behind the log: rows in tables, written in atomic batches, never synced by us.
+//! What holds now, behind the log: rows in tables, written in atomic batches; no sync is relied on.
 //!
 //! Apply is the only writer; queries read. The log is the store's write-ahead log: a batch carries
 //! the applied vector it brings the state to, and after a crash the store may be any number of

@@ -85,18 +85,13 @@ impl Batch {
         start..self.bytes.len()
     }
 
-    /// Takes the changes of another batch, after those here.
-    pub fn append(&mut self, other: &Self) {
-        for (table, key, value) in other.changes() {
-            match value {
-                Some(value) => self.put(table, key, value),
-                None => self.remove(table, key),
-            }
-        }
-    }
-
     pub fn len(&self) -> usize {
         self.changes.len()
+    }
+
+    /// Of keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     pub fn is_empty(&self) -> bool {

@@ -11,6 +11,9 @@ use crate::error::Result;
 use crate::keep::{Flush, Kept, Taken};
 use crate::query::Digests;
 
+/// Entries looked at for eviction at once.
+const EVICTED_MAX: usize = 4_096;
+
 impl Apply {
     /// Something changed that no flush has taken.
     fn unflushed(&self) -> bool {
@@ -30,6 +33,9 @@ impl Apply {
 
     /// Takes what changed since the last flush, if one is due and none is under way.
     pub fn begin_flush(&mut self, now: Now) -> Option<Flush> {
+        if self.wanted && self.is_kept() && !self.unflushed() {
+            self.wanted = false;
+        }
         if !self.flush_due(now) {
             return None;
         }
@@ -56,7 +62,8 @@ impl Apply {
         let claims = Arc::new(std::mem::replace(&mut self.claims, map(self.settings.seed)));
         self.store = StoreStands::Moving(Arc::clone(&claims));
         let rows = std::mem::take(&mut self.rows);
-        Some(Flush { taken, claims, rows, ranges, applied: self.applied.clone() })
+        let (spent, applied) = (self.spent.take(), self.applied.clone());
+        Some(Flush { taken, claims, rows, ranges, applied, _spent: spent })
     }
 
     /// A flush is in the store.
@@ -64,9 +71,17 @@ impl Apply {
         for key in &kept.keys {
             self.keys.kept(&key.key, key.digest, key.row_bytes);
         }
-        self.store = StoreStands::Still(kept.ranges);
+        let before = std::mem::replace(&mut self.store, StoreStands::Still(kept.ranges));
+        if let StoreStands::Moving(claims) = before {
+            self.spent = Some(claims);
+        }
         self.kept = kept.applied;
-        self.keys.evict(self.settings.cache_bytes);
+        self.evict();
+    }
+
+    /// Lets go of states not lately used, as far as the bound of memory asks for it.
+    pub fn evict(&mut self) {
+        self.keys.evict(self.settings.cache_bytes, EVICTED_MAX);
     }
 
     /// Brings the store to the applied vector now, if no flush is under way. False if one is.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
-use crate::log::{self, Spare};
+use crate::log::{self, OriginLog, Spare};
 use crate::logs::Logs;
 use crate::port::{Disk, DiskFile};
 use crate::segment::Segment;
@@ -82,9 +82,14 @@ impl SpareJob {
 }
 
 impl Logs {
-    /// From now on spares are written without pauses: somebody waits for the job.
+    /// The spare being made is made without pauses from now on: somebody waits for the job.
     pub fn hurry(&self) {
         self.hurry.store(true, Ordering::Relaxed);
+    }
+
+    /// True if a log waits for the job to be done with another's spare.
+    pub fn spare_due(&self) -> bool {
+        self.logs.values().any(OriginLog::wants_spare)
     }
 
     /// A job for the first log that is more than half through its segment and has no spare, if the
@@ -95,14 +100,14 @@ impl Logs {
     pub fn begin_spare(&mut self) -> Result<Option<SpareJob>> {
         self.alive()?;
         let bound = self.settings.bytes_max;
-        let Some(origin) = self.logs.values().find_map(|log| {
-            let due = matches!(log.spare, Spare::None) && log.written > log.active.capacity / 2;
-            due.then(|| Arc::clone(&log.origin))
-        }) else {
+        let Some(origin) =
+            self.logs.values().find_map(|log| log.wants_spare().then(|| Arc::clone(&log.origin)))
+        else {
             return Ok(None);
         };
         let Ok(capacity) = self.next_capacity(&origin, 0, bound) else { return Ok(None) };
         let (disk, life) = (Arc::clone(&self.disk), Arc::clone(&self.life));
+        self.hurry.store(false, Ordering::Relaxed);
         let hurry = Arc::clone(&self.hurry);
         let log = self.log_mut(&origin)?;
         log.spare = Spare::Making(capacity);

@@ -1,43 +1,61 @@
-//! A small map that is copied far more often than it is searched: pairs in one allocation, by key.
+//! A map that is copied far more often than it is searched: while it is small, its pairs lie in one
+//! allocation, by key.
 //!
-//! Members of documents and tails of keys: mostly a handful, put in at the end. Putting one in
-//! elsewhere moves what follows.
+//! Members of documents and tails of keys: mostly a handful. What always holds: no operation on a
+//! large one moves what follows, and what is seen does not depend on how it lies.
 
 use std::borrow::Borrow;
+use std::collections::{BTreeMap, btree_map};
+use std::slice;
+
+/// Pairs beyond which they become a tree.
+const FEW: usize = 64;
 
 /// Pairs in the order of their keys, each key once.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Sorted<K, V>(Vec<(K, V)>);
+#[derive(Clone, Debug)]
+pub(super) enum Sorted<K, V> {
+    Few(Vec<(K, V)>),
+    Many(BTreeMap<K, V>),
+}
 
 impl<K, V> Default for Sorted<K, V> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self::Few(Vec::new())
+    }
+}
+
+impl<K: Ord, V: PartialEq> PartialEq for Sorted<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+fn place<K: Borrow<Q>, V, Q: Ord + ?Sized>(pairs: &[(K, V)], key: &Q) -> Result<usize, usize> {
+    match pairs.last() {
+        Some((last, _)) if last.borrow() < key => Err(pairs.len()),
+        _ => pairs.binary_search_by(|(known, _)| known.borrow().cmp(key)),
     }
 }
 
 impl<K: Ord, V> Sorted<K, V> {
-    fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
-    where
-        K: Borrow<Q>,
-    {
-        match self.0.last() {
-            Some((last, _)) if last.borrow() < key => Err(self.0.len()),
-            _ => self.0.binary_search_by(|(known, _)| known.borrow().cmp(key)),
-        }
-    }
-
     pub(super) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
-        self.place(key).ok().map(|place| &self.0[place].1)
+        match self {
+            Self::Few(pairs) => place(pairs, key).ok().map(|place| &pairs[place].1),
+            Self::Many(pairs) => pairs.get(key),
+        }
     }
 
     pub(super) fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
     {
-        self.place(key).ok().map(|place| &mut self.0[place].1)
+        match self {
+            Self::Few(pairs) => place(pairs, key).ok().map(|place| &mut pairs[place].1),
+            Self::Many(pairs) => pairs.get_mut(key),
+        }
     }
 
     /// What stands under the key, put there now if nothing did.
@@ -45,66 +63,129 @@ impl<K: Ord, V> Sorted<K, V> {
     where
         K: Borrow<Q>,
     {
-        let place = self.place(key).unwrap_or_else(|place| {
-            self.0.insert(place, new());
-            place
-        });
-        &mut self.0[place].1
+        if self.get(key).is_none() {
+            let (key, value) = new();
+            self.insert(key, value);
+        }
+        self.get_mut(key).expect("it was put there if it was not")
     }
 
     pub(super) fn insert(&mut self, key: K, value: V) {
-        match self.place(&key) {
-            Ok(place) => self.0[place].1 = value,
-            Err(place) => self.0.insert(place, (key, value)),
+        match self {
+            Self::Many(pairs) => drop(pairs.insert(key, value)),
+            Self::Few(pairs) => match place(pairs, &key) {
+                Ok(place) => pairs[place].1 = value,
+                Err(place) if pairs.len() < FEW => pairs.insert(place, (key, value)),
+                Err(_) => {
+                    let mut many: BTreeMap<K, V> = std::mem::take(pairs).into_iter().collect();
+                    many.insert(key, value);
+                    *self = Self::Many(many);
+                }
+            },
         }
     }
 
     /// Takes out the pairs at the front for which `wanted` says so.
     pub(super) fn split_front(&mut self, wanted: impl Fn(&K) -> bool) -> Vec<(K, V)> {
-        let count = self.0.partition_point(|(key, _)| wanted(key));
-        self.0.drain(..count).collect()
+        match self {
+            Self::Few(pairs) => {
+                let count = pairs.partition_point(|(key, _)| wanted(key));
+                pairs.drain(..count).collect()
+            }
+            Self::Many(pairs) => {
+                let mut front = Vec::new();
+                while let Some(first) = pairs.first_entry().filter(|first| wanted(first.key())) {
+                    front.push(first.remove_entry());
+                }
+                front
+            }
+        }
     }
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut V) -> bool) {
-        self.0.retain_mut(|(key, value)| keep(key, value));
+        match self {
+            Self::Few(pairs) => pairs.retain_mut(|(key, value)| keep(key, value)),
+            Self::Many(pairs) => pairs.retain(|key, value| keep(key, value)),
+        }
     }
 
     pub(super) fn clear(&mut self) {
-        self.0 = Vec::new();
+        *self = Self::default();
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        match self {
+            Self::Few(pairs) => pairs.len(),
+            Self::Many(pairs) => pairs.len(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     pub(super) fn first_key(&self) -> Option<&K> {
-        self.0.first().map(|(key, _)| key)
+        match self {
+            Self::Few(pairs) => pairs.first().map(|(key, _)| key),
+            Self::Many(pairs) => pairs.first_key_value().map(|(key, _)| key),
+        }
     }
 
     pub(super) fn last_key(&self) -> Option<&K> {
-        self.0.last().map(|(key, _)| key)
+        match self {
+            Self::Few(pairs) => pairs.last().map(|(key, _)| key),
+            Self::Many(pairs) => pairs.last_key_value().map(|(key, _)| key),
+        }
     }
 
-    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (&K, &V)> {
-        self.0.iter().map(|(key, value)| (key, value))
+    pub(super) fn iter(&self) -> Iter<'_, K, V> {
+        match self {
+            Self::Few(pairs) => Iter::Few(pairs.iter()),
+            Self::Many(pairs) => Iter::Many(pairs.iter()),
+        }
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        self.0.iter_mut().map(|(key, value)| (&*key, value))
+    pub(super) fn for_each_mut(&mut self, mut each: impl FnMut(&K, &mut V)) {
+        match self {
+            Self::Few(pairs) => pairs.iter_mut().for_each(|(key, value)| each(key, value)),
+            Self::Many(pairs) => pairs.iter_mut().for_each(|(key, value)| each(key, value)),
+        }
     }
 
     pub(super) fn keys(&self) -> impl ExactSizeIterator<Item = &K> {
-        self.0.iter().map(|(key, _)| key)
+        self.iter().map(|(key, _)| key)
     }
 
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.iter().map(|(_, value)| value)
+        self.iter().map(|(_, value)| value)
     }
 }
+
+/// In order.
+pub(super) enum Iter<'a, K, V> {
+    Few(slice::Iter<'a, (K, V)>),
+    Many(btree_map::Iter<'a, K, V>),
+}
+
+impl<'a, K, V> Iterator for Iter<'a, K, V> {
+    type Item = (&'a K, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Few(pairs) => pairs.next().map(|(key, value)| (key, value)),
+            Self::Many(pairs) => pairs.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Self::Few(pairs) => pairs.size_hint(),
+            Self::Many(pairs) => pairs.size_hint(),
+        }
+    }
+}
+
+impl<K, V> ExactSizeIterator for Iter<'_, K, V> {}
 
 impl<K: Ord, V> FromIterator<(K, V)> for Sorted<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(pairs: I) -> Self {
@@ -124,21 +205,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_a_sorted_map(steps in prop::collection::vec((0..3, 0..12u8), 0..60)) {
+        fn it_is_a_sorted_map(steps in prop::collection::vec((0..12, 0..200u8), 0..400)) {
             let (mut sorted, mut plain) = (Sorted::default(), BTreeMap::new());
             for (number, (step, key)) in steps.into_iter().enumerate() {
                 match step {
-                    0 => {
+                    0..=5 => {
                         sorted.insert(key, number);
                         plain.insert(key, number);
                     }
-                    1 => {
+                    6..=10 => {
                         let new = *plain.entry(key).or_insert(number);
                         prop_assert_eq!(*sorted.entry(&key, || (key, number)), new);
                     }
                     _ => {
-                        let front = sorted.split_front(|known| *known < key);
-                        let rest = plain.split_off(&key);
+                        let front = sorted.split_front(|known| *known < key / 8);
+                        let rest = plain.split_off(&(key / 8));
                         prop_assert_eq!(front, plain.into_iter().collect::<Vec<_>>());
                         plain = rest;
                     }

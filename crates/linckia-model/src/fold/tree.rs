@@ -106,11 +106,11 @@ impl Node {
             self.hide(new.is_none(), path, ledger);
         }
         let Some(value) = new else {
-            for (name, child) in self.children.iter_mut() {
+            self.children.for_each_mut(|name, child| {
                 if child.holds_anywhere() {
                     Arc::make_mut(child).assert(None, &path.child(name), ledger);
                 }
-            }
+            });
             if self.holds() {
                 self.set(Held::Absent, ledger);
             }
@@ -121,12 +121,12 @@ impl Node {
         }
         let empty = Map::new();
         let members = value.as_object().unwrap_or(&empty);
-        for (name, child) in self.children.iter_mut() {
+        self.children.for_each_mut(|name, child| {
             let member = members.get(&**name);
             if member.is_some() || child.holds_anywhere() {
                 Arc::make_mut(child).assert(member, &path.child(name), ledger);
             }
-        }
+        });
         for (name, member) in members {
             if self.children.get(name.as_str()).is_none() {
                 let path = path.child(name);

@@ -49,6 +49,9 @@ impl Machine {
     /// The making of a segment that is due, if any: the driver runs it and hands the result in.
     pub fn begin_spare(&mut self) -> Option<SpareJob> {
         if self.spare_in_flight {
+            if self.logs.spare_due() {
+                self.logs.hurry();
+            }
             return None;
         }
         let job = self.logs.begin_spare().ok().flatten();

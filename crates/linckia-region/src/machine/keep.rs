@@ -12,6 +12,12 @@ use crate::error::Result;
 use crate::input::Output;
 use crate::rooms::Durable;
 
+/// Readers that wait for a flush: beyond it they are told to try again.
+const READERS_MAX: usize = 1_024;
+
+/// Readers answered for one input: the others wait their turn behind clients.
+const READS_MAX: usize = 8;
+
 /// Rows on their way to the store.
 pub struct KeepJob {
     flush: Flush,
@@ -31,14 +37,18 @@ impl Machine {
     /// Answers a query at once, or once its rows are in the store.
     pub(super) fn ask(
         &mut self,
+        now: Now,
         ticket: u64,
         query: Query,
         outputs: &mut Vec<Output>,
     ) -> Result<()> {
         let events = Durable { logs: &self.logs, known: &self.region.durable };
         let apply = &mut self.region.apply;
-        match apply.read(&query, self.store.as_ref(), &events, &mut self.pages)? {
-            Some(reading) => outputs.push(Output::Reading { ticket, reading }),
+        match apply.read(now, &query, self.store.as_ref(), &events, &mut self.pages)? {
+            Some(reading) => outputs.push(Output::Reading { ticket, reading: Some(reading) }),
+            None if self.readers.len() >= READERS_MAX => {
+                outputs.push(Output::Reading { ticket, reading: None });
+            }
             None => {
                 let asked_at = apply.applied().clone();
                 self.readers.push_back(Reader { ticket, query, asked_at });
@@ -47,32 +57,51 @@ impl Machine {
         Ok(())
     }
 
-    /// The flush that is due now, if any: the driver runs it and hands the result in.
+    /// The flush that is due now, if any: the driver runs it and hands the result in. Readers of
+    /// the last one come first.
     pub fn begin_keep(&mut self, now: Now) -> Option<KeepJob> {
+        if self.reads() {
+            return None;
+        }
         let flush = self.region.apply.begin_flush(now)?;
         self.keep_in_flight = true;
         Some(KeepJob { flush, store: Arc::clone(&self.store) })
     }
 
-    /// A flush is in the store: answers whom it is enough for, and wants another for the others.
-    pub(super) fn kept(
-        &mut self,
-        KeepDone(kept): KeepDone,
-        outputs: &mut Vec<Output>,
-    ) -> Result<()> {
+    /// A flush is in the store. Who asked for more than it holds waits for another.
+    pub(super) fn kept(&mut self, KeepDone(kept): KeepDone) -> Result<()> {
         self.keep_in_flight = false;
-        let apply = &mut self.region.apply;
-        apply.kept(kept?);
-        let events = Durable { logs: &self.logs, known: &self.region.durable };
-        while let Some(reader) = self.readers.pop_front() {
-            if !apply.kept_until().covers_all(&reader.asked_at) {
-                self.readers.push_front(reader);
-                apply.want_flush();
-                break;
+        self.region.apply.kept(kept?);
+        if self.readers.front().is_some_and(|reader| !self.is_enough_for(reader)) {
+            self.region.apply.want_flush();
+        }
+        Ok(())
+    }
+
+    fn is_enough_for(&self, reader: &Reader) -> bool {
+        self.region.apply.kept_until().covers_all(&reader.asked_at)
+    }
+
+    /// True while readers wait for their turn only.
+    pub(super) fn reads(&self) -> bool {
+        !self.keep_in_flight
+            && self.readers.front().is_some_and(|reader| self.is_enough_for(reader))
+    }
+
+    /// Answers some of the readers whose rows are in the store.
+    pub(super) fn answer_readers(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<()> {
+        for _ in 0..READS_MAX {
+            if !self.reads() {
+                return Ok(());
             }
-            let store = self.store.as_ref();
-            let reading = apply.read_rows(&reader.query, store, &events, &mut self.pages)?;
-            outputs.push(Output::Reading { ticket: reader.ticket, reading });
+            let Some(reader) = self.readers.pop_front() else { return Ok(()) };
+            let events = Durable { logs: &self.logs, known: &self.region.durable };
+            let (store, apply) = (self.store.as_ref(), &self.region.apply);
+            let reading = apply.read_rows(now, &reader.query, store, &events, &mut self.pages)?;
+            outputs.push(Output::Reading { ticket: reader.ticket, reading: Some(reading) });
+        }
+        if !self.reads() && !self.readers.is_empty() {
+            self.region.apply.want_flush();
         }
         Ok(())
     }

@@ -3,12 +3,13 @@
 //! All tables lie in one keyspace, a row's key led by its table's byte, so that a batch is one
 //! atomic step however it is written. A batch of many rows becomes a sorted file of its own, which
 //! costs a fraction of passing them through memory tables and fjall's journal; a small one goes
-//! through those, which costs no file. Nothing is synced on purpose: the region's log is what makes
-//! writes durable. What always holds: a crash loses batches from the end only.
+//! through those, which costs no file. No sync is relied on (fjall does some): the region's log is
+//! what makes writes durable. What always holds: a crash loses batches from the end only.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable, Snapshot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use crate::port::{Batch, Error, Pair, Result, Store, Table, View};
 
@@ -21,8 +22,11 @@ const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// One thread for flushes and compactions: the region's core has the other processor.
 const WORKERS: usize = 1;
 
-/// A batch of so many rows becomes a file.
-const FILE_ROWS_MIN: usize = 2_048;
+/// A batch of so many rows becomes a file. Taking one in holds up readers for a few syncs.
+const FILE_ROWS_MIN: usize = 16_384;
+
+/// After so many bytes in fjall's journal the next file lets it begin a new one.
+const JOURNALED_BYTES_MAX: u64 = 4 << 20;
 
 const KEYSPACE: &str = "rows";
 
@@ -30,6 +34,8 @@ const KEYSPACE: &str = "rows";
 pub struct FjallStore {
     database: Database,
     rows: Keyspace,
+    /// Written by way of the journal since it could begin anew.
+    journaled: AtomicU64,
 }
 
 fn engine(action: &'static str) -> impl Fn(fjall::Error) -> Error {
@@ -54,11 +60,19 @@ impl FjallStore {
             .map_err(failed)?;
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX);
         let rows = database.keyspace(KEYSPACE, options).map_err(failed)?;
-        Ok(Self { database, rows })
+        Ok(Self { database, rows, journaled: AtomicU64::new(0) })
     }
 
     /// As one sorted file, which fjall takes in as a whole or not at all.
     fn write_file(&self, batch: &Batch) -> fjall::Result<()> {
+        // A file empties the memory tables behind fjall's back, which would never rotate its
+        // journal.
+        if self.journaled.load(Ordering::Relaxed) > JOURNALED_BYTES_MAX {
+            self.rows.rotate_memtable()?;
+            self.journaled.store(0, Ordering::Relaxed);
+        }
+        // Fails where fjall's worker has failed, which files do not notice.
+        self.database.persist(PersistMode::Buffer)?;
         let mut file = self.rows.start_ingestion()?;
         for (table, key, value) in batch.sorted() {
             let name = row_name(table, key);
@@ -71,8 +85,9 @@ impl FjallStore {
     }
 
     fn write_journaled(&self, batch: &Batch) -> fjall::Result<()> {
+        self.journaled.fetch_add(batch.bytes() as u64, Ordering::Relaxed);
         let mut commit = self.database.batch();
-        for (table, key, value) in batch.changes() {
+        for (table, key, value) in batch.sorted() {
             let name = row_name(table, key);
             match value {
                 Some(value) => commit.insert(&self.rows, name, value),
@@ -168,5 +183,36 @@ impl View for At {
     ) -> Result<Vec<Pair>> {
         let Some(range) = bounds(table, from, until) else { return Ok(Vec::new()) };
         collect(self.snapshot.range(&self.rows, range), limit, backward)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(rows: usize, value: &[u8]) -> Batch {
+        let mut batch = Batch::default();
+        for number in 0..rows {
+            batch.put(Table::States, &(number as u64).to_be_bytes(), value);
+        }
+        batch
+    }
+
+    /// fjall lets a journal become 64 MB before it begins another.
+    #[test]
+    fn the_journal_begins_anew_though_files_come_between() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = FjallStore::open(directory.path(), 8 << 20).unwrap();
+        let (small, large) = (batch(1_000, &[7; 7_000]), batch(FILE_ROWS_MIN, b"row"));
+        let (mut journaled, mut most) = (0, 0);
+        while journaled < 350_000_000 {
+            store.write(&small).unwrap();
+            store.write(&large).unwrap();
+            journaled += small.bytes();
+            most = most.max(store.database.journal_disk_space().unwrap());
+        }
+        assert!(most < 200_000_000, "the journal grows to {most} bytes");
+        let row = store.get(Table::States, &0u64.to_be_bytes()).unwrap();
+        assert_eq!(row.as_deref(), Some(&b"row"[..]));
     }
 }

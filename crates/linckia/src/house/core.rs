@@ -26,11 +26,11 @@ use super::time::Clocks;
 /// Orders that wait for the core: beyond it askers are told to try again.
 const ORDERS_MAX: usize = 8_192;
 
-/// Readers that wait for a flush: beyond it askers are told to try again.
-const READERS_MAX: usize = 1_024;
-
 /// Orders taken before the disk is given its next batch.
 const BATCH_MAX: usize = 512;
+
+/// At the end the disk gets so long for what is under way.
+const CLOSE_LONGEST: Duration = Duration::from_secs(30);
 
 /// Time between ticks.
 const TICK: Duration = Duration::from_millis(25);
@@ -77,6 +77,8 @@ pub(super) enum Order {
     },
     /// The hands are done.
     Done(Input),
+    /// The hand of that name is gone.
+    Panicked(String),
     Stop,
 }
 
@@ -279,11 +281,6 @@ impl Driver {
                 self.hand(Input::Write { ticket, write })
             }
             Order::Read { query, reply } => {
-                if self.readers.len() >= READERS_MAX {
-                    // An asker that went away needs no answer.
-                    let _ = reply.send(Err(Unavailable::Busy));
-                    return Ok(());
-                }
                 self.ticket += 1;
                 self.readers.insert(self.ticket, reply);
                 let ticket = self.ticket;
@@ -317,6 +314,9 @@ impl Driver {
                 Ok(())
             }
             Order::Done(input) => self.hand(input),
+            Order::Panicked(name) => {
+                anyhow::bail!("the thread {name} panicked; its log says where")
+            }
             Order::Stop => Ok(()),
         }
     }
@@ -340,7 +340,8 @@ impl Driver {
             }
             Output::Reading { ticket, reading } => {
                 if let Some(reply) = self.readers.remove(&ticket) {
-                    let _ = reply.send(Ok(reading));
+                    // An asker that went away needs no answer.
+                    let _ = reply.send(reading.ok_or(Unavailable::Busy));
                 }
             }
             Output::Send { peer, role, frame } => {
@@ -405,10 +406,12 @@ impl Driver {
         self.give_work();
         self.machine.hurry();
         while self.machine.syncing() {
-            match self.orders.recv_timeout(Duration::from_secs(5)) {
+            match self.orders.recv_timeout(CLOSE_LONGEST) {
                 Ok(Order::Done(input)) => self.hand(input)?,
                 Ok(_) => {}
-                Err(_) => anyhow::bail!("the disk did not answer within 5 s"),
+                Err(_) => {
+                    anyhow::bail!("the disk did not answer within {} s", CLOSE_LONGEST.as_secs())
+                }
             }
         }
         self.machine.close(self.clocks.now()).context("the region did not close cleanly")

@@ -18,13 +18,25 @@ const KEEP_NICENESS: i32 = 10;
 /// Between two pieces of a spare segment the disk rests so many times what the last one took, and
 /// never longer than this.
 const SPARE_PAUSE_FACTOR: u32 = 4;
-const SPARE_PAUSE_MAX: Duration = Duration::from_millis(20);
+const SPARE_PAUSE_MAX: Duration = Duration::from_millis(200);
 
 /// The threads that wait for the disk.
 pub(super) struct Hands {
     syncs: [SyncSender<SyncJob>; 2],
     spares: SyncSender<SpareJob>,
     keeps: SyncSender<KeepJob>,
+}
+
+/// Tells the core if its thread panics: work that never comes back would hold up everything.
+struct Guard(SyncSender<Order>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or("a hand").to_owned();
+            let _ = self.0.send(Order::Panicked(name));
+        }
+    }
 }
 
 impl Hands {
@@ -65,6 +77,7 @@ impl Hands {
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
+                let _guard = Guard(orders.clone());
                 while let Ok(job) = queue.recv() {
                     if orders.send(Order::Done(work(job))).is_err() {
                         return;
