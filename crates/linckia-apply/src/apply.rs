@@ -4,7 +4,7 @@
 //! takes what changed since to the store and `kept` hears that it is there. A queue that ran dry or
 //! over is filled from the log again, so a restart and a backlog are the same case.
 
-mod flush;
+mod flushing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use linckia_store::{Batch, Table, View};
 
 use crate::digests::Ranges;
 use crate::error::{Result, row};
-use crate::keep::Claims;
+use crate::flush::Claims;
 use crate::keys::Keys;
 use crate::port::Events;
 use crate::rows;
@@ -93,12 +93,12 @@ pub struct Apply {
     /// Rows for the next flush that are made when their events are applied.
     rows: Batch,
     /// Events applied since the last flush began, and their data's size, about.
-    unkept: (usize, usize),
+    since_flush: (usize, usize),
     flushed_at: u64,
     /// Somebody waits for what is applied to be in the store.
     wanted: bool,
     /// How far the store is.
-    pub(crate) kept: Vector,
+    pub(crate) stored: Vector,
     /// Keys with a tail, each once, by a time at which to look whether it is stable.
     unsettled: VecDeque<(Hlc, Key)>,
     /// Events that lost something to a concurrent one, or won over it, since the start.
@@ -135,7 +135,7 @@ impl Apply {
             settings,
             own,
             offerable: applied.clone(),
-            kept: applied.clone(),
+            stored: applied.clone(),
             applied,
             queues: BTreeMap::new(),
             stability: Stability::new(members),
@@ -144,7 +144,7 @@ impl Apply {
             store: StoreStands::Still(ranges),
             spent: None,
             rows: Batch::default(),
-            unkept: (0, 0),
+            since_flush: (0, 0),
             flushed_at: 0,
             wanted: false,
             unsettled: VecDeque::new(),
@@ -207,12 +207,12 @@ impl Apply {
         };
         match self.claims.get(&claim).or_else(moving) {
             Some(stamps) => Ok(stamps.clone()),
-            None => self.copies_kept(key, id, view),
+            None => self.copies_stored(key, id, view),
         }
     }
 
     /// The copies of an identity that are in the store.
-    pub(crate) fn copies_kept(
+    pub(crate) fn copies_stored(
         &self,
         key: &Key,
         id: &Identity,
@@ -279,7 +279,7 @@ impl Apply {
 
     /// Events that may be applied before the flush under way is done.
     fn room(&self) -> usize {
-        let (events, bytes) = self.unkept;
+        let (events, bytes) = self.since_flush;
         match &self.store {
             StoreStands::Moving(_) if bytes >= self.settings.flush_bytes_max => 0,
             StoreStands::Moving(_) => self.settings.flush_events_max.saturating_sub(events),
@@ -386,7 +386,7 @@ impl Apply {
             entry.settles = true;
             self.unsettled.push_back((event.hlc, key.clone()));
         }
-        self.unkept = (self.unkept.0 + 1, self.unkept.1 + size_of(&event.data));
+        self.since_flush = (self.since_flush.0 + 1, self.since_flush.1 + size_of(&event.data));
         let dot = &event.dot;
         self.applied.set(&dot.origin, dot.sequence);
         self.offerable.raise(&dot.origin, dot.sequence);

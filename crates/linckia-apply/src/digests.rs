@@ -1,6 +1,6 @@
 //! Digests: 256 ranges of keys, each a count and the sum (by exclusive or) of its keys' hashes.
 //!
-//! Kept up to date by flushes, so reading them costs nothing. A key's range is the first byte of
+//! Flushed up to date by flushes, so reading them costs nothing. A key's range is the first byte of
 //! the hash of its name, its hash that of its canonical form. What always holds: regions whose
 //! applied vectors are equal have equal digests.
 

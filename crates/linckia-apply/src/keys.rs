@@ -25,7 +25,7 @@ pub(crate) struct Entry {
     /// Changed since a flush took it.
     dirty: bool,
     /// Taken by a flush that is not in the store yet.
-    keeping: bool,
+    flushing: bool,
     recent: bool,
     weight: usize,
 }
@@ -162,20 +162,20 @@ impl Keys {
         for key in std::mem::take(&mut self.dirty) {
             let entry = self.entries.get_mut(&key).expect("a dirty entry is never evicted");
             entry.dirty = false;
-            entry.keeping = true;
+            entry.flushing = true;
             each(key, entry);
         }
     }
 
     /// What a flush took is in the store, in a row of so many bytes.
-    pub(crate) fn kept(
+    pub(crate) fn flushed(
         &mut self,
         key: &Key,
         digest: Option<[u8; canonical::HASH_BYTES]>,
         bytes: usize,
     ) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        entry.keeping = false;
+        entry.flushing = false;
         entry.digest = digest;
         let weight = WEIGHT_MIN.max(bytes * WEIGHT_FACTOR);
         self.weight = self.weight + weight - entry.weight;
@@ -192,7 +192,7 @@ impl Keys {
                 self.hand = 0;
             }
             let Some((_, entry)) = self.entries.get_index_mut(self.hand) else { return };
-            if entry.dirty || entry.keeping || entry.recent {
+            if entry.dirty || entry.flushing || entry.recent {
                 entry.recent = false;
                 self.hand += 1;
             } else {

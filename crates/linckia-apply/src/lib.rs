@@ -10,7 +10,7 @@
 mod apply;
 mod digests;
 mod error;
-mod keep;
+mod flush;
 mod keys;
 mod port;
 mod query;
@@ -20,7 +20,7 @@ mod stability;
 
 pub use apply::{Apply, ApplySettings};
 pub use error::{Error, Result};
-pub use keep::{Flush, Kept};
+pub use flush::{Flush, Flushed};
 pub use port::Events;
 pub use query::{
     AggregateView, ConflictFilter, ConflictView, Digests, EventFilter, Found, Lag, Query, Range,

@@ -96,7 +96,7 @@ impl Apply {
             Query::Aggregates { at: Some(at), .. } if pages.find(at).is_some() => {
                 return self.read_rows(now, query, store, events, pages).map(Some);
             }
-            _ if self.is_kept() => {
+            _ if self.is_stored() => {
                 return self.read_rows(now, query, store, events, pages).map(Some);
             }
             _ => {
@@ -120,7 +120,7 @@ impl Apply {
         events: &dyn Events,
         pages: &mut Pages,
     ) -> Result<Reading> {
-        let mut vector = self.kept.clone();
+        let mut vector = self.stored.clone();
         let found = match query {
             Query::Aggregates { data_set, aggregate_type, prefix, after, at, limit } => {
                 let wanted = Listing { data_set, aggregate_type, prefix, after, limit: *limit };
@@ -130,11 +130,11 @@ impl Apply {
                         vector.clone_from(at);
                         self.list(&wanted, view)?
                     }
-                    (None, Some(at)) if *at != self.kept => Found::Expired,
+                    (None, Some(at)) if *at != self.stored => Found::Expired,
                     _ => {
                         let found = self.list(&wanted, store)?;
                         if matches!(&found, Found::Aggregates(_, Some(_))) {
-                            pages.keep(now, self.kept.clone(), store.snapshot());
+                            pages.keep(now, self.stored.clone(), store.snapshot());
                         }
                         found
                     }
@@ -228,7 +228,7 @@ impl Apply {
 
     /// History lists an id once: the first copy in order.
     fn counts(&self, key: &Key, event: &Event, view: &dyn View) -> Result<bool> {
-        let stamps = self.copies_kept(key, &event.identity, view)?;
+        let stamps = self.copies_stored(key, &event.identity, view)?;
         if stamps.len() < 2 {
             return Ok(true);
         }

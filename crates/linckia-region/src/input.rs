@@ -5,7 +5,7 @@ use linckia_log::{SpareDone, SyncDone};
 use linckia_model::{Answer, Refusal, RegionName, Write};
 use linckia_ship::Frame;
 
-use crate::machine::KeepDone;
+use crate::machine::FlushDone;
 
 /// Which end of a link this region is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ pub enum Input {
     /// The disk is done with a sync.
     Synced { kind: crate::machine::SyncKind, done: SyncDone },
     /// A flush is in the store, or failed.
-    Kept { done: KeepDone },
+    Flushed { done: FlushDone },
     /// A segment was made ahead, or not.
     Spared { done: SpareDone },
     /// Time passed, or there is work left.

@@ -1,11 +1,11 @@
 //! The region with its log and store: what the binary and the simulator drive.
 //!
 //! An input goes to the head, the head's steps are executed here, in order, and what is for the
-//! outside comes back. Syncing is the driver's: it takes a [`SyncJob`], runs it on some thread or
-//! at some later moment, and hands the result in as an input.
+//! outside comes back. The disk's time is the driver's: it takes a job (sync, spare, flush), runs it
+//! on some thread or at some later moment, and hands the result in as an input.
 
 mod disk;
-mod keep;
+mod flush;
 mod mirror;
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ use crate::region::{Region, RegionSettings, Rooms, Step};
 use crate::view::Status;
 use crate::write::Room;
 
-pub use keep::{KeepDone, KeepJob};
+pub use flush::{FlushDone, FlushJob};
 
 /// Which logs a sync covers: clients wait for the one, mirrors may linger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +52,7 @@ pub struct Machine {
     pages: Pages,
     /// Queries that wait for the store to reach the vector applied when they were asked.
     readers: VecDeque<Reader>,
-    keep_in_flight: bool,
+    flush_in_flight: bool,
     segment_bytes: u64,
     /// Each kind of sync has at most one job in flight.
     in_flight: [bool; 2],
@@ -115,7 +115,7 @@ impl Machine {
             store,
             pages: Pages::default(),
             readers: VecDeque::new(),
-            keep_in_flight: false,
+            flush_in_flight: false,
             segment_bytes,
             in_flight: [false; 2],
             own_dirty: false,
@@ -136,8 +136,8 @@ impl Machine {
             let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
             self.region.advance(now, rooms, &mut steps)?;
             self.execute(now, steps, &mut Vec::new())?;
-            if let Some(job) = self.begin_keep(now) {
-                self.kept(job.run())?;
+            if let Some(job) = self.begin_flush(now) {
+                self.flushed(job.run())?;
             }
             if self.region.applied().total() == before {
                 return Ok(());
@@ -195,8 +195,8 @@ impl Machine {
                 self.region.write(now, ticket, write, room, rooms, &mut steps)?;
             }
             Input::Read { ticket, query } => self.ask(now, ticket, query, outputs)?,
-            Input::Kept { done } => {
-                self.kept(done)?;
+            Input::Flushed { done } => {
+                self.flushed(done)?;
                 // What waited for room can be applied now.
                 let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
                 self.region.advance(now, rooms, &mut steps)?;
@@ -275,7 +275,7 @@ impl Machine {
 
     /// True while the disk works for this machine, or should.
     pub fn syncing(&self) -> bool {
-        self.in_flight.contains(&true) || self.spare_in_flight || self.keep_in_flight
+        self.in_flight.contains(&true) || self.spare_in_flight || self.flush_in_flight
     }
 
     /// True while something waits for company: a sync of the mirrors, or events for peers.

@@ -13,7 +13,7 @@ use linckia_log::{MemoryDisk, SyncJob};
 use linckia_model::{
     Answer, Dot, Extras, Fault, Key, NewEvent, Now, Origin, Refusal, RegionName, Vector, Write,
 };
-use linckia_region::{Alarm, Input, KeepJob, Machine, Output, Role, SyncKind};
+use linckia_region::{Alarm, FlushJob, Input, Machine, Output, Role, SyncKind};
 use linckia_ship::Frame;
 use linckia_store::MemoryStore;
 
@@ -64,7 +64,7 @@ enum Moment {
     Dial { dialler: usize, server: usize },
     Arrive { wire: Wire, frame: Frame },
     Sync { region: usize, life: u64, kind: SyncKind, job: SyncJob },
-    Keep { region: usize, life: u64 },
+    Flush { region: usize, life: u64 },
     Look,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Place {
     store: MemoryStore,
     pub(crate) machine: Option<Machine>,
     /// The flush under way.
-    keep: Option<KeepJob>,
+    flush: Option<FlushJob>,
     /// Counts the starts: moments of earlier lives are void.
     life: u64,
     clock_offset: i64,
@@ -132,7 +132,7 @@ impl World {
                 disk: Arc::new(MemoryDisk::new()),
                 store: MemoryStore::new(),
                 machine: None,
-                keep: None,
+                flush: None,
                 life: 0,
                 clock_offset: plan.clock_offsets[number],
                 checked: Vector::new(),
@@ -234,10 +234,10 @@ impl World {
                 self.hand(region, Input::Synced { kind, done });
             }
             Moment::Sync { .. } => {}
-            Moment::Keep { region, life } if self.places[region].life == life => {
-                self.finish_keep(region);
+            Moment::Flush { region, life } if self.places[region].life == life => {
+                self.finish_flush(region);
             }
-            Moment::Keep { .. } => {}
+            Moment::Flush { .. } => {}
             Moment::Look => self.look(),
         }
     }
@@ -267,7 +267,7 @@ impl World {
                 self.places[region].disk.fail_write(nth);
             }
             Happening::Probe { region } => {
-                self.finish_keeps(region);
+                self.finish_flushes(region);
                 judge::probe(self, region);
             }
         }
@@ -356,25 +356,26 @@ impl World {
             let when = self.now + self.random.between(100, 4_000);
             self.at(when, Moment::Sync { region, life, kind, job });
         }
-        let keep = self.places[region].machine.as_mut().and_then(|machine| machine.begin_keep(now));
-        if keep.is_some() {
-            self.places[region].keep = keep;
+        let flush =
+            self.places[region].machine.as_mut().and_then(|machine| machine.begin_flush(now));
+        if flush.is_some() {
+            self.places[region].flush = flush;
             let when = self.now + self.random.between(100, 20_000);
-            self.at(when, Moment::Keep { region, life });
+            self.at(when, Moment::Flush { region, life });
         }
     }
 
     /// The flush under way gets done, and those that it makes room for.
-    fn finish_keeps(&mut self, region: usize) {
-        while self.places[region].keep.is_some() {
-            self.finish_keep(region);
+    fn finish_flushes(&mut self, region: usize) {
+        while self.places[region].flush.is_some() {
+            self.finish_flush(region);
         }
     }
 
-    fn finish_keep(&mut self, region: usize) {
-        if let Some(job) = self.places[region].keep.take() {
+    fn finish_flush(&mut self, region: usize) {
+        if let Some(job) = self.places[region].flush.take() {
             let done = job.run();
-            self.hand(region, Input::Kept { done });
+            self.hand(region, Input::Flushed { done });
         }
     }
 
@@ -445,7 +446,7 @@ impl World {
         });
         if whole && self.now >= HEAL + REST {
             self.done = true;
-            (0..self.places.len()).for_each(|region| self.finish_keeps(region));
+            (0..self.places.len()).for_each(|region| self.finish_flushes(region));
             judge::verdict(self);
         } else {
             self.at(self.now + LOOK, Moment::Look);

@@ -98,7 +98,7 @@ impl World {
         let random = &mut self.random;
         let place = &mut self.places[region];
         place.disk.crash(&mut || random.bits());
-        place.keep = None;
+        place.flush = None;
         let undoable = place.store.undoable();
         let lost = self.random.below(undoable as u64 + 1).min(self.random.below(12)) as usize;
         place.store.crash(lost);

@@ -26,7 +26,7 @@ const WORKERS: usize = 1;
 const FILE_ROWS_MIN: usize = 16_384;
 
 /// After so many bytes in fjall's journal the next file lets it begin a new one.
-const JOURNALED_BYTES_MAX: u64 = 4 << 20;
+const JOURNALED_BYTES_MAX: u64 = 2 << 20;
 
 const KEYSPACE: &str = "rows";
 
@@ -203,9 +203,9 @@ mod tests {
     fn the_journal_begins_anew_though_files_come_between() {
         let directory = tempfile::tempdir().unwrap();
         let store = FjallStore::open(directory.path(), 8 << 20).unwrap();
-        let (small, large) = (batch(1_000, &[7; 7_000]), batch(FILE_ROWS_MIN, b"row"));
+        let (small, large) = (batch(1_000, &[7; 3_500]), batch(FILE_ROWS_MIN, b"row"));
         let (mut journaled, mut most) = (0, 0);
-        while journaled < 350_000_000 {
+        while journaled < 280_000_000 {
             store.write(&small).unwrap();
             store.write(&large).unwrap();
             journaled += small.bytes();

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use linckia_log::{SpareJob, SyncJob};
-use linckia_region::{Input, KeepJob, SyncKind};
+use linckia_region::{FlushJob, Input, SyncKind};
 
 use super::core::Order;
 use super::measures;
 
 /// What the hand that writes rows adds to its niceness: its flushes are bursts of work.
-const KEEP_NICENESS: i32 = 10;
+const FLUSH_NICENESS: i32 = 10;
 
 /// Between two pieces of a spare segment the disk rests so many times what the last one took, and
 /// never longer than this.
@@ -24,7 +24,7 @@ const SPARE_PAUSE_MAX: Duration = Duration::from_millis(200);
 pub(super) struct Hands {
     syncs: [SyncSender<SyncJob>; 2],
     spares: SyncSender<SpareJob>,
-    keeps: SyncSender<KeepJob>,
+    flushes: SyncSender<FlushJob>,
 }
 
 /// Tells the core if its thread panics: work that never comes back would hold up everything.
@@ -54,14 +54,14 @@ impl Hands {
                 });
                 Input::Spared { done }
             })?,
-            keeps: {
+            flushes: {
                 let mut stepped_back = false;
-                Self::working("keep", orders.clone(), move |job: KeepJob| {
+                Self::working("flush", orders.clone(), move |job: FlushJob| {
                     // Clients wait for the others, never for this one.
                     if !std::mem::replace(&mut stepped_back, true) {
-                        let _ = rustix::process::nice(KEEP_NICENESS);
+                        let _ = rustix::process::nice(FLUSH_NICENESS);
                     }
-                    Input::Kept { done: job.run() }
+                    Input::Flushed { done: job.run() }
                 })?
             },
         })
@@ -112,7 +112,7 @@ impl Hands {
         let _ = self.spares.send(job);
     }
 
-    pub(super) fn keep(&self, job: KeepJob) {
-        let _ = self.keeps.send(job);
+    pub(super) fn flush(&self, job: FlushJob) {
+        let _ = self.flushes.send(job);
     }
 }

@@ -8,7 +8,7 @@ use linckia_store::Store;
 
 use super::{Apply, StoreStands};
 use crate::error::Result;
-use crate::keep::{Flush, Kept, Taken};
+use crate::flush::{Flush, Flushed, Taken};
 use crate::query::Digests;
 
 /// Entries looked at for eviction at once.
@@ -26,14 +26,14 @@ impl Apply {
                 && self.unflushed()
         };
         self.wanted
-            || self.unkept.0 >= self.settings.flush_events_max
-            || self.unkept.1 >= self.settings.flush_bytes_max
+            || self.since_flush.0 >= self.settings.flush_events_max
+            || self.since_flush.1 >= self.settings.flush_bytes_max
             || old()
     }
 
     /// Takes what changed since the last flush, if one is due and none is under way.
     pub fn begin_flush(&mut self, now: Now) -> Option<Flush> {
-        if self.wanted && self.is_kept() && !self.unflushed() {
+        if self.wanted && self.is_stored() && !self.unflushed() {
             self.wanted = false;
         }
         if !self.flush_due(now) {
@@ -48,7 +48,7 @@ impl Apply {
         let ranges = std::mem::take(ranges);
         self.flushed_at = now.monotonic;
         self.wanted = false;
-        self.unkept = (0, 0);
+        self.since_flush = (0, 0);
         let mut taken = Vec::with_capacity(self.keys.dirty_count());
         self.keys.take(|key, entry| {
             taken.push(Taken {
@@ -67,15 +67,15 @@ impl Apply {
     }
 
     /// A flush is in the store.
-    pub fn kept(&mut self, kept: Kept) {
-        for key in &kept.keys {
-            self.keys.kept(&key.key, key.digest, key.row_bytes);
+    pub fn flushed(&mut self, flushed: Flushed) {
+        for key in &flushed.keys {
+            self.keys.flushed(&key.key, key.digest, key.row_bytes);
         }
-        let before = std::mem::replace(&mut self.store, StoreStands::Still(kept.ranges));
+        let before = std::mem::replace(&mut self.store, StoreStands::Still(flushed.ranges));
         if let StoreStands::Moving(claims) = before {
             self.spent = Some(claims);
         }
-        self.kept = kept.applied;
+        self.stored = flushed.applied;
         self.evict();
     }
 
@@ -89,15 +89,15 @@ impl Apply {
     /// # Errors
     /// The store's.
     pub fn flush(&mut self, now: Now, store: &dyn Store) -> Result<bool> {
-        let whole = !self.unflushed() && self.kept == self.applied;
+        let whole = !self.unflushed() && self.stored == self.applied;
         if let StoreStands::Still(_) = self.store
             && whole
         {
             return Ok(true);
         }
         let Some(flush) = self.take(now) else { return Ok(false) };
-        let kept = flush.run(store)?;
-        self.kept(kept);
+        let flushed = flush.run(store)?;
+        self.flushed(flushed);
         Ok(true)
     }
 
@@ -107,13 +107,13 @@ impl Apply {
     }
 
     /// True if the store is at the applied vector, and stays there until something is applied.
-    pub(crate) fn is_kept(&self) -> bool {
-        matches!(self.store, StoreStands::Still(_)) && self.kept == self.applied
+    pub(crate) fn is_stored(&self) -> bool {
+        matches!(self.store, StoreStands::Still(_)) && self.stored == self.applied
     }
 
     /// How far the store is.
-    pub fn kept_until(&self) -> &Vector {
-        &self.kept
+    pub fn stored(&self) -> &Vector {
+        &self.stored
     }
 
     /// Digests of what is kept; none while a flush is under way.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use linckia_apply::{Flush, Kept, Query};
+use linckia_apply::{Flush, Flushed, Query};
 use linckia_model::Now;
 use linckia_store::Store;
 
@@ -19,17 +19,17 @@ const READERS_MAX: usize = 1_024;
 const READS_MAX: usize = 8;
 
 /// Rows on their way to the store.
-pub struct KeepJob {
+pub struct FlushJob {
     flush: Flush,
     store: Arc<dyn Store>,
 }
 
 /// What came of it.
-pub struct KeepDone(linckia_store::Result<Kept>);
+pub struct FlushDone(linckia_store::Result<Flushed>);
 
-impl KeepJob {
-    pub fn run(self) -> KeepDone {
-        KeepDone(self.flush.run(self.store.as_ref()))
+impl FlushJob {
+    pub fn run(self) -> FlushDone {
+        FlushDone(self.flush.run(self.store.as_ref()))
     }
 }
 
@@ -59,19 +59,19 @@ impl Machine {
 
     /// The flush that is due now, if any: the driver runs it and hands the result in. Readers of
     /// the last one come first.
-    pub fn begin_keep(&mut self, now: Now) -> Option<KeepJob> {
+    pub fn begin_flush(&mut self, now: Now) -> Option<FlushJob> {
         if self.reads() {
             return None;
         }
         let flush = self.region.apply.begin_flush(now)?;
-        self.keep_in_flight = true;
-        Some(KeepJob { flush, store: Arc::clone(&self.store) })
+        self.flush_in_flight = true;
+        Some(FlushJob { flush, store: Arc::clone(&self.store) })
     }
 
     /// A flush is in the store. Who asked for more than it holds waits for another.
-    pub(super) fn kept(&mut self, KeepDone(kept): KeepDone) -> Result<()> {
-        self.keep_in_flight = false;
-        self.region.apply.kept(kept?);
+    pub(super) fn flushed(&mut self, FlushDone(flushed): FlushDone) -> Result<()> {
+        self.flush_in_flight = false;
+        self.region.apply.flushed(flushed?);
         if self.readers.front().is_some_and(|reader| !self.is_enough_for(reader)) {
             self.region.apply.want_flush();
         }
@@ -79,12 +79,12 @@ impl Machine {
     }
 
     fn is_enough_for(&self, reader: &Reader) -> bool {
-        self.region.apply.kept_until().covers_all(&reader.asked_at)
+        self.region.apply.stored().covers_all(&reader.asked_at)
     }
 
     /// True while readers wait for their turn only.
     pub(super) fn reads(&self) -> bool {
-        !self.keep_in_flight
+        !self.flush_in_flight
             && self.readers.front().is_some_and(|reader| self.is_enough_for(reader))
     }
 

@@ -1,7 +1,7 @@
 //! What a flush takes to the store: copies of what changed, made into rows on any thread.
 //!
 //! [`Apply::begin_flush`](crate::Apply::begin_flush) takes it, whoever drives the region runs it
-//! beside the core, and [`Apply::kept`](crate::Apply::kept) hears that it is done. What always
+//! beside the core, and [`Apply::flushed`](crate::Apply::flushed) hears that it is done. What always
 //! holds: one flush is under way at a time; its batch brings the store from the vector of the last
 //! one to its own, whole or not at all.
 
@@ -41,15 +41,15 @@ pub struct Flush {
 }
 
 /// A key whose row is in the store.
-pub(crate) struct KeptKey {
+pub(crate) struct FlushedKey {
     pub(crate) key: Key,
     pub(crate) digest: Option<[u8; canonical::HASH_BYTES]>,
     pub(crate) row_bytes: usize,
 }
 
 /// A flush that is in the store.
-pub struct Kept {
-    pub(crate) keys: Vec<KeptKey>,
+pub struct Flushed {
+    pub(crate) keys: Vec<FlushedKey>,
     pub(crate) ranges: Ranges,
     pub(crate) applied: Vector,
 }
@@ -59,7 +59,7 @@ impl Flush {
     ///
     /// # Errors
     /// The store's.
-    pub fn run(self, store: &dyn Store) -> linckia_store::Result<Kept> {
+    pub fn run(self, store: &dyn Store) -> linckia_store::Result<Flushed> {
         let Self { taken, claims, rows: mut batch, mut ranges, applied, .. } = self;
         let mut keys = Vec::with_capacity(taken.len());
         for Taken { key, state, conflicts, digest: before, stamps } in taken {
@@ -71,7 +71,7 @@ impl Flush {
             for stamp in stamps {
                 batch.put(Table::History, &rows::history_key(&key_bytes, &stamp), &[]);
             }
-            keys.push(KeptKey { key, digest, row_bytes: row.len() });
+            keys.push(FlushedKey { key, digest, row_bytes: row.len() });
         }
         for (Claim { key, identity }, stamps) in claims.iter() {
             batch.put(Table::Identities, &rows::identity_key(key, identity), &rows::stamps(stamps));
@@ -81,6 +81,6 @@ impl Flush {
             batch.put_parts(Table::Meta, &[rows::RANGE, &[place]], &row);
         }
         store.write(&batch)?;
-        Ok(Kept { keys, ranges, applied })
+        Ok(Flushed { keys, ranges, applied })
     }
 }
