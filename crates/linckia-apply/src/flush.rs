@@ -1,9 +1,9 @@
 //! What a flush takes to the store: copies of what changed, made into rows on any thread.
 //!
 //! [`Apply::begin_flush`](crate::Apply::begin_flush) takes it, whoever drives the region runs it
-//! beside the core, and [`Apply::flushed`](crate::Apply::flushed) hears that it is done. What always
-//! holds: one flush is under way at a time; its batch brings the store from the vector of the last
-//! one to its own, whole or not at all.
+//! beside the core, and [`Apply::flushed`](crate::Apply::flushed) hears that it is done. What
+//! always holds: one flush is under way at a time; its batch brings the store from the vector of
+//! the last one to its own, whole or not at all.
 
 use std::sync::Arc;
 

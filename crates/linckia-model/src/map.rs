@@ -1,7 +1,7 @@
 //! Hash maps for what is looked up at every event: by key, and by a key's identity.
 //!
-//! Hashes are seeded by whoever makes the map, so that clients cannot choose names that collide: the
-//! first seed of a process makes its constants, each map's own seed its beginning. What always
+//! Hashes are seeded by whoever makes the map, so that clients cannot choose names that collide:
+//! the first seed of a process makes its constants, each map's own seed its beginning. What always
 //! holds: a map's order is that of what was done to it and never depends on a hash.
 
 use std::hash::{Hash, Hasher};

@@ -1,8 +1,8 @@
 //! The region with its log and store: what the binary and the simulator drive.
 //!
 //! An input goes to the head, the head's steps are executed here, in order, and what is for the
-//! outside comes back. The disk's time is the driver's: it takes a job (sync, spare, flush), runs it
-//! on some thread or at some later moment, and hands the result in as an input.
+//! outside comes back. The disk's time is the driver's: it takes a job (sync, spare, flush), runs
+//! it on some thread or at some later moment, and hands the result in as an input.
 
 mod disk;
 mod flush;

@@ -1,9 +1,9 @@
 //! The core's thread: takes orders, drives the machine, hands out what comes of it.
 //!
-//! One thread owns the machine. Beside it stand hands (`hands.rs`) that sync, make segments and write
-//! rows, so that the core gathers the next batch while the disk works on the last. What always holds: every order is
-//! answered or its asker sees the end of the core; queues are bounded; the core never waits for the
-//! outside.
+//! One thread owns the machine. Beside it stand hands (`hands.rs`) that sync, make segments and
+//! write rows, so that the core gathers the next batch while the disk works on the last. What
+//! always holds: every order is answered or its asker sees the end of the core; queues are bounded;
+//! the core never waits for the outside.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
