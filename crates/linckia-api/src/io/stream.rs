@@ -30,7 +30,7 @@ const PIECES_UNREAD: usize = 4;
 
 /// Between two questions while there is a steady flow of events: many readers of a busy region
 /// would otherwise wake it for every single one.
-const GATHER: Duration = Duration::from_millis(3);
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Until a region whose queue is full is asked again.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);

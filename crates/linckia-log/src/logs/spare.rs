@@ -16,7 +16,7 @@ use crate::port::{Disk, DiskFile};
 use crate::segment::Segment;
 
 /// Written and synced at once.
-const PIECE_BYTES: u64 = 512 << 10;
+const PIECE_BYTES: u64 = 128 << 10;
 
 /// Makes one spare.
 #[must_use = "run it, and give the result to complete_spare"]

@@ -15,7 +15,7 @@ pub(super) const LOG_SEGMENT_BYTES_MAX: &str = "64MiB";
 pub(super) const STORE_CACHE: &str = "32MiB";
 pub(super) const CLOCK_EPSILON: &str = "500ms";
 pub(super) const SHIP_LINGER: &str = "5ms";
-pub(super) const SHIP_GATHER: &str = "5ms";
+pub(super) const SHIP_GATHER: &str = "3ms";
 pub(super) const SHIP_HEARTBEAT: &str = "250ms";
 
 /// The file that `linckia init` writes.

@@ -51,7 +51,7 @@ fn a_minimal_file_takes_the_defaults() {
     assert_eq!(config.store.cache_bytes, 32 << 20);
     assert_eq!(config.clock.epsilon, Duration::from_millis(500));
     assert_eq!(config.ship.linger, Duration::from_millis(5));
-    assert_eq!(config.ship.gather, Duration::from_millis(5));
+    assert_eq!(config.ship.gather, Duration::from_millis(3));
 }
 
 #[test]

@@ -36,7 +36,7 @@ const CLOSE_LONGEST: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(25);
 
 /// How long the core sleeps at most while something waits for company.
-const LINGER: Duration = Duration::from_millis(2);
+const LINGER: Duration = Duration::from_millis(1);
 
 /// The same alarm is told again after this.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
