@@ -1,8 +1,8 @@
 //! The order of applying, and the rows it leaves behind the log.
 //!
 //! `enqueue` takes events as they become durable, `run` applies what can be applied, `begin_flush`
-//! takes what changed since to the store and `kept` hears that it is there. A queue that ran dry or
-//! over is filled from the log again, so a restart and a backlog are the same case.
+//! takes what changed since to the store and `flushed` hears that it is there. A queue that ran dry
+//! or over is filled from the log again, so a restart and a backlog are the same case.
 
 mod flushing;
 
@@ -68,7 +68,7 @@ const UNSETTLED_MAX: usize = 65_536;
 
 /// What the store is doing.
 enum StoreStands {
-    /// It is at the vector kept, with these digests.
+    /// It is at the vector stored, with these digests.
     Still(Ranges),
     /// A flush is under way; it has the digests, and took these copies of identities.
     Moving(Arc<Claims>),
@@ -95,8 +95,9 @@ pub struct Apply {
     /// Events applied since the last flush began, and their data's size, about.
     since_flush: (usize, usize),
     flushed_at: u64,
-    /// Somebody waits for what is applied to be in the store.
-    wanted: bool,
+    /// A reader waits for what is applied to be in the store. What always holds: while one waits
+    /// that the flush under way is not enough for, this is set.
+    pub(crate) wanted: bool,
     /// How far the store is.
     pub(crate) stored: Vector,
     /// Keys with a tail, each once, by a time at which to look whether it is stable.

@@ -16,7 +16,7 @@ pub(crate) struct Entry {
     pub(crate) state: KeyState,
     /// Records of this key in the store and in rows on their way there.
     pub(crate) conflicts: u64,
-    /// What this key put into the digests when it was last kept.
+    /// What this key put into the digests when it was last flushed.
     pub(crate) digest: Option<[u8; canonical::HASH_BYTES]>,
     /// Events whose rows of history were not taken by a flush.
     pub(crate) stamps: Vec<Stamp>,

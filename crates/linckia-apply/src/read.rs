@@ -100,7 +100,7 @@ impl Apply {
                 return self.read_rows(now, query, store, events, pages).map(Some);
             }
             _ => {
-                self.want_flush();
+                self.wanted = true;
                 return Ok(None);
             }
         };

@@ -52,7 +52,6 @@ pub struct Machine {
     pages: Pages,
     /// Queries that wait for the store to reach the vector applied when they were asked.
     readers: VecDeque<Reader>,
-    flush_in_flight: bool,
     segment_bytes: u64,
     /// Each kind of sync has at most one job in flight.
     in_flight: [bool; 2],
@@ -115,7 +114,6 @@ impl Machine {
             store,
             pages: Pages::default(),
             readers: VecDeque::new(),
-            flush_in_flight: false,
             segment_bytes,
             in_flight: [false; 2],
             own_dirty: false,
@@ -275,7 +273,7 @@ impl Machine {
 
     /// True while the disk works for this machine, or should.
     pub fn syncing(&self) -> bool {
-        self.in_flight.contains(&true) || self.spare_in_flight || self.flush_in_flight
+        self.in_flight.contains(&true) || self.spare_in_flight || self.region.apply.is_flushing()
     }
 
     /// True while something waits for company: a sync of the mirrors, or events for peers.

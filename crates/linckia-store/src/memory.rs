@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::port::{Batch, Changed, Pair, Result, Store, Table, View, range};
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
-type Tables = [Arc<Rows>; Table::ALL.len()];
+
+/// Rows as they are at one moment; clones share them until one is written.
+#[derive(Clone, Default)]
+struct Tables([Arc<Rows>; Table::ALL.len()]);
 
 /// Batches a crash may take back: more would only make the simulator slower.
 const UNDO_MAX: usize = 64;
@@ -57,7 +60,7 @@ impl Inner {
     fn apply<'a>(&mut self, changes: impl Iterator<Item = Changed<'a>>) -> Batch {
         let mut undo = Batch::default();
         for (table, key, value) in changes {
-            let rows = Arc::make_mut(&mut self.tables[table as usize]);
+            let rows = Arc::make_mut(&mut self.tables.0[table as usize]);
             let before = match value {
                 Some(value) => rows.insert(key.to_vec(), value.to_vec()),
                 None => rows.remove(key),
@@ -71,30 +74,9 @@ impl Inner {
     }
 }
 
-fn get(tables: &Tables, table: Table, key: &[u8]) -> Option<Vec<u8>> {
-    tables[table as usize].get(key).cloned()
-}
-
-fn scan(
-    tables: &Tables,
-    table: Table,
-    (from, until): (&[u8], &[u8]),
-    limit: usize,
-    backward: bool,
-) -> Vec<Pair> {
-    let Some(range) = range(from, until) else { return Vec::new() };
-    let rows = tables[table as usize].range::<[u8], _>(range);
-    let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
-    if backward {
-        rows.rev().take(limit).map(copy).collect()
-    } else {
-        rows.take(limit).map(copy).collect()
-    }
-}
-
 impl View for MemoryStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(get(&self.inner().tables, table, key))
+        self.inner().tables.get(table, key)
     }
 
     fn scan(
@@ -105,7 +87,7 @@ impl View for MemoryStore {
         limit: usize,
         backward: bool,
     ) -> Result<Vec<Pair>> {
-        Ok(scan(&self.inner().tables, table, (from, until), limit, backward))
+        self.inner().tables.scan(table, from, until, limit, backward)
     }
 }
 
@@ -122,16 +104,13 @@ impl Store for MemoryStore {
     }
 
     fn snapshot(&self) -> Box<dyn View> {
-        Box::new(At(self.inner().tables.clone()))
+        Box::new(self.inner().tables.clone())
     }
 }
 
-/// The store as it was.
-struct At(Tables);
-
-impl View for At {
+impl View for Tables {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(get(&self.0, table, key))
+        Ok(self.0[table as usize].get(key).cloned())
     }
 
     fn scan(
@@ -142,6 +121,13 @@ impl View for At {
         limit: usize,
         backward: bool,
     ) -> Result<Vec<Pair>> {
-        Ok(scan(&self.0, table, (from, until), limit, backward))
+        let Some(range) = range(from, until) else { return Ok(Vec::new()) };
+        let rows = self.0[table as usize].range::<[u8], _>(range);
+        let copy = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+        Ok(if backward {
+            rows.rev().take(limit).map(copy).collect()
+        } else {
+            rows.take(limit).map(copy).collect()
+        })
     }
 }

@@ -33,7 +33,7 @@ impl Apply {
 
     /// Takes what changed since the last flush, if one is due and none is under way.
     pub fn begin_flush(&mut self, now: Now) -> Option<Flush> {
-        if self.wanted && self.is_stored() && !self.unflushed() {
+        if self.wanted && self.is_whole() {
             self.wanted = false;
         }
         if !self.flush_due(now) {
@@ -89,10 +89,7 @@ impl Apply {
     /// # Errors
     /// The store's.
     pub fn flush(&mut self, now: Now, store: &dyn Store) -> Result<bool> {
-        let whole = !self.unflushed() && self.stored == self.applied;
-        if let StoreStands::Still(_) = self.store
-            && whole
-        {
+        if self.is_whole() {
             return Ok(true);
         }
         let Some(flush) = self.take(now) else { return Ok(false) };
@@ -101,14 +98,19 @@ impl Apply {
         Ok(true)
     }
 
-    /// Asks for a flush as soon as none is under way.
-    pub fn want_flush(&mut self) {
-        self.wanted = true;
+    /// True if the store has all there is.
+    fn is_whole(&self) -> bool {
+        self.is_stored() && !self.unflushed()
+    }
+
+    /// True while a flush is under way.
+    pub fn is_flushing(&self) -> bool {
+        matches!(self.store, StoreStands::Moving(_))
     }
 
     /// True if the store is at the applied vector, and stays there until something is applied.
     pub(crate) fn is_stored(&self) -> bool {
-        matches!(self.store, StoreStands::Still(_)) && self.stored == self.applied
+        !self.is_flushing() && self.stored == self.applied
     }
 
     /// How far the store is.
@@ -116,7 +118,7 @@ impl Apply {
         &self.stored
     }
 
-    /// Digests of what is kept; none while a flush is under way.
+    /// Digests of what is stored; none while a flush is under way.
     pub(crate) fn digests(&self) -> Option<Digests> {
         match &self.store {
             StoreStands::Still(ranges) => Some(ranges.digests()),

@@ -64,17 +64,12 @@ impl Machine {
             return None;
         }
         let flush = self.region.apply.begin_flush(now)?;
-        self.flush_in_flight = true;
         Some(FlushJob { flush, store: Arc::clone(&self.store) })
     }
 
-    /// A flush is in the store. Who asked for more than it holds waits for another.
+    /// A flush is in the store.
     pub(super) fn flushed(&mut self, FlushDone(flushed): FlushDone) -> Result<()> {
-        self.flush_in_flight = false;
         self.region.apply.flushed(flushed?);
-        if self.readers.front().is_some_and(|reader| !self.is_enough_for(reader)) {
-            self.region.apply.want_flush();
-        }
         Ok(())
     }
 
@@ -84,7 +79,7 @@ impl Machine {
 
     /// True while readers wait for their turn only.
     pub(super) fn reads(&self) -> bool {
-        !self.flush_in_flight
+        !self.region.apply.is_flushing()
             && self.readers.front().is_some_and(|reader| self.is_enough_for(reader))
     }
 
@@ -99,9 +94,6 @@ impl Machine {
             let (store, apply) = (self.store.as_ref(), &self.region.apply);
             let reading = apply.read_rows(now, &reader.query, store, &events, &mut self.pages)?;
             outputs.push(Output::Reading { ticket: reader.ticket, reading: Some(reading) });
-        }
-        if !self.reads() && !self.readers.is_empty() {
-            self.region.apply.want_flush();
         }
         Ok(())
     }
