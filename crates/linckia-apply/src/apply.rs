@@ -1,8 +1,8 @@
 //! The order of applying, and the rows it leaves behind the log.
 //!
-//! `enqueue` takes events as they become durable, `run` applies what can be applied, `begin_flush`
-//! takes what changed since to the store and `flushed` hears that it is there. A queue that ran dry
-//! or over is filled from the log again, so a restart and a backlog are the same case.
+//! `enqueue` takes events as they become durable, `run` applies what can be applied, `begin_job`
+//! takes what changed since to the store and `done` hears that it is there. A queue that ran dry or
+//! over is filled from the log again, so a restart and a backlog are the same case.
 
 mod flushing;
 
@@ -15,11 +15,13 @@ use linckia_model::{
 };
 use linckia_store::{Batch, Table, View};
 
+use self::flushing::StoreStands;
 use crate::digests::Ranges;
 use crate::error::{Result, row};
 use crate::flush::Claims;
 use crate::keys::Keys;
 use crate::port::Events;
+use crate::presence::{Presence, Stored};
 use crate::rows;
 use crate::stability::Stability;
 
@@ -37,6 +39,10 @@ pub struct ApplySettings {
     pub flush_bytes_max: usize,
     /// What changed this long ago is flushed, in milliseconds.
     pub flush_milliseconds: u64,
+    /// States that a flush takes at once: the others wait their turn behind clients.
+    pub flush_portion: usize,
+    /// Rows that a sweep of the store reads at once.
+    pub sweep_portion: usize,
     /// Events applied in one run at most, about: the others wait their turn behind clients.
     pub budget: usize,
     /// For hashes of what clients name: a secret.
@@ -51,6 +57,8 @@ impl Default for ApplySettings {
             flush_events_max: 32_768,
             flush_bytes_max: 32 << 20,
             flush_milliseconds: 10_000,
+            flush_portion: 256,
+            sweep_portion: 4_096,
             budget: 2_048,
             seed: 0,
         }
@@ -66,14 +74,6 @@ const REFILL_BYTES: u64 = 1 << 20;
 /// Keys remembered for settling. Beyond it a key settles when it is next written.
 const UNSETTLED_MAX: usize = 65_536;
 
-/// What the store is doing.
-enum StoreStands {
-    /// It is at the vector stored, with these digests.
-    Still(Ranges),
-    /// A flush is under way; it has the digests, and took these copies of identities.
-    Moving(Arc<Claims>),
-}
-
 /// The state of a region, and how far it is applied.
 pub struct Apply {
     pub(crate) settings: ApplySettings,
@@ -88,6 +88,7 @@ pub struct Apply {
     /// Copies of identities that no flush has taken yet.
     claims: Claims,
     store: StoreStands,
+    pub(crate) presence: Presence,
     /// The claims of the last flush, to be let go of beside the core.
     spent: Option<Arc<Claims>>,
     /// Rows for the next flush that are made when their events are applied.
@@ -137,6 +138,7 @@ impl Apply {
             own,
             offerable: applied.clone(),
             stored: applied.clone(),
+            presence: Presence::new(settings.seed, applied.is_empty()),
             applied,
             queues: BTreeMap::new(),
             stability: Stability::new(members),
@@ -191,7 +193,8 @@ impl Apply {
     /// The store's, or a row that is not ours.
     pub fn state(&mut self, key: &Key, view: &dyn View, events: &dyn Events) -> Result<&KeyState> {
         let (stable, fold) = (self.stability.stable(), self.settings.fold);
-        let entry = self.keys.load(key, view, &self.applied)?;
+        let stored = Stored { view, presence: &self.presence, known: &self.applied };
+        let entry = self.keys.load(key, stored)?;
         entry.state.settle(stable, events, &fold);
         Ok(&entry.state)
     }
@@ -202,27 +205,16 @@ impl Apply {
     /// The store's, or a row that is not ours.
     pub fn copies(&self, key: &Key, id: &Identity, view: &dyn View) -> Result<Vec<Stamp>> {
         let claim = ClaimRef { key, identity: id };
-        let moving = || match &self.store {
-            StoreStands::Moving(claims) => claims.get(&claim),
-            StoreStands::Still(_) => None,
-        };
+        let moving = || self.store.claims()?.get(&claim);
         match self.claims.get(&claim).or_else(moving) {
             Some(stamps) => Ok(stamps.clone()),
-            None => self.copies_stored(key, id, view),
+            None => self.stored_in(view).copies(key, id),
         }
     }
 
-    /// The copies of an identity that are in the store.
-    pub(crate) fn copies_stored(
-        &self,
-        key: &Key,
-        id: &Identity,
-        view: &dyn View,
-    ) -> Result<Vec<Stamp>> {
-        match view.get(Table::Identities, &rows::identity_key(key, id))? {
-            Some(bytes) => rows::read_stamps(&bytes, &self.applied),
-            None => Ok(Vec::new()),
-        }
+    /// What is stored.
+    pub(crate) fn stored_in<'a>(&'a self, view: &'a dyn View) -> Stored<'a> {
+        Stored { view, presence: &self.presence, known: &self.applied }
     }
 
     /// Takes a durable event that follows what is queued of its origin; others are read from the
@@ -281,11 +273,13 @@ impl Apply {
     /// Events that may be applied before the flush under way is done.
     fn room(&self) -> usize {
         let (events, bytes) = self.since_flush;
-        match &self.store {
-            StoreStands::Moving(_) if bytes >= self.settings.flush_bytes_max => 0,
-            StoreStands::Moving(_) => self.settings.flush_events_max.saturating_sub(events),
-            StoreStands::Still(_) => usize::MAX,
+        if !self.store.is_moving() {
+            return usize::MAX;
         }
+        if bytes >= self.settings.flush_bytes_max {
+            return 0;
+        }
+        self.settings.flush_events_max.saturating_sub(events)
     }
 
     /// Where the next whole transaction of an origin stands at the front of its queue and its deps
@@ -353,7 +347,8 @@ impl Apply {
             None => self.copies(key, &event.identity, view)?,
         };
         let stable = self.stability.stable();
-        let entry = self.keys.change(key, view, &self.applied)?;
+        let stored = Stored { view, presence: &self.presence, known: &self.applied };
+        let entry = self.keys.change(key, stored)?;
         let change = match prepared {
             Some((state, change)) => {
                 entry.state = state;
@@ -382,6 +377,8 @@ impl Apply {
         }
         copies.push(event.stamp());
         let claim = ClaimRef { key, identity: &event.identity };
+        self.presence.add(key);
+        self.presence.add(&claim);
         self.claims.insert(claim.to_owned(), copies);
         if !entry.settles && self.unsettled.len() < UNSETTLED_MAX {
             entry.settles = true;

@@ -1,9 +1,9 @@
 //! What a flush takes to the store: copies of what changed, made into rows on any thread.
 //!
-//! [`Apply::begin_flush`](crate::Apply::begin_flush) takes it, whoever drives the region runs it
-//! beside the core, and [`Apply::flushed`](crate::Apply::flushed) hears that it is done. What
-//! always holds: one flush is under way at a time; its batch brings the store from the vector of
-//! the last one to its own, whole or not at all.
+//! [`Apply::begin_job`](crate::Apply::begin_job) takes it, whoever drives the region runs it beside
+//! the core, and [`Apply::done`](crate::Apply::done) hears of it. What always holds: one job is
+//! under way at a time; a flush's batch brings the store from the vector of the last one to its
+//! own, whole or not at all.
 
 use std::sync::Arc;
 
@@ -11,8 +11,34 @@ use linckia_model::{Claim, Key, KeyState, Map, Stamp, Vector, canonical};
 use linckia_store::{Batch, Store, Table};
 
 use crate::digests::Ranges;
+use crate::error::Result;
 use crate::keys;
+use crate::presence::{Sweep, Swept};
 use crate::rows;
+
+/// Work with the store that goes on beside the core.
+pub enum Job {
+    Flush(Flush),
+    /// Rows are read to know what the store holds.
+    Sweep(Sweep),
+}
+
+/// What came of it.
+pub enum JobDone {
+    Flushed(Flushed),
+    Swept(Swept),
+}
+
+impl Job {
+    /// # Errors
+    /// The store's, or a row that is not ours.
+    pub fn run(self, store: &dyn Store) -> Result<JobDone> {
+        Ok(match self {
+            Self::Flush(flush) => JobDone::Flushed(flush.run(store)?),
+            Self::Sweep(sweep) => JobDone::Swept(sweep.run(store)?),
+        })
+    }
+}
 
 /// Copies of identities, by the identities' keys.
 pub(crate) type Claims = Map<Claim, Vec<Stamp>>;
@@ -59,7 +85,7 @@ impl Flush {
     ///
     /// # Errors
     /// The store's.
-    pub fn run(self, store: &dyn Store) -> linckia_store::Result<Flushed> {
+    pub(crate) fn run(self, store: &dyn Store) -> Result<Flushed> {
         let Self { taken, claims, rows: mut batch, mut ranges, applied, .. } = self;
         let mut keys = Vec::with_capacity(taken.len());
         for Taken { key, state, conflicts, digest: before, stamps } in taken {

@@ -1,12 +1,15 @@
 //! The states of keys in memory: those written since the last flush, and those lately used.
 //!
-//! A state is folded here and reaches the store by flushes. What always holds: a state that is not
-//! in the store as it is here (dirty, or on its way there) is never evicted.
+//! A state is folded here and reaches the store by flushes, which take copies, some at a time. What
+//! always holds: a state that is not in the store as it is here (dirty, or on its way there) is
+//! never evicted; a flush takes every state as it was when the flush began, so one that is written
+//! before its turn comes is taken first.
 
 use linckia_model::{Key, KeyState, Map, Reader, Stamp, Vector, Writer, canonical, map};
-use linckia_store::{Table, View};
 
 use crate::error::{Result, row};
+use crate::flush::{FlushedKey, Taken};
+use crate::presence::Stored;
 
 const FORMAT: u8 = 1;
 
@@ -22,8 +25,8 @@ pub(crate) struct Entry {
     pub(crate) stamps: Vec<Stamp>,
     /// It waits to be settled.
     pub(crate) settles: bool,
-    /// Changed since a flush took it.
-    dirty: bool,
+    /// The generation it changed in, unless a flush took it since.
+    dirty_in: Option<u64>,
     /// Taken by a flush that is not in the store yet.
     flushing: bool,
     recent: bool,
@@ -69,6 +72,19 @@ impl Entry {
         };
         read().map_err(row("states"))
     }
+
+    /// A copy for the store; the entry is on its way there then.
+    fn take(&mut self, key: Key) -> Taken {
+        self.dirty_in = None;
+        self.flushing = true;
+        Taken {
+            key,
+            state: self.state.clone(),
+            conflicts: self.conflicts,
+            digest: self.digest,
+            stamps: std::mem::take(&mut self.stamps),
+        }
+    }
 }
 
 /// What an entry weighs beyond its row: tree nodes and map places in memory are wider than bytes in
@@ -81,8 +97,13 @@ const WEIGHT_MIN: usize = 512;
 /// States by key.
 pub(crate) struct Keys {
     entries: Map<Key, Entry>,
-    /// Keys written since the last flush; each of their entries is dirty.
+    /// The flushes begun.
+    generation: u64,
+    /// Keys written since the last flush began; each of their entries is dirty in this generation.
     dirty: Vec<Key>,
+    /// Keys written before it began, some of which were taken already.
+    awaited: Vec<Key>,
+    taken: Vec<Taken>,
     /// Where the search for entries to evict goes on.
     hand: usize,
     weight: usize,
@@ -90,45 +111,42 @@ pub(crate) struct Keys {
 
 impl Keys {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { entries: map(seed), dirty: Vec::new(), hand: 0, weight: 0 }
+        Self {
+            entries: map(seed),
+            generation: 0,
+            dirty: Vec::new(),
+            awaited: Vec::new(),
+            taken: Vec::new(),
+            hand: 0,
+            weight: 0,
+        }
     }
 
     /// The key's entry, from the store if it is not in memory; an empty one if there is none.
-    pub(crate) fn load(
-        &mut self,
-        key: &Key,
-        view: &dyn View,
-        known: &Vector,
-    ) -> Result<&mut Entry> {
-        let place = self.place(key, view, known)?;
+    pub(crate) fn load(&mut self, key: &Key, stored: Stored<'_>) -> Result<&mut Entry> {
+        let place = self.place(key, stored)?;
         Ok(&mut self.entries[place])
     }
 
     /// [`Keys::load`] of a key that is about to change.
-    pub(crate) fn change(
-        &mut self,
-        key: &Key,
-        view: &dyn View,
-        known: &Vector,
-    ) -> Result<&mut Entry> {
-        let place = self.place(key, view, known)?;
+    pub(crate) fn change(&mut self, key: &Key, stored: Stored<'_>) -> Result<&mut Entry> {
+        let place = self.place(key, stored)?;
         let entry = &mut self.entries[place];
-        if !entry.dirty {
-            entry.dirty = true;
+        if entry.dirty_in != Some(self.generation) {
+            if entry.dirty_in.is_some() {
+                self.taken.push(entry.take(key.clone()));
+            }
+            entry.dirty_in = Some(self.generation);
             self.dirty.push(key.clone());
         }
         Ok(entry)
     }
 
-    fn place(&mut self, key: &Key, view: &dyn View, known: &Vector) -> Result<usize> {
+    fn place(&mut self, key: &Key, stored: Stored<'_>) -> Result<usize> {
         let place = match self.entries.get_index_of(key) {
             Some(place) => place,
             None => {
-                let row = view.get(Table::States, &key.to_bytes())?;
-                let mut entry = match row {
-                    Some(bytes) => Entry::decode(&bytes, known)?,
-                    None => Entry::default(),
-                };
+                let mut entry = stored.entry(key)?;
                 entry.weight = WEIGHT_MIN.max(entry.weight * WEIGHT_FACTOR);
                 self.weight += entry.weight;
                 self.entries.insert_full(key.clone(), entry).0
@@ -145,39 +163,44 @@ impl Keys {
     /// Marks an entry that is in memory as changed.
     pub(crate) fn touch(&mut self, key: &Key) {
         if let Some(entry) = self.entries.get_mut(key)
-            && !entry.dirty
+            && entry.dirty_in.is_none()
         {
-            entry.dirty = true;
+            entry.dirty_in = Some(self.generation);
             self.dirty.push(key.clone());
         }
     }
 
-    pub(crate) fn dirty_count(&self) -> usize {
-        self.dirty.len()
+    /// True if no entry changed since the last flush began.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.dirty.is_empty()
     }
 
-    /// Every dirty entry once, in the order in which they became dirty; they are on their way to
-    /// the store then.
-    pub(crate) fn take(&mut self, mut each: impl FnMut(Key, &mut Entry)) {
-        for key in std::mem::take(&mut self.dirty) {
+    /// A flush begins; everything of the last one was taken.
+    pub(crate) fn begin_taking(&mut self) {
+        self.generation += 1;
+        self.awaited = std::mem::take(&mut self.dirty);
+        self.taken = Vec::with_capacity(self.awaited.len());
+    }
+
+    /// Takes so many of the states that changed before the flush began. Answers all that were
+    /// taken, each once, when there are no more.
+    pub(crate) fn take(&mut self, count: usize) -> Option<Vec<Taken>> {
+        for _ in 0..count {
+            let Some(key) = self.awaited.pop() else { break };
             let entry = self.entries.get_mut(&key).expect("a dirty entry is never evicted");
-            entry.dirty = false;
-            entry.flushing = true;
-            each(key, entry);
+            if entry.dirty_in.is_some_and(|generation| generation < self.generation) {
+                self.taken.push(entry.take(key));
+            }
         }
+        self.awaited.is_empty().then(|| std::mem::take(&mut self.taken))
     }
 
-    /// What a flush took is in the store, in a row of so many bytes.
-    pub(crate) fn flushed(
-        &mut self,
-        key: &Key,
-        digest: Option<[u8; canonical::HASH_BYTES]>,
-        bytes: usize,
-    ) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
+    /// What a flush took is in the store.
+    pub(crate) fn flushed(&mut self, FlushedKey { key, digest, row_bytes }: FlushedKey) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.flushing = false;
         entry.digest = digest;
-        let weight = WEIGHT_MIN.max(bytes * WEIGHT_FACTOR);
+        let weight = WEIGHT_MIN.max(row_bytes * WEIGHT_FACTOR);
         self.weight = self.weight + weight - entry.weight;
         entry.weight = weight;
     }
@@ -192,7 +215,7 @@ impl Keys {
                 self.hand = 0;
             }
             let Some((_, entry)) = self.entries.get_index_mut(self.hand) else { return };
-            if entry.dirty || entry.flushing || entry.recent {
+            if entry.dirty_in.is_some() || entry.flushing || entry.recent {
                 entry.recent = false;
                 self.hand += 1;
             } else {

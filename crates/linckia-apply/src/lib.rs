@@ -13,6 +13,7 @@ mod error;
 mod flush;
 mod keys;
 mod port;
+mod presence;
 mod query;
 mod read;
 mod rows;
@@ -20,7 +21,7 @@ mod stability;
 
 pub use apply::{Apply, ApplySettings};
 pub use error::{Error, Result};
-pub use flush::{Flush, Flushed};
+pub use flush::{Job, JobDone};
 pub use port::Events;
 pub use query::{
     AggregateView, ConflictFilter, ConflictView, Digests, EventFilter, Found, Lag, Query, Range,

@@ -16,6 +16,7 @@ use crate::apply::Apply;
 use crate::error::{Result, row};
 use crate::keys::Entry;
 use crate::port::Events;
+use crate::presence::Stored;
 use crate::query::{
     AggregateView, ConflictFilter, ConflictView, EventFilter, Found, Query, Reading,
 };
@@ -89,7 +90,9 @@ impl Apply {
         let found = match query {
             Query::Vector => Found::Vector,
             Query::Aggregate { key } => {
-                let entry = self.keys.load(key, store, &self.applied)?;
+                let presence = &self.presence;
+                let stored = Stored { view: store, presence, known: &self.applied };
+                let entry = self.keys.load(key, stored)?;
                 Found::Aggregate(view_of(key, entry))
             }
             Query::Events { after, limit, filter } => self.events(after, *limit, filter, events),
@@ -228,7 +231,7 @@ impl Apply {
 
     /// History lists an id once: the first copy in order.
     fn counts(&self, key: &Key, event: &Event, view: &dyn View) -> Result<bool> {
-        let stamps = self.copies_stored(key, &event.identity, view)?;
+        let stamps = self.stored_in(view).copies(key, &event.identity)?;
         if stamps.len() < 2 {
             return Ok(true);
         }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use linckia_model::{
-    Dot, Hlc, Identity, Key, Kind, Reader, Record, RecordKey, Stamp, Vector, Writer,
+    Claim, Dot, Error, Hlc, Identity, Key, Kind, Reader, Record, RecordKey, Stamp, Vector, Writer,
 };
 
 use crate::error::{Result, row};
@@ -33,6 +33,21 @@ pub(crate) fn identity_key(key: &Key, identity: &Identity) -> Vec<u8> {
     bytes
 }
 
+/// The inverse of [`identity_key`].
+pub(crate) fn claim(bytes: &[u8]) -> Result<Claim> {
+    let (key, length) = key_of(bytes)?;
+    let read = || {
+        let rest = &bytes[length..];
+        let end = rest.iter().position(|byte| *byte == 0).ok_or(Error::Short("identity"))?;
+        let (event_id, rest) = rest.split_at(end);
+        let event_id = std::str::from_utf8(event_id).map_err(|_| Error::Utf8("event id"))?;
+        let place = rest[1..].first_chunk().ok_or(Error::Short("place"))?;
+        Ok(Identity { event_id: event_id.into(), place: u32::from_be_bytes(*place) })
+    };
+    let identity = read().map_err(row("identities"))?;
+    Ok(Claim { key, identity })
+}
+
 /// `key` is the aggregate's key as bytes.
 pub(crate) fn history_key(key: &[u8], stamp: &Stamp) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(key.len() + 64);
@@ -47,13 +62,13 @@ pub(crate) fn history_key(key: &[u8], stamp: &Stamp) -> Vec<u8> {
 /// The stamp in a history row's key, of which `prefix` bytes are the aggregate's.
 pub(crate) fn history_stamp(bytes: &[u8], prefix: usize, known: &Vector) -> Result<Stamp> {
     let read = || {
-        let short = linckia_model::Error::Short("history row");
+        let short = Error::Short("history row");
         let rest = bytes.get(prefix..).ok_or(short.clone())?;
         let mut reader = Reader(rest);
         let hlc = Hlc::from_bits(reader.fixed("HLC")?);
         let end = reader.0.iter().position(|byte| *byte == 0).ok_or(short)?;
         let (origin, rest) = reader.0.split_at(end);
-        let text = std::str::from_utf8(origin).map_err(|_| linckia_model::Error::Utf8("origin"))?;
+        let text = std::str::from_utf8(origin).map_err(|_| Error::Utf8("origin"))?;
         let origin = known.origin(text)?;
         let sequence = Reader(&rest[1..]).fixed("sequence")?;
         Ok(Stamp { hlc, dot: Dot { origin, sequence } })

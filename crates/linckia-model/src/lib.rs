@@ -25,7 +25,7 @@ pub use fold::{
     RecordKey, Settled, State, canonical,
 };
 pub use hlc::Hlc;
-pub use map::{Claim, ClaimRef, Map, map};
+pub use map::{Claim, ClaimRef, Hashing, Map, hashing, map};
 pub use name::{Key, NAME_BYTES_MAX, Origin, RegionName};
 pub use request::{Answer, Fault, NewEvent, Precondition, Refusal, Write};
 pub use vector::{Dot, Stamp, Vector};

@@ -15,13 +15,21 @@ use crate::event::Identity;
 use crate::name::Key;
 
 /// A map in order of insertion, until something is taken out of it.
-pub type Map<K, V> = IndexMap<K, V, SeedableRandomState>;
+pub type Map<K, V> = IndexMap<K, V, Hashing>;
 
-/// An empty map. The seed is secret where keys come from outside.
-pub fn map<K, V>(seed: u64) -> Map<K, V> {
+/// How keys are hashed.
+pub type Hashing = SeedableRandomState;
+
+/// Hashing from a seed, which is secret where keys come from outside.
+pub fn hashing(seed: u64) -> Hashing {
     static SHARED: OnceLock<SharedSeed> = OnceLock::new();
     let shared = SHARED.get_or_init(|| SharedSeed::from_u64(seed));
-    Map::with_hasher(SeedableRandomState::with_seed(seed, shared))
+    SeedableRandomState::with_seed(seed, shared)
+}
+
+/// An empty map, with [`hashing`] from that seed.
+pub fn map<K, V>(seed: u64) -> Map<K, V> {
+    Map::with_hasher(hashing(seed))
 }
 
 /// An identity on its key: what no two events of the fleet share unless they are copies.

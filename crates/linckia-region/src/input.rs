@@ -5,7 +5,7 @@ use linckia_log::{SpareDone, SyncDone};
 use linckia_model::{Answer, Refusal, RegionName, Write};
 use linckia_ship::Frame;
 
-use crate::machine::FlushDone;
+use crate::machine::StoreDone;
 
 /// Which end of a link this region is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,8 +30,8 @@ pub enum Input {
     Received { peer: RegionName, role: Role, frame: Frame },
     /// The disk is done with a sync.
     Synced { kind: crate::machine::SyncKind, done: SyncDone },
-    /// A flush is in the store, or failed.
-    Flushed { done: FlushDone },
+    /// A job with the store is done.
+    Stored { done: StoreDone },
     /// A segment was made ahead, or not.
     Spared { done: SpareDone },
     /// Time passed, or there is work left.

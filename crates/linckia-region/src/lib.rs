@@ -19,6 +19,6 @@ mod write;
 
 pub use error::{Error, Result};
 pub use input::{Alarm, Input, Output, Role};
-pub use machine::{FlushDone, FlushJob, Machine, SyncKind};
+pub use machine::{Machine, StoreDone, StoreJob, SyncKind};
 pub use region::{Region, RegionSettings};
 pub use view::{LinkStatus, RegionStatus, Status, Verdict};

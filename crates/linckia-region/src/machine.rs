@@ -1,7 +1,7 @@
 //! The region with its log and store: what the binary and the simulator drive.
 //!
 //! An input goes to the head, the head's steps are executed here, in order, and what is for the
-//! outside comes back. The disk's time is the driver's: it takes a job (sync, spare, flush), runs
+//! outside comes back. The disk's time is the driver's: it takes a job (sync, spare, store), runs
 //! it on some thread or at some later moment, and hands the result in as an input.
 
 mod disk;
@@ -24,7 +24,7 @@ use crate::region::{Region, RegionSettings, Rooms, Step};
 use crate::view::Status;
 use crate::write::Room;
 
-pub use flush::{FlushDone, FlushJob};
+pub use flush::{StoreDone, StoreJob};
 
 /// Which logs a sync covers: clients wait for the one, mirrors may linger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,9 +134,7 @@ impl Machine {
             let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
             self.region.advance(now, rooms, &mut steps)?;
             self.execute(now, steps, &mut Vec::new())?;
-            if let Some(job) = self.begin_flush(now) {
-                self.flushed(job.run())?;
-            }
+            self.region.apply.flush_if_due(now, self.store.as_ref())?;
             if self.region.applied().total() == before {
                 return Ok(());
             }
@@ -164,7 +162,7 @@ impl Machine {
 
     /// True if a tick would find work at once.
     pub fn more(&self, now: Now) -> bool {
-        self.region.more || self.region.sends(now) || self.reads()
+        self.region.more || self.region.sends(now) || self.reads() || self.region.apply.goes_on()
     }
 
     /// Takes an input; answers what is for the outside.
@@ -193,8 +191,8 @@ impl Machine {
                 self.region.write(now, ticket, write, room, rooms, &mut steps)?;
             }
             Input::Read { ticket, query } => self.ask(now, ticket, query, outputs)?,
-            Input::Flushed { done } => {
-                self.flushed(done)?;
+            Input::Stored { done } => {
+                self.stored(done)?;
                 // What waited for room can be applied now.
                 let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
                 self.region.advance(now, rooms, &mut steps)?;
@@ -273,7 +271,7 @@ impl Machine {
 
     /// True while the disk works for this machine, or should.
     pub fn syncing(&self) -> bool {
-        self.in_flight.contains(&true) || self.spare_in_flight || self.region.apply.is_flushing()
+        self.in_flight.contains(&true) || self.spare_in_flight || self.region.apply.has_job()
     }
 
     /// True while something waits for company: a sync of the mirrors, or events for peers.

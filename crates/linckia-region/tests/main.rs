@@ -112,8 +112,8 @@ impl Bench {
     /// Runs the flushes that are due.
     fn flush(&mut self) -> Vec<Output> {
         let mut outputs = Vec::new();
-        while let Some(job) = self.machine.begin_flush(self.now) {
-            outputs.extend(self.hand(Input::Flushed { done: job.run() }));
+        while let Some(job) = self.machine.begin_store(self.now) {
+            outputs.extend(self.hand(Input::Stored { done: job.run() }));
         }
         outputs
     }
@@ -315,18 +315,18 @@ fn a_list_asked_for_during_a_flush_shows_what_was_applied_when_it_was_asked() {
     };
     bench.put("one", "k");
     assert!(bench.hand(Input::Read { ticket: 100, query: list() }).is_empty());
-    let first = bench.machine.begin_flush(bench.now).expect("a reader waits");
+    let first = bench.machine.begin_store(bench.now).expect("a reader waits");
     bench.put("two", "k");
     let asked_at = bench.machine.region().applied().clone();
     assert!(bench.hand(Input::Read { ticket: 200, query: list() }).is_empty());
-    assert!(bench.machine.begin_flush(bench.now).is_none(), "one flush at a time");
+    assert!(bench.machine.begin_store(bench.now).is_none(), "one flush at a time");
 
-    let outputs = bench.hand(Input::Flushed { done: first.run() });
+    let outputs = bench.hand(Input::Stored { done: first.run() });
     assert!(matches!(&outputs[..], [Output::Reading { ticket: 100, .. }]), "{outputs:?}");
     let outputs = bench.flush();
     let [Output::Reading { ticket: 200, reading }] = &outputs[..] else { panic!("{outputs:?}") };
     assert_eq!(reading.as_ref().map(|reading| &reading.vector), Some(&asked_at));
-    assert!(bench.machine.begin_flush(bench.now).is_none(), "nobody wants another");
+    assert!(bench.machine.begin_store(bench.now).is_none(), "nobody wants another");
 }
 
 #[test]
@@ -336,14 +336,14 @@ fn a_disk_that_is_slow_with_flushes_bounds_what_is_applied_and_loses_nothing() {
     for number in 0..4 {
         bench.put(&format!("before-{number}"), "k");
     }
-    let slow = bench.machine.begin_flush(bench.now).expect("as many as make a flush due");
+    let slow = bench.machine.begin_store(bench.now).expect("as many as make a flush due");
     let mut answered = 0;
     for number in 0..6 {
         bench.write(&format!("during-{number}"), "k", Operation::Put, json!({"n": number}));
         answered += bench.sync().len();
     }
     assert_eq!(answered, 4, "durable events wait for room");
-    let outputs = bench.hand(Input::Flushed { done: slow.run() });
+    let outputs = bench.hand(Input::Stored { done: slow.run() });
     assert_eq!(outputs.len(), 2, "and are answered once there is some: {outputs:?}");
     assert_eq!(bench.value("k"), Some(json!({"n": 5})));
 }

@@ -13,7 +13,7 @@ use linckia_log::{MemoryDisk, SyncJob};
 use linckia_model::{
     Answer, Dot, Extras, Fault, Key, NewEvent, Now, Origin, Refusal, RegionName, Vector, Write,
 };
-use linckia_region::{Alarm, FlushJob, Input, Machine, Output, Role, SyncKind};
+use linckia_region::{Alarm, Input, Machine, Output, Role, StoreJob, SyncKind};
 use linckia_ship::Frame;
 use linckia_store::MemoryStore;
 
@@ -64,7 +64,7 @@ enum Moment {
     Dial { dialler: usize, server: usize },
     Arrive { wire: Wire, frame: Frame },
     Sync { region: usize, life: u64, kind: SyncKind, job: SyncJob },
-    Flush { region: usize, life: u64 },
+    Store { region: usize, life: u64 },
     Look,
 }
 
@@ -75,8 +75,8 @@ pub(crate) struct Place {
     disk: Arc<MemoryDisk>,
     store: MemoryStore,
     pub(crate) machine: Option<Machine>,
-    /// The flush under way.
-    flush: Option<FlushJob>,
+    /// The job with the store under way.
+    job: Option<StoreJob>,
     /// Counts the starts: moments of earlier lives are void.
     life: u64,
     clock_offset: i64,
@@ -132,7 +132,7 @@ impl World {
                 disk: Arc::new(MemoryDisk::new()),
                 store: MemoryStore::new(),
                 machine: None,
-                flush: None,
+                job: None,
                 life: 0,
                 clock_offset: plan.clock_offsets[number],
                 checked: Vector::new(),
@@ -234,10 +234,10 @@ impl World {
                 self.hand(region, Input::Synced { kind, done });
             }
             Moment::Sync { .. } => {}
-            Moment::Flush { region, life } if self.places[region].life == life => {
-                self.finish_flush(region);
+            Moment::Store { region, life } if self.places[region].life == life => {
+                self.finish_job(region);
             }
-            Moment::Flush { .. } => {}
+            Moment::Store { .. } => {}
             Moment::Look => self.look(),
         }
     }
@@ -267,7 +267,7 @@ impl World {
                 self.places[region].disk.fail_write(nth);
             }
             Happening::Probe { region } => {
-                self.finish_flushes(region);
+                self.finish_jobs(region);
                 judge::probe(self, region);
             }
         }
@@ -356,26 +356,25 @@ impl World {
             let when = self.now + self.random.between(100, 4_000);
             self.at(when, Moment::Sync { region, life, kind, job });
         }
-        let flush =
-            self.places[region].machine.as_mut().and_then(|machine| machine.begin_flush(now));
-        if flush.is_some() {
-            self.places[region].flush = flush;
+        let job = self.places[region].machine.as_mut().and_then(|machine| machine.begin_store(now));
+        if job.is_some() {
+            self.places[region].job = job;
             let when = self.now + self.random.between(100, 20_000);
-            self.at(when, Moment::Flush { region, life });
+            self.at(when, Moment::Store { region, life });
         }
     }
 
-    /// The flush under way gets done, and those that it makes room for.
-    fn finish_flushes(&mut self, region: usize) {
-        while self.places[region].flush.is_some() {
-            self.finish_flush(region);
+    /// The job under way gets done, and those that it makes room for.
+    fn finish_jobs(&mut self, region: usize) {
+        while self.places[region].job.is_some() {
+            self.finish_job(region);
         }
     }
 
-    fn finish_flush(&mut self, region: usize) {
-        if let Some(job) = self.places[region].flush.take() {
+    fn finish_job(&mut self, region: usize) {
+        if let Some(job) = self.places[region].job.take() {
             let done = job.run();
-            self.hand(region, Input::Flushed { done });
+            self.hand(region, Input::Stored { done });
         }
     }
 
@@ -446,7 +445,7 @@ impl World {
         });
         if whole && self.now >= HEAL + REST {
             self.done = true;
-            (0..self.places.len()).for_each(|region| self.finish_flushes(region));
+            (0..self.places.len()).for_each(|region| self.finish_jobs(region));
             judge::verdict(self);
         } else {
             self.at(self.now + LOOK, Moment::Look);

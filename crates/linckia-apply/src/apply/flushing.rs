@@ -1,29 +1,61 @@
 //! Between states in memory and the store: when a flush is due, what it takes, and that it is done.
-//! What always holds: one flush is under way at most, and what it took stays in memory until then.
+//!
+//! A flush is taken in portions, run beside the core, and landed in portions: the states hear what
+//! became of them. What always holds: there is one job at a time, and what a flush took stays in
+//! memory until it is done.
 
 use std::sync::Arc;
 
 use linckia_model::{Now, Vector, map};
 use linckia_store::Store;
 
-use super::{Apply, StoreStands};
+use super::Apply;
+use crate::digests::Ranges;
 use crate::error::Result;
-use crate::flush::{Flush, Flushed, Taken};
+use crate::flush::{Claims, Flush, Flushed, Job, JobDone};
 use crate::query::Digests;
 
 /// Entries looked at for eviction at once.
 const EVICTED_MAX: usize = 4_096;
 
+/// What the store is doing.
+pub(super) enum StoreStands {
+    /// It is at the vector stored, with these digests.
+    Still(Ranges),
+    /// A flush began and takes what changed before.
+    Taking(Flush),
+    /// The flush is under way. It has the digests, and took these copies of identities.
+    Moving(Arc<Claims>),
+    /// The flush is done, and the states that it took hear of it.
+    Landing(Flushed),
+}
+
+impl StoreStands {
+    /// Copies of identities that are on their way to the store.
+    pub(super) fn claims(&self) -> Option<&Claims> {
+        match self {
+            Self::Taking(flush) => Some(&flush.claims),
+            Self::Moving(claims) => Some(claims),
+            Self::Still(_) | Self::Landing(_) => None,
+        }
+    }
+
+    /// True from a flush's beginning until it is done.
+    pub(super) fn is_moving(&self) -> bool {
+        matches!(self, Self::Taking(_) | Self::Moving(_))
+    }
+}
+
 impl Apply {
-    /// Something changed that no flush has taken.
-    fn unflushed(&self) -> bool {
-        self.keys.dirty_count() > 0 || !self.rows.is_empty()
+    /// Something changed since the last flush began.
+    fn changed(&self) -> bool {
+        !self.keys.is_clean() || !self.rows.is_empty()
     }
 
     fn flush_due(&self, now: Now) -> bool {
         let old = || {
             now.monotonic.saturating_sub(self.flushed_at) >= self.settings.flush_milliseconds
-                && self.unflushed()
+                && self.changed()
         };
         self.wanted
             || self.since_flush.0 >= self.settings.flush_events_max
@@ -31,52 +63,81 @@ impl Apply {
             || old()
     }
 
-    /// Takes what changed since the last flush, if one is due and none is under way.
-    pub fn begin_flush(&mut self, now: Now) -> Option<Flush> {
+    /// Goes on with the flush, or begins one that is due; answers the job to run, if there is one
+    /// and none is under way.
+    pub fn begin_job(&mut self, now: Now) -> Option<Job> {
+        if self.has_job() {
+            return None;
+        }
+        self.land(self.settings.flush_portion);
         if self.wanted && self.is_whole() {
             self.wanted = false;
         }
-        if !self.flush_due(now) {
-            return None;
+        if self.flush_due(now) {
+            self.begin_flush(now);
         }
-        self.take(now)
+        if self.store.is_moving() {
+            return self.take(self.settings.flush_portion).map(Job::Flush);
+        }
+        self.presence.sweep(self.settings.sweep_portion).map(Job::Sweep)
     }
 
-    /// Takes what changed, unless a flush is under way.
-    fn take(&mut self, now: Now) -> Option<Flush> {
-        let StoreStands::Still(ranges) = &mut self.store else { return None };
+    /// Begins a flush, unless one began before and is not done.
+    fn begin_flush(&mut self, now: Now) {
+        let StoreStands::Still(ranges) = &mut self.store else { return };
         let ranges = std::mem::take(ranges);
         self.flushed_at = now.monotonic;
         self.wanted = false;
         self.since_flush = (0, 0);
-        let mut taken = Vec::with_capacity(self.keys.dirty_count());
-        self.keys.take(|key, entry| {
-            taken.push(Taken {
-                key,
-                state: entry.state.clone(),
-                conflicts: entry.conflicts,
-                digest: entry.digest,
-                stamps: std::mem::take(&mut entry.stamps),
-            });
-        });
+        self.keys.begin_taking();
         let claims = Arc::new(std::mem::replace(&mut self.claims, map(self.settings.seed)));
-        self.store = StoreStands::Moving(Arc::clone(&claims));
-        let rows = std::mem::take(&mut self.rows);
-        let (spent, applied) = (self.spent.take(), self.applied.clone());
-        Some(Flush { taken, claims, rows, ranges, applied, _spent: spent })
+        self.store = StoreStands::Taking(Flush {
+            taken: Vec::new(),
+            claims,
+            rows: std::mem::take(&mut self.rows),
+            ranges,
+            applied: self.applied.clone(),
+            _spent: self.spent.take(),
+        });
     }
 
-    /// A flush is in the store.
-    pub fn flushed(&mut self, flushed: Flushed) {
-        for key in &flushed.keys {
-            self.keys.flushed(&key.key, key.digest, key.row_bytes);
+    /// Takes so many states. The flush, once it has them all.
+    fn take(&mut self, count: usize) -> Option<Flush> {
+        let StoreStands::Taking(flush) = &self.store else { return None };
+        let taken = self.keys.take(count)?;
+        let moving = StoreStands::Moving(Arc::clone(&flush.claims));
+        match std::mem::replace(&mut self.store, moving) {
+            StoreStands::Taking(flush) => Some(Flush { taken, ..flush }),
+            _ => None,
         }
-        let before = std::mem::replace(&mut self.store, StoreStands::Still(flushed.ranges));
-        if let StoreStands::Moving(claims) = before {
-            self.spent = Some(claims);
+    }
+
+    /// A job is done.
+    pub fn done(&mut self, done: JobDone) {
+        match done {
+            JobDone::Flushed(flushed) => {
+                let before = std::mem::replace(&mut self.store, StoreStands::Landing(flushed));
+                if let StoreStands::Moving(claims) = before {
+                    self.spent = Some(claims);
+                }
+                self.land(self.settings.flush_portion);
+            }
+            JobDone::Swept(swept) => self.presence.swept(swept),
         }
-        self.stored = flushed.applied;
-        self.evict();
+    }
+
+    /// Lets so many states hear that they are in the store.
+    fn land(&mut self, count: usize) {
+        let StoreStands::Landing(flushed) = &mut self.store else { return };
+        for _ in 0..count {
+            let Some(key) = flushed.keys.pop() else { break };
+            self.keys.flushed(key);
+        }
+        if flushed.keys.is_empty() {
+            self.stored = std::mem::take(&mut flushed.applied);
+            self.store = StoreStands::Still(std::mem::take(&mut flushed.ranges));
+            self.evict();
+        }
     }
 
     /// Lets go of states not lately used, as far as the bound of memory asks for it.
@@ -89,28 +150,51 @@ impl Apply {
     /// # Errors
     /// The store's.
     pub fn flush(&mut self, now: Now, store: &dyn Store) -> Result<bool> {
-        if self.is_whole() {
-            return Ok(true);
+        loop {
+            self.land(usize::MAX);
+            if self.is_whole() {
+                return Ok(true);
+            }
+            self.begin_flush(now);
+            let Some(flush) = self.take(usize::MAX) else { return Ok(false) };
+            self.done(JobDone::Flushed(flush.run(store)?));
         }
-        let Some(flush) = self.take(now) else { return Ok(false) };
-        let flushed = flush.run(store)?;
-        self.flushed(flushed);
-        Ok(true)
+    }
+
+    /// [`Apply::flush`] if one is due.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn flush_if_due(&mut self, now: Now, store: &dyn Store) -> Result<()> {
+        if self.flush_due(now) {
+            self.flush(now, store)?;
+        }
+        Ok(())
     }
 
     /// True if the store has all there is.
     fn is_whole(&self) -> bool {
-        self.is_stored() && !self.unflushed()
+        self.is_stored() && !self.changed()
     }
 
-    /// True while a flush is under way.
-    pub fn is_flushing(&self) -> bool {
-        matches!(self.store, StoreStands::Moving(_))
+    /// True while a job is under way.
+    pub fn has_job(&self) -> bool {
+        matches!(self.store, StoreStands::Moving(_)) || self.presence.is_sweeping()
+    }
+
+    /// True if a flush waits only for [`Apply::begin_job`] to go on.
+    pub fn goes_on(&self) -> bool {
+        matches!(self.store, StoreStands::Taking(_) | StoreStands::Landing(_)) && !self.has_job()
+    }
+
+    /// True while the store is at the vector stored, exactly.
+    pub fn is_still(&self) -> bool {
+        matches!(self.store, StoreStands::Still(_))
     }
 
     /// True if the store is at the applied vector, and stays there until something is applied.
     pub(crate) fn is_stored(&self) -> bool {
-        !self.is_flushing() && self.stored == self.applied
+        self.is_still() && self.stored == self.applied
     }
 
     /// How far the store is.
@@ -118,11 +202,11 @@ impl Apply {
         &self.stored
     }
 
-    /// Digests of what is stored; none while a flush is under way.
+    /// Digests of what is stored; only while the store is still.
     pub(crate) fn digests(&self) -> Option<Digests> {
         match &self.store {
             StoreStands::Still(ranges) => Some(ranges.digests()),
-            StoreStands::Moving(_) => None,
+            _ => None,
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Flushes beside the core, a job that the driver runs on some thread or at some later moment, and
-//! the readers that wait for them.
+//! Work with the store beside the core, jobs that the driver runs on some thread or at some later
+//! moment, and the readers that wait for them.
 
 use std::sync::Arc;
 
-use linckia_apply::{Flush, Flushed, Query};
+use linckia_apply::{Job, JobDone, Query};
 use linckia_model::Now;
 use linckia_store::Store;
 
@@ -18,18 +18,18 @@ const READERS_MAX: usize = 1_024;
 /// Readers answered for one input: the others wait their turn behind clients.
 const READS_MAX: usize = 8;
 
-/// Rows on their way to the store.
-pub struct FlushJob {
-    flush: Flush,
+/// Rows on their way to the store, or from it.
+pub struct StoreJob {
+    job: Job,
     store: Arc<dyn Store>,
 }
 
 /// What came of it.
-pub struct FlushDone(linckia_store::Result<Flushed>);
+pub struct StoreDone(linckia_apply::Result<JobDone>);
 
-impl FlushJob {
-    pub fn run(self) -> FlushDone {
-        FlushDone(self.flush.run(self.store.as_ref()))
+impl StoreJob {
+    pub fn run(self) -> StoreDone {
+        StoreDone(self.job.run(self.store.as_ref()))
     }
 }
 
@@ -57,19 +57,18 @@ impl Machine {
         Ok(())
     }
 
-    /// The flush that is due now, if any: the driver runs it and hands the result in. Readers of
-    /// the last one come first.
-    pub fn begin_flush(&mut self, now: Now) -> Option<FlushJob> {
+    /// The work with the store that is due now, if any: the driver runs it and hands the result in.
+    /// Readers of the last flush come before the next one.
+    pub fn begin_store(&mut self, now: Now) -> Option<StoreJob> {
         if self.reads() {
             return None;
         }
-        let flush = self.region.apply.begin_flush(now)?;
-        Some(FlushJob { flush, store: Arc::clone(&self.store) })
+        let job = self.region.apply.begin_job(now)?;
+        Some(StoreJob { job, store: Arc::clone(&self.store) })
     }
 
-    /// A flush is in the store.
-    pub(super) fn flushed(&mut self, FlushDone(flushed): FlushDone) -> Result<()> {
-        self.region.apply.flushed(flushed?);
+    pub(super) fn stored(&mut self, StoreDone(done): StoreDone) -> Result<()> {
+        self.region.apply.done(done?);
         Ok(())
     }
 
@@ -79,7 +78,7 @@ impl Machine {
 
     /// True while readers wait for their turn only.
     pub(super) fn reads(&self) -> bool {
-        !self.region.apply.is_flushing()
+        self.region.apply.is_still()
             && self.readers.front().is_some_and(|reader| self.is_enough_for(reader))
     }
 

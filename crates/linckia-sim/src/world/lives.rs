@@ -25,6 +25,8 @@ impl World {
                 flush_events_max: 7,
                 flush_bytes_max: 1 << 10,
                 flush_milliseconds: 200,
+                flush_portion: 2,
+                sweep_portion: 8,
                 budget: 64,
                 seed: place.life,
             },
@@ -98,7 +100,7 @@ impl World {
         let random = &mut self.random;
         let place = &mut self.places[region];
         place.disk.crash(&mut || random.bits());
-        place.flush = None;
+        place.job = None;
         let undoable = place.store.undoable();
         let lost = self.random.below(undoable as u64 + 1).min(self.random.below(12)) as usize;
         place.store.crash(lost);

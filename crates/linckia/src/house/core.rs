@@ -1,7 +1,7 @@
 //! The core's thread: takes orders, drives the machine, hands out what comes of it.
 //!
 //! One thread owns the machine. Beside it stand hands (`hands.rs`) that sync, make segments and
-//! write rows, so that the core gathers the next batch while the disk works on the last. What
+//! move rows, so that the core gathers the next batch while the disk works on the last. What
 //! always holds: every order is answered or its asker sees the end of the core; queues are bounded;
 //! the core never waits for the outside.
 
@@ -379,8 +379,8 @@ impl Driver {
         if let Some(job) = self.machine.begin_spare() {
             self.hands.make_spare(job);
         }
-        if let Some(job) = self.machine.begin_flush(self.clocks.now()) {
-            self.hands.flush(job);
+        if let Some(job) = self.machine.begin_store(self.clocks.now()) {
+            self.hands.store(job);
         }
     }
 

@@ -1,4 +1,4 @@
-//! The threads that work for the core: they wait for the disk, and make rows.
+//! The threads that work for the core: they wait for the disk, make rows and read them.
 //!
 //! Each takes one job at a time and hands what came of it in as an order. They end with the core.
 
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use linckia_log::{SpareJob, SyncJob};
-use linckia_region::{FlushJob, Input, SyncKind};
+use linckia_region::{Input, StoreJob, SyncKind};
 
 use super::core::Order;
 use super::measures;
 
-/// What the hand that writes rows adds to its niceness: its flushes are bursts of work.
-const FLUSH_NICENESS: i32 = 10;
+/// What the hand at the store adds to its niceness: its flushes are bursts of work.
+const STORE_NICENESS: i32 = 10;
 
 /// Between two pieces of a spare segment the disk rests so many times what the last one took, and
 /// never longer than this.
@@ -24,7 +24,7 @@ const SPARE_PAUSE_MAX: Duration = Duration::from_millis(200);
 pub(super) struct Hands {
     syncs: [SyncSender<SyncJob>; 2],
     spares: SyncSender<SpareJob>,
-    flushes: SyncSender<FlushJob>,
+    stores: SyncSender<StoreJob>,
 }
 
 /// Tells the core if its thread panics: work that never comes back would hold up everything.
@@ -54,14 +54,14 @@ impl Hands {
                 });
                 Input::Spared { done }
             })?,
-            flushes: {
+            stores: {
                 let mut stepped_back = false;
-                Self::working("flush", orders.clone(), move |job: FlushJob| {
+                Self::working("store", orders.clone(), move |job: StoreJob| {
                     // Clients wait for the others, never for this one.
                     if !std::mem::replace(&mut stepped_back, true) {
-                        let _ = rustix::process::nice(FLUSH_NICENESS);
+                        let _ = rustix::process::nice(STORE_NICENESS);
                     }
-                    Input::Flushed { done: job.run() }
+                    Input::Stored { done: job.run() }
                 })?
             },
         })
@@ -112,7 +112,7 @@ impl Hands {
         let _ = self.spares.send(job);
     }
 
-    pub(super) fn flush(&self, job: FlushJob) {
-        let _ = self.flushes.send(job);
+    pub(super) fn store(&self, job: StoreJob) {
+        let _ = self.stores.send(job);
     }
 }
