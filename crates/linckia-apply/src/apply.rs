@@ -37,7 +37,8 @@ pub struct ApplySettings {
     pub flush_events_max: usize,
     /// Bytes of such events' data, about, at which a flush is due as well.
     pub flush_bytes_max: usize,
-    /// What changed this long ago is flushed, in milliseconds.
+    /// What changed this long ago is flushed, in milliseconds; by chance up to a quarter sooner,
+    /// so that regions on one disk do not flush together.
     pub flush_milliseconds: u64,
     /// States that a flush takes at once: the others wait their turn behind clients.
     pub flush_portion: usize,
@@ -95,7 +96,8 @@ pub struct Apply {
     rows: Batch,
     /// Events applied since the last flush began, and their data's size, about.
     since_flush: (usize, usize),
-    flushed_at: u64,
+    /// From this moment on a flush is due for whatever changed.
+    flush_at: u64,
     /// A reader waits for what is applied to be in the store. What always holds: while one waits
     /// that the flush under way is not enough for, this is set.
     pub(crate) wanted: bool,
@@ -148,7 +150,7 @@ impl Apply {
             spent: None,
             rows: Batch::default(),
             since_flush: (0, 0),
-            flushed_at: 0,
+            flush_at: 0,
             wanted: false,
             unsettled: VecDeque::new(),
             conflicts: 0,

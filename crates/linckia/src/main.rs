@@ -69,8 +69,17 @@ struct RegionArguments {
 }
 
 fn main() -> ExitCode {
+    small_pages();
     let cli = Cli::parse();
     run(&cli).unwrap_or_else(|error| command::finish(Err(error), cli.global.json))
+}
+
+/// The kernel zeroes a huge page as a whole when it is first touched: milliseconds in which nobody
+/// is answered.
+fn small_pages() {
+    // A kernel without huge pages needs nothing.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {

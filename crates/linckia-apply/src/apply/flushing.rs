@@ -4,9 +4,10 @@
 //! became of them. What always holds: there is one job at a time, and what a flush took stays in
 //! memory until it is done.
 
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
-use linckia_model::{Now, Vector, map};
+use linckia_model::{Now, Vector, hashing, map};
 use linckia_store::Store;
 
 use super::Apply;
@@ -53,10 +54,7 @@ impl Apply {
     }
 
     fn flush_due(&self, now: Now) -> bool {
-        let old = || {
-            now.monotonic.saturating_sub(self.flushed_at) >= self.settings.flush_milliseconds
-                && self.changed()
-        };
+        let old = || now.monotonic >= self.flush_at && self.changed();
         self.wanted
             || self.since_flush.0 >= self.settings.flush_events_max
             || self.since_flush.1 >= self.settings.flush_bytes_max
@@ -86,7 +84,9 @@ impl Apply {
     fn begin_flush(&mut self, now: Now) {
         let StoreStands::Still(ranges) = &mut self.store else { return };
         let ranges = std::mem::take(ranges);
-        self.flushed_at = now.monotonic;
+        let sooner = hashing(self.settings.seed).hash_one(now.monotonic);
+        let longest = self.settings.flush_milliseconds;
+        self.flush_at = now.monotonic + longest - sooner % (longest / 4 + 1);
         self.wanted = false;
         self.since_flush = (0, 0);
         self.keys.begin_taking();
