@@ -15,7 +15,8 @@ use crate::error::{Result, row};
 use crate::keys::Entry;
 use crate::rows;
 
-/// Room for entries in the first filter; each further one has room for twice as many as the one before.
+/// Room for entries in the first filter; each further one has room for twice as many as the one
+/// before.
 const FIRST_ENTRIES: usize = 1 << 16;
 
 /// Filters in memory at most: 33 million entries, 60 MB. What is more is looked up.
