@@ -4,10 +4,9 @@
 //! became of them. What always holds: there is one job at a time, and what a flush took stays in
 //! memory until it is done.
 
-use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
-use linckia_model::{Now, Vector, hashing, map};
+use linckia_model::{Now, Vector, map};
 use linckia_store::Store;
 
 use super::Apply;
@@ -84,7 +83,8 @@ impl Apply {
     fn begin_flush(&mut self, now: Now) {
         let StoreStands::Still(ranges) = &mut self.store else { return };
         let ranges = std::mem::take(ranges);
-        let sooner = hashing(self.settings.seed).hash_one(now.monotonic);
+        // Fibonacci hashing: the high half of the product looks random, and is the same everywhere.
+        let sooner = (self.settings.seed ^ now.monotonic).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let longest = self.settings.flush_milliseconds;
         self.flush_at = now.monotonic + longest - sooner % (longest / 4 + 1);
         self.wanted = false;
