@@ -26,20 +26,18 @@ const FILTERS_MAX: usize = 9;
 const FALSE_POSITIVES: f64 = 0.001;
 
 /// Where a sweep goes on.
-#[derive(Clone, Debug)]
 struct Place {
     table: Table,
     from: Vec<u8>,
 }
 
+/// How far the sweep is.
 enum Stands {
     /// Rows from here on are still to be read.
     Before(Place),
     /// A portion is being read.
     Sweeping,
     Through,
-    /// There is more than there is room for.
-    Full,
 }
 
 pub(crate) struct Presence {
@@ -49,6 +47,8 @@ pub(crate) struct Presence {
     /// Entries that the first filter has room for, and that the last one still has.
     first: usize,
     room: usize,
+    /// There is more than there is room for, and nothing is kept.
+    full: bool,
     stands: Stands,
 }
 
@@ -69,15 +69,21 @@ impl Presence {
     pub(crate) fn new(seed: u64, store_is_empty: bool) -> Self {
         let start = Place { table: Table::States, from: Vec::new() };
         let stands = if store_is_empty { Stands::Through } else { Stands::Before(start) };
-        Self { hashing: hashing(seed), filters: Vec::new(), first: FIRST_ENTRIES, room: 0, stands }
+        Self {
+            hashing: hashing(seed),
+            filters: Vec::new(),
+            first: FIRST_ENTRIES,
+            room: 0,
+            full: false,
+            stands,
+        }
     }
 
     /// False if the store does not hold this key, or this identity of a key.
     pub(crate) fn may_hold(&self, entry: &impl Hash) -> bool {
-        match self.stands {
-            Stands::Through => self.contains(self.hashing.hash_one(entry)),
-            _ => true,
-        }
+        self.full
+            || !matches!(self.stands, Stands::Through)
+            || self.contains(self.hashing.hash_one(entry))
     }
 
     fn contains(&self, hash: u64) -> bool {
@@ -90,13 +96,13 @@ impl Presence {
     }
 
     fn add_hash(&mut self, hash: u64) {
-        if matches!(self.stands, Stands::Full) || self.contains(hash) {
+        if self.full || self.contains(hash) {
             return;
         }
         if self.room == 0 {
             if self.filters.len() == FILTERS_MAX {
                 self.filters = Vec::new();
-                self.stands = Stands::Full;
+                self.full = true;
                 return;
             }
             self.room = self.first << self.filters.len();
@@ -122,10 +128,9 @@ impl Presence {
 
     /// A portion was read.
     pub(crate) fn swept(&mut self, swept: Swept) {
-        if matches!(self.stands, Stands::Sweeping) {
-            self.stands = swept.next.map_or(Stands::Through, Stands::Before);
-        }
         swept.hashes.into_iter().for_each(|hash| self.add_hash(hash));
+        let next = swept.next.filter(|_| !self.full);
+        self.stands = next.map_or(Stands::Through, Stands::Before);
     }
 
     /// True while a portion is being read.
@@ -228,6 +233,23 @@ mod tests {
         (0..1_000).for_each(|number| presence.add(&key(number)));
         assert!(presence.may_hold(&key(1_000_000)));
         assert!(presence.filters.is_empty());
+    }
+
+    #[test]
+    fn a_sweep_under_way_is_one_until_it_is_done_though_the_bound_is_reached_meanwhile() {
+        let (store, mut batch) = (MemoryStore::new(), Batch::default());
+        for number in 0..100 {
+            batch.put(Table::States, &key(number).to_bytes(), &[]);
+        }
+        store.write(&batch).unwrap();
+        let mut presence = Presence { first: 1, ..Presence::new(7, false) };
+        let sweep = presence.sweep(30).unwrap();
+        (0..1_000).for_each(|number| presence.add(&key(number)));
+        assert!(presence.is_sweeping() && presence.sweep(30).is_none());
+        presence.swept(sweep.run(&store).unwrap());
+        assert!(!presence.is_sweeping());
+        assert!(presence.sweep(30).is_none(), "what is read now would not be kept");
+        assert!(presence.may_hold(&key(1_000_000)));
     }
 
     #[test]
