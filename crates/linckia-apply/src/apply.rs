@@ -365,6 +365,10 @@ impl Apply {
             entry.state.settle(stable, events, &fold);
         }
         entry.conflicts = entry.conflicts.saturating_add_signed(change.growth);
+        // With a stamp that waits for a flush it was added already.
+        if entry.stamps.is_empty() {
+            self.presence.add(key);
+        }
         entry.stamps.push(event.stamp());
         self.conflicts += change.put.len() as u64;
         for record in &change.removed {
@@ -379,7 +383,6 @@ impl Apply {
         }
         copies.push(event.stamp());
         let claim = ClaimRef { key, identity: &event.identity };
-        self.presence.add(key);
         self.presence.add(&claim);
         self.claims.insert(claim.to_owned(), copies);
         if !entry.settles && self.unsettled.len() < UNSETTLED_MAX {

@@ -37,15 +37,19 @@ pub(crate) fn identity_key(key: &Key, identity: &Identity) -> Vec<u8> {
 pub(crate) fn claim(bytes: &[u8]) -> Result<Claim> {
     let (key, length) = key_of(bytes)?;
     let read = || {
-        let rest = &bytes[length..];
-        let end = rest.iter().position(|byte| *byte == 0).ok_or(Error::Short("identity"))?;
-        let (event_id, rest) = rest.split_at(end);
-        let event_id = std::str::from_utf8(event_id).map_err(|_| Error::Utf8("event id"))?;
-        let place = rest[1..].first_chunk().ok_or(Error::Short("place"))?;
+        let (event_id, rest) = text(&bytes[length..], "event id")?;
+        let place = rest.first_chunk().ok_or(Error::Short("place"))?;
         Ok(Identity { event_id: event_id.into(), place: u32::from_be_bytes(*place) })
     };
     let identity = read().map_err(row("identities"))?;
     Ok(Claim { key, identity })
+}
+
+/// A text that ends with a zero, and what follows.
+fn text<'a>(bytes: &'a [u8], what: &'static str) -> linckia_model::Result<(&'a str, &'a [u8])> {
+    let end = bytes.iter().position(|byte| *byte == 0).ok_or(Error::Short(what))?;
+    let text = std::str::from_utf8(&bytes[..end]).map_err(|_| Error::Utf8(what))?;
+    Ok((text, &bytes[end + 1..]))
 }
 
 /// `key` is the aggregate's key as bytes.
@@ -62,15 +66,12 @@ pub(crate) fn history_key(key: &[u8], stamp: &Stamp) -> Vec<u8> {
 /// The stamp in a history row's key, of which `prefix` bytes are the aggregate's.
 pub(crate) fn history_stamp(bytes: &[u8], prefix: usize, known: &Vector) -> Result<Stamp> {
     let read = || {
-        let short = Error::Short("history row");
-        let rest = bytes.get(prefix..).ok_or(short.clone())?;
+        let rest = bytes.get(prefix..).ok_or(Error::Short("history row"))?;
         let mut reader = Reader(rest);
         let hlc = Hlc::from_bits(reader.fixed("HLC")?);
-        let end = reader.0.iter().position(|byte| *byte == 0).ok_or(short)?;
-        let (origin, rest) = reader.0.split_at(end);
-        let text = std::str::from_utf8(origin).map_err(|_| Error::Utf8("origin"))?;
-        let origin = known.origin(text)?;
-        let sequence = Reader(&rest[1..]).fixed("sequence")?;
+        let (origin, rest) = text(reader.0, "origin")?;
+        let origin = known.origin(origin)?;
+        let sequence = Reader(rest).fixed("sequence")?;
         Ok(Stamp { hlc, dot: Dot { origin, sequence } })
     };
     read().map_err(row("history"))
