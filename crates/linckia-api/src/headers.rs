@@ -3,12 +3,20 @@
 //! Read after the route is found, before the body. What always holds: a header that would change
 //! the meaning of a call and is not built is refused, never ignored.
 
+use std::time::Duration;
+
 use http::header::{HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, Method};
-use linckia_model::{Precondition, RegionName};
+use linckia_model::{Ack, Level, Precondition, RegionName};
 
 use crate::problem::{Kind, Outcome, Problem};
 use crate::time::parse_duration;
+
+/// How long an answer waits for other regions where the client does not say.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The longest wait: within what clients and proxies keep a silent connection open.
+const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 const ACK: HeaderName = HeaderName::from_static("linckia-ack");
 const SESSION: HeaderName = HeaderName::from_static("linckia-session");
@@ -18,12 +26,8 @@ pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const VECTOR: HeaderName = HeaderName::from_static("linckia-vector");
 
-/// Checks what any data call may ask for. Errors: 400 for what is malformed, 501 for what is not
-/// built.
+/// Checks what any data call may ask for. Errors: 501 for what is not built.
 pub(crate) fn check_promises(headers: &HeaderMap) -> Outcome<()> {
-    for value in headers.get_all(ACK) {
-        check_ack(text(&ACK, value)?)?;
-    }
     for (name, what) in [(SESSION, "sessions are"), (BEHIND, "waiting for a session's reads is")] {
         if headers.contains_key(&name) {
             return Err(Problem::unsupported(format!(
@@ -35,30 +39,42 @@ pub(crate) fn check_promises(headers: &HeaderMap) -> Outcome<()> {
     Ok(())
 }
 
-fn check_ack(value: &str) -> Outcome<()> {
+/// Where a write must be durable before it is answered. Errors: 400.
+pub(crate) fn ack(headers: &HeaderMap) -> Outcome<Ack> {
+    let Some(value) = single(headers, &ACK)? else { return Ok(Ack::default()) };
     let malformed = || {
         Problem::parameter(format!(
             "`Linckia-Ack: {value}`: `local`, `any`, `quorum`, `all` or region names joined by \
-             commas are expected, with `;timeout=2s` behind if need be"
+             commas are expected, with `;timeout=2s` behind if need be (at most {} s)",
+            ACK_TIMEOUT_MAX.as_secs()
         ))
     };
     let mut parts = value.split(';').map(str::trim);
-    let level = parts.next().unwrap_or_default();
+    let level = level(parts.next().unwrap_or_default()).ok_or_else(malformed)?;
+    let mut timeout = (level != Level::Local).then_some(ACK_TIMEOUT);
     for parameter in parts {
-        let timeout = parameter.strip_prefix("timeout=").and_then(parse_duration);
-        timeout.ok_or_else(malformed)?;
+        let given = parameter.strip_prefix("timeout=").and_then(parse_duration);
+        let within = given.filter(|given| *given <= ACK_TIMEOUT_MAX);
+        timeout = Some(within.ok_or_else(malformed)?);
     }
-    if level == "local" {
-        return Ok(());
+    let timeout_milliseconds = timeout.map(|timeout| timeout.as_millis() as u64);
+    Ok(Ack { level, timeout_milliseconds })
+}
+
+fn level(text: &str) -> Option<Level> {
+    match text {
+        "local" => Some(Level::Local),
+        "any" => Some(Level::Any),
+        "quorum" => Some(Level::Quorum),
+        "all" => Some(Level::All),
+        names => {
+            let parsed = names.split(',').map(|name| RegionName::parse(name.trim()).ok());
+            let mut regions: Vec<RegionName> = parsed.collect::<Option<_>>()?;
+            regions.sort();
+            regions.dedup();
+            Some(Level::Regions(regions.into()))
+        }
     }
-    let regions = level.split(',').all(|name| RegionName::parse(name.trim()).is_ok());
-    if !regions {
-        return Err(malformed());
-    }
-    Err(Problem::unsupported(format!(
-        "`Linckia-Ack: {level}` is not built yet; `local` is: the answer then means durable in \
-         this region"
-    )))
 }
 
 /// What must hold for a write to one aggregate. Errors: 400.
@@ -181,23 +197,29 @@ mod tests {
 
     #[test]
     fn acknowledgement_levels() {
-        let check = |value, expected: Option<Kind>| {
-            let outcome = check_promises(&headers(&[("linckia-ack", value)]));
-            assert_eq!(outcome.err().map(|problem| problem.kind), expected, "{value}");
+        let regions = |names: &[&str]| {
+            let names = names.iter().map(|name| RegionName::parse(name).unwrap());
+            Level::Regions(names.collect())
         };
-        check("local", None);
-        check("local;timeout=2s", None);
-        check("local; timeout=500ms", None);
-        for unbuilt in ["any", "quorum", "all;timeout=1s", "us-east-1,eu-west-1", "us-east-1, x"] {
-            check(unbuilt, Some(Kind::Unsupported));
+        let check = |value, level: Level, timeout_milliseconds| {
+            let found = ack(&headers(&[("linckia-ack", value)])).unwrap();
+            assert_eq!(found, Ack { level, timeout_milliseconds }, "{value}");
+        };
+        check("local", Level::Local, None);
+        check("local; timeout=500ms", Level::Local, Some(500));
+        check("any", Level::Any, Some(5_000));
+        check("quorum;timeout=2s", Level::Quorum, Some(2_000));
+        check("all;timeout=60s", Level::All, Some(60_000));
+        check("eu-west-1", regions(&["eu-west-1"]), Some(5_000));
+        check("us-east-1, eu-west-1", regions(&["eu-west-1", "us-east-1"]), Some(5_000));
+        for bad in
+            ["", "Local!", "a,,b", "local;timeout=2", "local;x=1", "any;", "Any", "all;timeout=61s"]
+        {
+            let kind = ack(&headers(&[("linckia-ack", bad)])).err().map(|problem| problem.kind);
+            assert_eq!(kind, Some(Kind::InvalidParameter), "{bad}");
         }
-        for bad in ["", "Local!", "a,,b", "local;timeout=2", "local;x=1", "any;", "Any"] {
-            check(bad, Some(Kind::InvalidParameter));
-        }
-        for name in ["linckia-session", "linckia-behind"] {
-            let kind = check_promises(&headers(&[(name, "")])).err().map(|problem| problem.kind);
-            assert_eq!(kind, Some(Kind::Unsupported));
-        }
+        let twice = headers(&[("linckia-ack", "any"), ("linckia-ack", "all")]);
+        assert!(ack(&twice).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use linckia_apply::{Lag, Query, Reading};
-use linckia_model::{Answer, Refusal, RegionName, Vector, Write};
+use linckia_model::{Answer, Dot, Holders, Refusal, RegionName, Vector, Write};
 use tokio::sync::watch;
 
 /// Why the region did not answer at all.
@@ -50,10 +50,17 @@ pub trait Region: Send + Sync + 'static {
     /// Its name.
     fn name(&self) -> &RegionName;
 
-    /// Resolves once every written event is durable and applied here (or was refused).
+    /// Resolves once every written event is applied here and durable where it was asked to be, was
+    /// refused, or had no more time.
     fn write(&self, write: Write) -> impl Future<Output = Result<Answers, Unavailable>> + Send;
 
     fn read(&self, query: Query) -> impl Future<Output = Result<Reading, Unavailable>> + Send;
+
+    /// Who holds an event durably, as far as is known here; none if no such event is known.
+    fn holders(
+        &self,
+        dot: Dot,
+    ) -> impl Future<Output = Result<Option<Holders>, Unavailable>> + Send;
 
     /// The applied vector, whenever it grows.
     fn applied(&self) -> watch::Receiver<Arc<Vector>>;

@@ -3,12 +3,14 @@
 //! Between a region's answers and the problems a client gets. What always holds: each refusal says
 //! whether and when trying again makes sense.
 
+use bytes::BytesMut;
 use linckia_apply::Found;
-use linckia_model::{Answer, Refusal, Vector};
+use linckia_model::{Answer, Holders, Level, Refusal, RegionName, Unattainable, Vector};
 use serde_json::{Map, Value, json};
 
 use crate::port::Unavailable;
 use crate::problem::{Kind, Problem};
+use crate::render::answer;
 
 /// A full queue empties within this.
 const RETRY_BUSY_SECONDS: u32 = 1;
@@ -70,7 +72,61 @@ pub(crate) fn problem_of(refusal: &Refusal, data: &str) -> Box<Problem> {
             );
             Problem::new(Kind::Unavailable, detail).retry_after(RETRY_FULL_SECONDS)
         }
+        Refusal::Unattainable(Unattainable::Alone) => Problem::parameter(
+            "`Linckia-Ack`: the fleet has one region, and no other one can hold the event; ask \
+             for `local`, or add a region",
+        ),
+        Refusal::Unattainable(Unattainable::Stranger(region)) => Problem::parameter(format!(
+            "`Linckia-Ack`: the fleet has no region `{region}`; GET /v1/regions lists its regions"
+        )),
+        Refusal::AckTimeout(late) => ack_timeout(&late.0, &late.1),
     }
+}
+
+/// The event stands, and is not known to be where it was asked to be.
+fn ack_timeout(answer: &Answer, holders: &Holders) -> Box<Problem> {
+    let names = |regions: &[RegionName]| {
+        let names: Vec<&str> = regions.iter().map(RegionName::as_str).collect();
+        if names.is_empty() { "no region".to_owned() } else { names.join(", ") }
+    };
+    let detail = format!(
+        "the event is written and stays written; it is durable in {}, and not known to be in {}; \
+         GET /v1/acks/{} asks again, and a retry with the same `eventId` is safe",
+        names(&holders.durable),
+        names(&holders.unconfirmed),
+        holders.dot
+    );
+    let list = |regions: &[RegionName]| -> Vec<Value> {
+        regions.iter().map(|region| region.as_str().into()).collect()
+    };
+    Problem::new(Kind::AckTimeout, detail)
+        .with("eventId", &*answer.event_id)
+        .with("dot", holders.dot.to_string())
+        .with("durable", list(&holders.durable))
+        .with("unconfirmed", list(&holders.unconfirmed))
+}
+
+/// The problem of a whole array of which an event is not known to be where it was asked to be: that
+/// must not look like success. `answers` has what became of each.
+pub(crate) fn unacknowledged(
+    answers: &[Result<Answer, Refusal>],
+    data: &str,
+    level: &Level,
+) -> Option<Box<Problem>> {
+    let late = answers.iter().filter(|answer| matches!(answer, Err(Refusal::AckTimeout(_))));
+    let late = late.count();
+    if late == 0 {
+        return None;
+    }
+    let mut each = BytesMut::new();
+    answer::write_array(&mut each, answers, data, level);
+    let each: Value = serde_json::from_slice(&each).unwrap_or_default();
+    let detail = format!(
+        "{late} of {} events are written and stay written, and are not known to be durable as \
+         `{level}` asks; `answers` says what became of each, and a retry with the same ids is safe",
+        answers.len()
+    );
+    Some(Problem::new(Kind::AckTimeout, detail).with("answers", each))
 }
 
 impl From<Unavailable> for Box<Problem> {

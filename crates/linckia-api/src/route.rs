@@ -68,6 +68,7 @@ pub(crate) enum Call {
     Regions,
     Links,
     Digests,
+    Acks,
     Vector,
     VectorWait,
     Live,

@@ -73,6 +73,7 @@ const SCHEMAS: &[(&str, &str)] = &[
     ),
     ("Regions", include_str!("schema/regions.json")),
     ("Links", include_str!("schema/links.json")),
+    ("Holders", include_str!("schema/holders.json")),
     ("Digests", include_str!("schema/digests.json")),
     (
         "VectorNow",

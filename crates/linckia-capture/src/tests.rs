@@ -6,9 +6,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use linckia_model::{
-    Answer, Clock, ClockSettings, Dot, Event, EventSource, Extras, FoldSettings, Hlc, Identity,
-    Key, KeyState, NewEvent, Now, Operation, Origin, Precondition, Refusal, RegionName, Stamp,
-    Vector, Write, canonical,
+    Ack, Answer, Clock, ClockSettings, Dot, Event, EventSource, Extras, FoldSettings, Hlc,
+    Identity, Key, KeyState, NewEvent, Now, Operation, Origin, Precondition, Refusal, RegionName,
+    Stamp, Vector, Write, canonical,
 };
 use serde_json::{Value, json};
 
@@ -97,7 +97,7 @@ fn new(id: &str, operation: Operation, data: Value) -> NewEvent {
 }
 
 fn write(events: Vec<NewEvent>, atomic: bool, precondition: Option<Precondition>) -> Write {
-    Write { events, atomic, precondition, entity_tag: true }
+    Write { events, atomic, precondition, entity_tag: true, ack: Ack::default() }
 }
 
 fn single(id: &str, operation: Operation, data: Value) -> Write {

@@ -5,6 +5,7 @@
 //! bytes in `codec`, then `fold` (a key's events made into its value, frontier and records).
 //! What always holds: equal inputs give equal outputs, on every machine.
 
+mod ack;
 mod clock;
 mod codec;
 mod error;
@@ -16,6 +17,7 @@ mod name;
 mod request;
 mod vector;
 
+pub use ack::{Ack, Holders, Level, Unattainable};
 pub use clock::{Clock, ClockSettings, Now};
 pub use codec::{Reader, Writer, decode_event, encode_event};
 pub use error::{Error, Result, with_causes};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::ack::{Ack, Holders, Unattainable};
 use crate::event::{Extras, Operation};
 use crate::hlc::Hlc;
 use crate::name::Key;
@@ -46,6 +47,8 @@ pub struct Write {
     pub precondition: Option<Precondition>,
     /// Answers carry the entity tag after the write (it costs a hash).
     pub entity_tag: bool,
+    /// Where it must be durable before it is answered.
+    pub ack: Ack,
 }
 
 /// The answer to one event that was written or had been.
@@ -61,7 +64,8 @@ pub struct Answer {
     pub entity_tag: Option<String>,
 }
 
-/// Why one event was not written; nothing of it was.
+/// Why one event did not come to what was asked. But for [`Refusal::AckTimeout`] nothing of it was
+/// written.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Refusal {
     /// The id was used on this aggregate with other content; the dot of the first copy.
@@ -82,6 +86,11 @@ pub enum Refusal {
     Busy,
     /// The log met an I/O error and takes nothing until the region restarts.
     Poisoned(String),
+    /// The fleet can never hold the event as it was asked for.
+    Unattainable(Unattainable),
+    /// The event is written and stays written; it is not known to be durable where it was asked to
+    /// be. The answer that it would have got, and who holds it.
+    AckTimeout(Box<(Answer, Holders)>),
 }
 
 /// Faults planted by a runtime value, so that the simulator can prove that it would find them.
@@ -103,10 +112,12 @@ pub enum Fault {
     ClampWhole,
     /// A second copy of an id accumulates again.
     CopyCounted,
+    /// A region counts as a holder of what was sent to it.
+    SentCountsAsHeld,
 }
 
 impl Fault {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -115,6 +126,7 @@ impl Fault {
         Self::DotReused,
         Self::ClampWhole,
         Self::CopyCounted,
+        Self::SentCountsAsHeld,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -127,6 +139,7 @@ impl Fault {
             Self::DotReused => "dot-reused",
             Self::ClampWhole => "clamp-whole",
             Self::CopyCounted => "copy-counted",
+            Self::SentCountsAsHeld => "sent-counts-as-held",
         }
     }
 

@@ -11,6 +11,7 @@ mod error;
 mod input;
 mod link;
 mod machine;
+mod promises;
 mod region;
 mod rooms;
 mod tick;

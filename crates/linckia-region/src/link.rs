@@ -3,11 +3,22 @@
 
 use std::sync::Arc;
 
-use linckia_model::{Event, Now, Origin, RegionName};
-use linckia_ship::{Frame, Reaction, Serving};
+use linckia_model::{Event, Fault, Now, Origin, RegionName, Vector};
+use linckia_ship::{Frame, News, Reaction, Serving};
 
 use crate::input::{Alarm, Output, Role};
 use crate::region::{Region, Rooms, Step};
+
+/// Records that came, for the mirror of their origin; somebody may wait until they are durable here.
+pub(crate) struct Arrived {
+    pub(crate) origin: Origin,
+    pub(crate) records: Vec<u8>,
+    pub(crate) prompt: bool,
+}
+
+/// A peer pulls at least twice within this, in milliseconds: what it said longer ago is not passed
+/// on, and others may know better.
+const TOLD_MILLISECONDS: u64 = 1_000;
 
 /// Events of one origin kept decoded on their way to the disk; the others are read from the log.
 const ARRIVING_MAX: usize = 16_384;
@@ -51,7 +62,7 @@ impl Region {
         frame: Frame,
         rooms: Rooms<'_>,
         steps: &mut Vec<Step>,
-    ) -> Option<(Origin, Vec<u8>)> {
+    ) -> Option<Arrived> {
         match role {
             Role::Serve => {
                 self.served(now, peer, frame, rooms, steps);
@@ -84,6 +95,12 @@ impl Region {
             Frame::Pull(pull) => {
                 self.known.join(&pull.logged);
                 serving.pull(now, pull);
+                let held = match self.settings.fault {
+                    Some(Fault::SentCountsAsHeld) => serving.sent(),
+                    _ => serving.logged(),
+                };
+                self.held.insert(peer.clone(), held.clone());
+                self.answer(steps);
                 // There may be room in its window now, or all to be sent anew.
                 self.unsent += 1;
                 self.pump(now, rooms, steps);
@@ -98,14 +115,14 @@ impl Region {
         peer: &RegionName,
         frame: Frame,
         steps: &mut Vec<Step>,
-    ) -> Option<(Origin, Vec<u8>)> {
+    ) -> Option<Arrived> {
         let pulling = self.pulling.get_mut(peer)?;
         match pulling.receive(now, frame) {
             Reaction::Nothing => {}
-            Reaction::Append { origin, records } => {
+            Reaction::Append { origin, records, prompt } => {
                 let member = self.settings.members.iter().any(|member| origin.is_of(member));
                 if member && origin != self.settings.origin {
-                    return Some((origin, records));
+                    return Some(Arrived { origin, records, prompt });
                 }
                 if !member {
                     let detail = format!("{origin} is no member's log");
@@ -113,7 +130,7 @@ impl Region {
                     steps.push(Step::Out(Output::Alarm(alarm)));
                 }
             }
-            Reaction::Beat { heartbeats, wall } => {
+            Reaction::Beat(News { heartbeats, wall, held, .. }) => {
                 if let Some(wall) = wall {
                     self.clock.hear(peer, wall, now);
                 }
@@ -123,6 +140,8 @@ impl Region {
                         self.apply.heard(heartbeat);
                     }
                 }
+                self.held_elsewhere(now, held);
+                self.answer(steps);
             }
             Reaction::Refused(reason) => {
                 let alarm = Alarm::Refused { peer: peer.clone(), reason };
@@ -131,6 +150,23 @@ impl Region {
         }
         self.ask(now, steps);
         None
+    }
+
+    /// What a peer heard others say of their logs, for those that do not tell us themselves.
+    fn held_elsewhere(&mut self, now: Now, held: Vec<(RegionName, Vector)>) {
+        for (region, vector) in held {
+            let member = self.settings.members.contains(&region) && region != self.settings.name;
+            let tells = self.serving.get(&region);
+            if member && !tells.is_some_and(|serving| serving.is_fresh(now, TOLD_MILLISECONDS)) {
+                self.held.insert(region, vector);
+            }
+        }
+    }
+
+    /// What peers that pull from here said a moment ago to hold.
+    pub(crate) fn told_to_us(&self, now: Now) -> Vec<(RegionName, Vector)> {
+        let fresh = self.serving.iter().filter(|(_, it)| it.is_fresh(now, TOLD_MILLISECONDS));
+        fresh.map(|(peer, serving)| (peer.clone(), serving.logged().clone())).collect()
     }
 
     /// Sends the pulls that are due. A peer need not relay the regions that are heard directly. Our

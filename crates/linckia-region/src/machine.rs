@@ -14,7 +14,8 @@ use std::sync::Arc;
 use linckia_apply::{Apply, Pages, Query};
 use linckia_log::{Logs, Usage};
 use linckia_model::{
-    Clock, Dot, Event, Fault, Hlc, Now, Origin, Vector, decode_event, encode_event, with_causes,
+    Clock, Dot, Event, Fault, Hlc, Holders, Now, Origin, Vector, decode_event, encode_event,
+    with_causes,
 };
 use linckia_store::Store;
 
@@ -200,9 +201,9 @@ impl Machine {
             Input::Opened { peer, role } => self.region.opened(now, &peer, role, &mut steps),
             Input::Closed { peer, role } => self.region.closed(&peer, role),
             Input::Received { peer, role, frame } => {
-                let records = self.region.received(now, &peer, role, frame, rooms, &mut steps);
-                if let Some((origin, bytes)) = records {
-                    self.mirror(now, &peer, &origin, &bytes, &mut steps);
+                let arrived = self.region.received(now, &peer, role, frame, rooms, &mut steps);
+                if let Some(arrived) = arrived {
+                    self.mirror(now, &peer, &arrived, &mut steps);
                 }
             }
             Input::Synced { kind, done } => self.synced(now, kind, done, &mut steps)?,
@@ -292,6 +293,11 @@ impl Machine {
     /// What the region has applied, for the simulator's judge; call [`Machine::flush`] before.
     pub fn apply(&self) -> &Apply {
         &self.region.apply
+    }
+
+    /// Who holds this event durably, as far as is known here; none if no such event is known.
+    pub fn holders(&self, dot: &Dot) -> Option<Holders> {
+        self.region.known.covers(dot).then(|| self.region.holders(dot))
     }
 
     /// The fleet as seen from here.

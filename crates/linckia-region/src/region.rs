@@ -11,13 +11,14 @@ use linckia_apply::{Apply, ApplySettings};
 use linckia_capture::Capture;
 use linckia_log::Logs;
 use linckia_model::{
-    Answer, Clock, ClockSettings, Event, Fault, Heartbeat, Now, Origin, Refusal, RegionName, Vector,
+    Clock, ClockSettings, Event, Fault, Heartbeat, Level, Now, Origin, RegionName, Vector,
 };
 use linckia_ship::{Pulling, Serving};
 use linckia_store::View;
 
 use crate::error::Result;
 use crate::input::{Output, Role};
+use crate::promises::Promises;
 use crate::rooms::{Durable, Here};
 
 /// What a region is told at its start.
@@ -43,7 +44,7 @@ pub struct RegionSettings {
     pub fault: Option<Fault>,
 }
 
-/// Writes whose answers wait for the disk: beyond it clients are told to try again.
+/// Writes whose answers wait: beyond it clients are told to try again.
 pub(crate) const WAITING_MAX: usize = 65_536;
 
 /// So many events for peers do not wait for company.
@@ -62,9 +63,6 @@ pub(crate) enum Step {
     Out(Output),
 }
 
-/// Answers that wait for their events.
-pub(crate) type Waiting = (u64, Vec<std::result::Result<Answer, Refusal>>);
-
 /// A region's head.
 pub struct Region {
     pub(crate) settings: RegionSettings,
@@ -79,9 +77,12 @@ pub struct Region {
     pub(crate) arriving: BTreeMap<Origin, VecDeque<Arc<Event>>>,
     /// Known to exist somewhere.
     pub(crate) known: Vector,
-    /// Answers by the own sequence they wait for.
-    pub(crate) waiting: BTreeMap<u64, Vec<Waiting>>,
-    pub(crate) waiting_count: usize,
+    /// Answers that wait for disks, here and elsewhere.
+    pub(crate) promises: Promises,
+    /// Durable in each peer's logs, as it last said.
+    pub(crate) held: BTreeMap<RegionName, Vector>,
+    /// Somebody waits elsewhere until these, received, are durable here.
+    pub(crate) prompted: Vector,
     /// A heartbeat of ours that waits for its time to be durable.
     pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) beat_at: u64,
@@ -126,8 +127,9 @@ impl Region {
             durable: Vector::new(),
             arriving: BTreeMap::new(),
             known: Vector::new(),
-            waiting: BTreeMap::new(),
-            waiting_count: 0,
+            promises: Promises::default(),
+            held: BTreeMap::new(),
+            prompted: Vector::new(),
             heartbeat: None,
             beat_at: 0,
             unsent: 0,
@@ -205,25 +207,41 @@ impl Region {
         Ok(())
     }
 
-    /// Answers the writes whose events are durable and applied.
+    /// Answers the writes whose events are applied here and durable where they should be.
     pub(crate) fn answer(&mut self, steps: &mut Vec<Step>) {
-        let applied = self.apply.applied().get(&self.settings.origin);
-        while let Some(first) = self.waiting.first_entry() {
-            if *first.key() > applied {
-                break;
-            }
-            for (ticket, answers) in first.remove() {
-                self.waiting_count -= 1;
-                steps.push(Step::Out(Output::Answer { ticket, answers }));
-            }
+        if self.promises.len() == 0 {
+            return;
         }
+        let own = &self.settings.origin;
+        let applied = self.apply.applied().get(own);
+        let (durable, held) = (&self.durable, &self.held);
+        let (name, members) = (&self.settings.name, &self.settings.members);
+        let of = |origin: &Origin, region: &RegionName| {
+            if region == name { durable.get(origin) } else { held_by(held, region, origin) }
+        };
+        let reach = |level: &Level| match level {
+            Level::Local => applied,
+            level => level.reach(name, members, |region| of(own, region)).min(applied),
+        };
+        let reached = |level: &Level, elsewhere: &Vector| {
+            let each = |(origin, sequence): (&Origin, u64)| {
+                level.reach(name, members, |region| of(origin, region)) >= sequence
+            };
+            elsewhere.iter().all(each)
+        };
+        let mut kept = Vec::new();
+        self.promises.kept(reach, reached, &mut kept);
+        let answer = |(ticket, answers)| Step::Out(Output::Answer { ticket, answers });
+        steps.extend(kept.into_iter().map(answer));
     }
 
     /// True if something for peers has waited long enough for company, or has enough of it.
     pub(crate) fn sends(&self, now: Now) -> bool {
         let waited =
             now.monotonic.saturating_sub(self.sent_at) >= self.settings.gather_milliseconds;
-        self.unsent > 0 && (waited || self.unsent >= OFFERED_MAX)
+        // Where another region's disk is waited for, company is not.
+        let hurries = self.promises.needs_peers();
+        self.unsent > 0 && (waited || hurries || self.unsent >= OFFERED_MAX)
     }
 
     /// Sends peers what they lack, when it is time.
@@ -234,13 +252,23 @@ impl Region {
         (self.unsent, self.sent_at) = (0, now.monotonic);
         let records = Durable { logs: rooms.logs, known: &self.durable };
         let offered = self.apply.offerable();
+        let prompt = self.promises.needs_peers().then_some(&self.settings.origin);
         let mut frames = Vec::new();
         for (peer, serving) in &mut self.serving {
-            serving.pump(offered, &records, &mut frames);
+            serving.pump(offered, prompt, &records, &mut frames);
             for frame in frames.drain(..) {
                 let (peer, role) = (peer.clone(), Role::Serve);
                 steps.push(Step::Out(Output::Send { peer, role, frame }));
             }
         }
     }
+}
+
+/// What a region has said to hold of a log.
+pub(crate) fn held_by(
+    held: &BTreeMap<RegionName, Vector>,
+    region: &RegionName,
+    origin: &Origin,
+) -> u64 {
+    held.get(region).map_or(0, |vector| vector.get(origin))
 }

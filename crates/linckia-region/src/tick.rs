@@ -1,6 +1,7 @@
 //! Time and the disk: what became durable, heartbeats, and what is due.
 
 use linckia_model::{Heartbeat, Hlc, Now, Origin};
+use linckia_ship::News;
 
 use crate::error::Result;
 use crate::input::{Alarm, Output, Role};
@@ -26,15 +27,27 @@ impl Region {
                 }
             }
         }
-        for pulling in self.pulling.values_mut() {
-            pulling.durable_grew();
-        }
+        self.tell_what_is_held();
         if let Some(heartbeat) = self.heartbeat.take_if(|heartbeat| heartbeat.hlc <= clock) {
             self.apply.heard(heartbeat);
         }
         self.advance(now, rooms, steps)?;
         self.ask(now, steps);
         Ok(())
+    }
+
+    /// What became durable is worth telling; at once, where somebody waits to hear it.
+    fn tell_what_is_held(&mut self) {
+        for (peer, pulling) in &mut self.pulling {
+            let awaited = self.prompted.iter().any(|(origin, sequence)| {
+                origin.is_of(peer) && self.durable.get(origin) >= sequence
+            });
+            pulling.durable_grew(awaited);
+        }
+        if !self.prompted.is_empty() {
+            self.prompted =
+                self.prompted.beyond(&self.durable).map(|(o, _, n)| (o.clone(), n)).collect();
+        }
     }
 
     pub(crate) fn tick(&mut self, now: Now, rooms: Rooms<'_>, steps: &mut Vec<Step>) -> Result<()> {
@@ -45,6 +58,7 @@ impl Region {
             self.watch_clock(now, steps);
         }
         self.advance(now, rooms, steps)?;
+        self.expire_promises(now, steps);
         self.apply.evict();
         self.ask(now, steps);
         Ok(())
@@ -65,11 +79,14 @@ impl Region {
     }
 
     fn send_beats(&mut self, now: Now, steps: &mut Vec<Step>) {
-        let heartbeats: Vec<Heartbeat> = self.apply.heartbeats().cloned().collect();
-        let wall = self.clock.told(now);
+        let news = News {
+            heartbeats: self.apply.heartbeats().cloned().collect(),
+            wall: self.clock.told(now),
+            applied: self.apply.applied().clone(),
+            held: self.told_to_us(now),
+        };
         for (peer, serving) in &self.serving {
-            let applied = self.apply.applied().clone();
-            if let Some(frame) = serving.beat(now, heartbeats.clone(), wall, applied) {
+            if let Some(frame) = serving.beat(now, news.clone()) {
                 let (peer, role) = (peer.clone(), Role::Serve);
                 steps.push(Step::Out(Output::Send { peer, role, frame }));
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use linckia_apply::{ApplySettings, ConflictFilter, EventFilter, Found, Query, Reading};
 use linckia_log::{Logs, MemoryDisk, Settings};
 use linckia_model::{
-    ClockSettings, Extras, Key, NewEvent, Now, Operation, Origin, Refusal, RegionName, Vector,
+    Ack, ClockSettings, Extras, Key, NewEvent, Now, Operation, Origin, Refusal, RegionName, Vector,
     Write,
 };
 use linckia_region::{Alarm, Input, Machine, Output, RegionSettings};
@@ -87,8 +87,13 @@ impl Bench {
             event_id: id.into(),
             extras: Extras::default(),
         };
-        let write =
-            Write { events: vec![event], atomic: false, precondition: None, entity_tag: false };
+        let write = Write {
+            events: vec![event],
+            atomic: false,
+            precondition: None,
+            entity_tag: false,
+            ack: Ack::default(),
+        };
         self.hand(Input::Write { ticket: self.ticket, write })
     }
 

@@ -5,7 +5,7 @@
 
 use linckia_model::{Heartbeat, Hlc, Reader, RegionName, Vector, Writer};
 
-use crate::frame::{Frame, Pull};
+use crate::frame::{Frame, News, Pull};
 
 /// Records of one batch, decompressed, at most: a chunk plus one large transaction.
 const RECORDS_BYTES_MAX: usize = 64 << 20;
@@ -72,27 +72,20 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
             out.text(reason);
         }
         Frame::Pull(pull) => put_pull(&mut out, pull),
-        Frame::Batch { session, number, origin, records } => {
+        Frame::Batch { session, number, origin, records, prompt } => {
             out.byte(5);
             out.number(*session);
             out.number(*number);
             out.text(origin.as_str());
+            out.byte(u8::from(*prompt));
             put_records(&mut out, records, compressor);
         }
-        Frame::Beat { session, number, heartbeats, wall, echo, applied } => {
+        Frame::Beat { session, number, echo, news } => {
             out.byte(6);
             out.number(*session);
             out.number(*number);
-            out.number(wall.map_or(0, |wall| wall + 1));
             out.number(*echo);
-            out.vector(applied);
-            out.number(heartbeats.len() as u64);
-            for heartbeat in heartbeats {
-                out.text(heartbeat.origin.as_str());
-                out.number(heartbeat.after);
-                out.fixed(heartbeat.hlc.bits());
-                out.vector(&heartbeat.deps);
-            }
+            put_news(&mut out, news);
         }
     }
     out.0
@@ -107,6 +100,23 @@ fn put_pull(out: &mut Writer, pull: &Pull) {
     out.number(pull.direct.len() as u64);
     pull.direct.iter().for_each(|region| out.text(region.as_str()));
     out.number(pull.sent_at);
+}
+
+fn put_news(out: &mut Writer, News { heartbeats, wall, applied, held }: &News) {
+    out.number(wall.map_or(0, |wall| wall + 1));
+    out.vector(applied);
+    out.number(heartbeats.len() as u64);
+    for heartbeat in heartbeats {
+        out.text(heartbeat.origin.as_str());
+        out.number(heartbeat.after);
+        out.fixed(heartbeat.hlc.bits());
+        out.vector(&heartbeat.deps);
+    }
+    out.number(held.len() as u64);
+    for (region, vector) in held {
+        out.text(region.as_str());
+        out.vector(vector);
+    }
 }
 
 fn put_records(
@@ -157,20 +167,33 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
             session: reader.number("session")?,
             number: reader.number("number")?,
             origin: reader.origin(&none)?,
+            prompt: reader.byte("prompt")? != 0,
             records: records(&mut reader)?,
         },
         6 => Frame::Beat {
             session: reader.number("session")?,
             number: reader.number("number")?,
-            wall: reader.number("wall")?.checked_sub(1),
             echo: reader.number("echo")?,
-            applied: reader.vector(&none)?,
-            heartbeats: {
-                let count = entries(&mut reader)?;
-                (0..count).map(|_| heartbeat(&mut reader)).collect::<Result<_, _>>()?
-            },
+            news: news(&mut reader)?,
         },
         kind => return Err(Error::Kind(kind)),
+    })
+}
+
+fn news(reader: &mut Reader<'_>) -> Result<News, linckia_model::Error> {
+    let none = Vector::new();
+    Ok(News {
+        wall: reader.number("wall")?.checked_sub(1),
+        applied: reader.vector(&none)?,
+        heartbeats: {
+            let count = entries(reader)?;
+            (0..count).map(|_| heartbeat(reader)).collect::<Result<_, _>>()?
+        },
+        held: {
+            let count = entries(reader)?;
+            let mut entry = || Ok((region(reader)?, reader.vector(&none)?));
+            (0..count).map(|_| entry()).collect::<Result<_, linckia_model::Error>>()?
+        },
     })
 }
 

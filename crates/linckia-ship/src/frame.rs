@@ -6,8 +6,8 @@
 use linckia_model::{Heartbeat, Origin, RegionName, Vector};
 
 /// The lowest and highest protocol this build speaks.
-pub const PROTOCOL_MIN: u16 = 1;
-pub const PROTOCOL_MAX: u16 = 1;
+pub const PROTOCOL_MIN: u16 = 2;
+pub const PROTOCOL_MAX: u16 = 2;
 
 /// A request for everything beyond what the asker holds durably; repeated as acknowledgement.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,20 @@ pub struct Pull {
     pub direct: Vec<RegionName>,
     /// The asker's monotonic clock, to be echoed, in milliseconds.
     pub sent_at: u64,
+}
+
+/// What a region tells of itself and of others at every heartbeat.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct News {
+    /// The last heartbeat applied here of every origin.
+    pub heartbeats: Vec<Heartbeat>,
+    /// The sender's wall clock in milliseconds, unless it does not trust it.
+    pub wall: Option<u64>,
+    /// What the sender has applied.
+    pub applied: Vector,
+    /// What regions hold durably that pull from the sender, as they said themselves a moment ago:
+    /// for acknowledgements where the link to one of them is broken.
+    pub held: Vec<(RegionName, Vector)>,
 }
 
 /// One message on a link.
@@ -51,19 +65,17 @@ pub enum Frame {
         number: u64,
         origin: Origin,
         records: Vec<u8>,
+        /// Somebody waits until they are durable at the other end.
+        prompt: bool,
     },
     /// Sent at every heartbeat: where the session stands, and what is known of every origin.
     Beat {
         session: u64,
         /// The last batch sent in this session.
         number: u64,
-        heartbeats: Vec<Heartbeat>,
-        /// The sender's wall clock in milliseconds, unless it does not trust it.
-        wall: Option<u64>,
         /// `sent_at` of the last pull that arrived, plus how long ago that was: what is left until
         /// now is the way there and back.
         echo: u64,
-        /// What the sender has applied.
-        applied: Vector,
+        news: News,
     },
 }

@@ -3,9 +3,9 @@
 //! One per peer. A batch that is missing, or a link gone silent, starts a new session; a link that
 //! stays silent is taken for down, and its region's log is asked of the others.
 
-use linckia_model::{Heartbeat, Now, Origin, RegionName, Vector};
+use linckia_model::{Now, Origin, RegionName, Vector};
 
-use crate::frame::{Frame, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
+use crate::frame::{Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
 
 /// A link silent this long is asked again from what is held, in milliseconds: several heartbeats
 /// and a round trip around the world.
@@ -17,6 +17,10 @@ const RELAY_MILLISECONDS: u64 = 1_000;
 /// Received batches are acknowledged at least this often while they come, in milliseconds.
 const ACKNOWLEDGE_MILLISECONDS: u64 = 20;
 
+/// What is held is told again after this even without news, in milliseconds: the last pull may be
+/// lost, and somebody may wait for it.
+const REPEAT_MILLISECONDS: u64 = 500;
+
 /// What a frame from the other end asks of the region.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reaction {
@@ -25,11 +29,10 @@ pub enum Reaction {
     Append {
         origin: Origin,
         records: Vec<u8>,
+        /// The other end waits until they are durable here.
+        prompt: bool,
     },
-    Beat {
-        heartbeats: Vec<Heartbeat>,
-        wall: Option<u64>,
-    },
+    Beat(News),
     /// The other end will not talk to us; the reason is for the operator.
     Refused(String),
 }
@@ -46,8 +49,12 @@ pub struct Pulling {
     /// When anything was heard last, on the monotonic clock.
     heard_at: Option<u64>,
     asked_at: u64,
+    /// When the link opened, or its silence made a new session last.
+    begun_at: u64,
     /// Something arrived or became durable since the last pull.
     news: bool,
+    /// The other end waits for the news.
+    awaited: bool,
     round_trip: Option<u64>,
     applied: Vector,
     /// The set of regions told to be heard directly, a bit each in the caller's order.
@@ -65,7 +72,9 @@ impl Pulling {
             received: 0,
             heard_at: None,
             asked_at: 0,
+            begun_at: 0,
             news: false,
+            awaited: false,
             round_trip: None,
             applied: Vector::new(),
             direct: 0,
@@ -77,6 +86,7 @@ impl Pulling {
         self.open = true;
         self.welcomed = false;
         self.asked_at = now.monotonic;
+        self.begun_at = now.monotonic;
         Frame::Hello {
             region: self.own.clone(),
             protocol_min: PROTOCOL_MIN,
@@ -109,9 +119,10 @@ impl Pulling {
         &self.applied
     }
 
-    /// Something became durable: worth telling.
-    pub fn durable_grew(&mut self) {
+    /// Something became durable: worth telling; at once, if the other end waits for it.
+    pub fn durable_grew(&mut self, awaited: bool) {
         self.news = true;
+        self.awaited |= awaited;
     }
 
     /// The records could not be taken (a gap, a broken chain): start over from what is held.
@@ -135,7 +146,7 @@ impl Pulling {
                 Reaction::Nothing
             }
             Frame::Refuse { reason } => Reaction::Refused(reason),
-            Frame::Batch { session, number, origin, records } => {
+            Frame::Batch { session, number, origin, records, prompt } => {
                 if !self.welcomed || session != self.session || number <= self.received {
                     return Reaction::Nothing;
                 }
@@ -145,9 +156,9 @@ impl Pulling {
                 }
                 self.received = number;
                 self.news = true;
-                Reaction::Append { origin, records }
+                Reaction::Append { origin, records, prompt }
             }
-            Frame::Beat { session, number, heartbeats, wall, echo, applied } => {
+            Frame::Beat { session, number, echo, news } => {
                 if session != self.session {
                     // The other end has not taken our last pull: say it again.
                     self.news = true;
@@ -157,16 +168,16 @@ impl Pulling {
                 if echo > 0 {
                     self.round_trip = Some(now.monotonic.saturating_sub(echo));
                 }
-                self.applied = applied;
-                Reaction::Beat { heartbeats, wall }
+                self.applied = news.applied.clone();
+                Reaction::Beat(news)
             }
             Frame::Hello { .. } | Frame::Pull(_) => Reaction::Nothing,
         }
     }
 
     /// True if something is to be sent now: a greeting, or a pull because there is news, the set of
-    /// regions heard directly (a bit each, in an order the caller keeps) changed, or the link was
-    /// silent for too long.
+    /// regions heard directly (a bit each, in an order the caller keeps) changed, the last pull is
+    /// long ago, or the link was silent for too long.
     pub fn due(&self, now: Now, direct: u64) -> bool {
         if !self.open {
             return false;
@@ -177,12 +188,13 @@ impl Pulling {
             return since >= SILENT_MILLISECONDS;
         }
         direct != self.direct
-            || (self.news && since >= ACKNOWLEDGE_MILLISECONDS)
+            || since >= REPEAT_MILLISECONDS
+            || (self.news && (self.awaited || since >= ACKNOWLEDGE_MILLISECONDS))
             || self.is_silent(now)
     }
 
     fn is_silent(&self, now: Now) -> bool {
-        let heard = self.heard_at.unwrap_or(0).max(self.asked_at);
+        let heard = self.heard_at.unwrap_or(0).max(self.begun_at);
         now.monotonic.saturating_sub(heard) >= SILENT_MILLISECONDS
     }
 
@@ -199,9 +211,10 @@ impl Pulling {
             return self.opened(now);
         }
         if self.is_silent(now) {
+            self.begun_at = now.monotonic;
             self.start_over();
         }
-        self.news = false;
+        (self.news, self.awaited) = (false, false);
         self.asked_at = now.monotonic;
         self.direct = direct;
         Frame::Pull(Pull {

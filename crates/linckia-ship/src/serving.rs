@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use linckia_model::{Heartbeat, Now, Origin, RegionName, Vector};
+use linckia_model::{Now, Origin, RegionName, Vector};
 
-use crate::frame::{Frame, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
+use crate::frame::{Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
 use crate::port::Records;
 
 /// Bytes in flight on one link, uncompressed: 110 ms one way still carry about 70 MB/s.
@@ -60,6 +60,11 @@ impl Serving {
     /// What the peer holds durably, as it last said.
     pub fn logged(&self) -> &Vector {
         &self.logged
+    }
+
+    /// What was sent in the session or is held by the peer.
+    pub fn sent(&self) -> &Vector {
+        &self.sent
     }
 
     /// What the peer has applied, as it last said.
@@ -114,8 +119,15 @@ impl Serving {
         self.direct.iter().any(|region| origin.is_of(region))
     }
 
-    /// The batches that fit the window now, of what is offered and the asker lacks.
-    pub fn pump(&mut self, offered: &Vector, records: &dyn Records, out: &mut Vec<Frame>) {
+    /// The batches that fit the window now, of what is offered and the asker lacks; somebody waits
+    /// until those of `prompt` are durable at the asker.
+    pub fn pump(
+        &mut self,
+        offered: &Vector,
+        prompt: Option<&Origin>,
+        records: &dyn Records,
+        out: &mut Vec<Frame>,
+    ) {
         let Some(session) = self.session else { return };
         let mut progress = true;
         while progress && self.in_flight_bytes < WINDOW_BYTES {
@@ -139,6 +151,7 @@ impl Serving {
                     number: self.number,
                     origin: origin.clone(),
                     records: chunk.bytes,
+                    prompt: prompt == Some(origin),
                 });
                 if self.in_flight_bytes >= WINDOW_BYTES {
                     break;
@@ -147,24 +160,22 @@ impl Serving {
         }
     }
 
+    /// True if the peer said within `longest` milliseconds what it holds.
+    pub fn is_fresh(&self, now: Now, longest: u64) -> bool {
+        let (_, arrived_at) = self.echo;
+        self.session.is_some() && now.monotonic.saturating_sub(arrived_at) <= longest
+    }
+
     /// A beat, once the dialler is welcome.
-    pub fn beat(
-        &self,
-        now: Now,
-        heartbeats: Vec<Heartbeat>,
-        wall: Option<u64>,
-        applied: Vector,
-    ) -> Option<Frame> {
+    pub fn beat(&self, now: Now, news: News) -> Option<Frame> {
         self.welcomed.then(|| Frame::Beat {
             session: self.session.unwrap_or(0),
             number: self.number,
-            heartbeats,
-            wall,
             echo: match self.echo {
                 (0, _) => 0,
                 (sent_at, arrived_at) => sent_at + now.monotonic.saturating_sub(arrived_at),
             },
-            applied,
+            news,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use linckia_model::{Heartbeat, Hlc, Now, Origin, RegionName, Vector};
 
-use crate::{Chunk, Encoder, Frame, Pull, Pulling, Reaction, Records, Serving, decode};
+use crate::{Chunk, Encoder, Frame, News, Pull, Pulling, Reaction, Records, Serving, decode};
 
 fn region(name: &str) -> RegionName {
     RegionName::parse(name).unwrap()
@@ -75,8 +75,8 @@ fn everything_beyond_the_vector_comes_once() {
     let log = Log { size: 100, last: [(origin("a"), 10)].into() };
     ask(&mut pulling, &mut serving, 100, &vector("a", 4));
     let mut out = Vec::new();
-    serving.pump(&vector("a", 10), &log, &mut out);
-    serving.pump(&vector("a", 10), &log, &mut out);
+    serving.pump(&vector("a", 10), None, &log, &mut out);
+    serving.pump(&vector("a", 10), None, &log, &mut out);
     assert_eq!(out.len(), 1);
     let Reaction::Append { records, .. } = pulling.receive(at(101), out.remove(0)) else {
         panic!("a batch is appended")
@@ -90,12 +90,12 @@ fn a_lost_batch_starts_a_new_session() {
     let log = Log { size: 1 << 20, last: [(origin("a"), 3)].into() };
     ask(&mut pulling, &mut serving, 100, &Vector::new());
     let mut out = Vec::new();
-    serving.pump(&vector("a", 3), &log, &mut out);
+    serving.pump(&vector("a", 3), None, &log, &mut out);
     assert_eq!(out.len(), 3);
     assert_eq!(pulling.receive(at(101), out.remove(1)), Reaction::Nothing);
     ask(&mut pulling, &mut serving, 200, &Vector::new());
     out.clear();
-    serving.pump(&vector("a", 3), &log, &mut out);
+    serving.pump(&vector("a", 3), None, &log, &mut out);
     assert_eq!(out.len(), 3, "the new session begins at what is held");
     for frame in out {
         assert!(matches!(pulling.receive(at(201), frame), Reaction::Append { .. }));
@@ -107,12 +107,12 @@ fn a_beat_tells_of_a_lost_last_batch() {
     let (mut pulling, mut serving) = link();
     let log = Log { size: 10, last: [(origin("a"), 3)].into() };
     ask(&mut pulling, &mut serving, 100, &Vector::new());
-    serving.pump(&vector("a", 3), &log, &mut Vec::new());
-    let beat = serving.beat(at(150), Vec::new(), Some(5), Vector::new()).unwrap();
+    serving.pump(&vector("a", 3), None, &log, &mut Vec::new());
+    let beat = serving.beat(at(150), News { wall: Some(5), ..News::default() }).unwrap();
     pulling.receive(at(101), beat);
     ask(&mut pulling, &mut serving, 200, &Vector::new());
     let mut out = Vec::new();
-    serving.pump(&vector("a", 3), &log, &mut out);
+    serving.pump(&vector("a", 3), None, &log, &mut out);
     assert_eq!(out.len(), 1);
 }
 
@@ -120,7 +120,7 @@ fn a_beat_tells_of_a_lost_last_batch() {
 fn the_round_trip_leaves_out_how_long_the_other_end_waited() {
     let (mut pulling, mut serving) = link();
     ask(&mut pulling, &mut serving, 100, &Vector::new());
-    let beat = serving.beat(at(350), Vec::new(), None, Vector::new()).unwrap();
+    let beat = serving.beat(at(350), News::default()).unwrap();
     pulling.receive(at(430), beat);
     assert_eq!(pulling.round_trip_milliseconds(), Some(80));
 }
@@ -131,12 +131,12 @@ fn what_is_in_flight_is_bounded() {
     let log = Log { size: 1 << 20, last: [(origin("a"), 100)].into() };
     ask(&mut pulling, &mut serving, 100, &Vector::new());
     let mut out = Vec::new();
-    serving.pump(&vector("a", 100), &log, &mut out);
+    serving.pump(&vector("a", 100), None, &log, &mut out);
     assert_eq!(out.len(), 16);
     pulling.receive(at(101), out.remove(0));
     ask(&mut pulling, &mut serving, 200, &vector("a", 1));
     out.clear();
-    serving.pump(&vector("a", 100), &log, &mut out);
+    serving.pump(&vector("a", 100), None, &log, &mut out);
     assert_eq!(out.len(), 1, "one received makes room for one");
 }
 
@@ -147,10 +147,10 @@ fn a_region_heard_directly_is_not_relayed_until_it_is_silent() {
     let none = Vector::new();
     ask_with(&mut pulling, &mut serving, 100, &none, &[region("c")]);
     let mut out = Vec::new();
-    serving.pump(&vector("c", 3), &log, &mut out);
+    serving.pump(&vector("c", 3), None, &log, &mut out);
     assert!(out.is_empty());
     ask(&mut pulling, &mut serving, 101, &none);
-    serving.pump(&vector("c", 3), &log, &mut out);
+    serving.pump(&vector("c", 3), None, &log, &mut out);
     assert_eq!(out.len(), 1);
 }
 
@@ -174,7 +174,13 @@ fn frames_survive_their_bytes() {
         direct: vec![region("c")],
         sent_at: 12,
     };
-    let batch = |records| Frame::Batch { session: 1, number: 2, origin: origin("a"), records };
+    let batch = |records| Frame::Batch {
+        session: 1,
+        number: 2,
+        origin: origin("a"),
+        records,
+        prompt: true,
+    };
     for frame in [
         Frame::Hello { region: region("a"), protocol_min: 1, protocol_max: 2 },
         Frame::Welcome { region: region("a"), protocol: 1 },
@@ -185,10 +191,13 @@ fn frames_survive_their_bytes() {
         Frame::Beat {
             session: 1,
             number: 2,
-            heartbeats: vec![heartbeat],
-            wall: Some(0),
             echo: 4,
-            applied: vector("a", 2),
+            news: News {
+                heartbeats: vec![heartbeat],
+                wall: Some(0),
+                applied: vector("a", 2),
+                held: vec![(region("c"), vector("a", 1))],
+            },
         },
     ] {
         let bytes = Encoder::new().encode(&frame);

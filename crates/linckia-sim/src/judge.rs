@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use linckia_apply::{Found, Query, Reading};
-use linckia_model::{Dot, Event, FoldSettings, Key, Now, Origin, Vector, decode_event};
+use linckia_model::{
+    Dot, Event, FoldSettings, Key, Level, Now, Origin, RegionName, Vector, decode_event,
+};
 use linckia_region::{Input, Machine, Output};
 
 use crate::reference::{self, RefDot, RefEvent, RefRecord};
@@ -64,6 +66,30 @@ pub(crate) fn causal(world: &mut World, region: usize) {
     }
 }
 
+/// At every acknowledgement: the event is on as many disks as was promised, now.
+pub(crate) fn held(world: &mut World, region: usize, level: &Level, dot: &Dot) {
+    let holds = world.places.iter().enumerate().filter(|(_, place)| match &place.machine {
+        Some(machine) => machine.region().durable().covers(dot),
+        None => place.survived.covers(dot),
+    });
+    let holders: Vec<usize> = holds.map(|(number, _)| number).collect();
+    let enough = match level {
+        Level::Local => holders.contains(&region),
+        Level::Any => holders.len() >= 2,
+        Level::Quorum => 2 * holders.len() > world.places.len(),
+        Level::All => holders.len() == world.places.len(),
+        Level::Regions(named) => {
+            let held = |name: &RegionName| {
+                holders.iter().any(|number| world.places[*number].name == *name)
+            };
+            named.iter().all(held)
+        }
+    };
+    if !enough {
+        world.fail(format!("(b) {dot} is acknowledged as {level} and durable in {holders:?} only"));
+    }
+}
+
 fn event_at(machine: &Machine, origin: &Origin, sequence: u64) -> Option<Event> {
     let batch = machine.logs().read(origin.as_str(), sequence, 1, 1).ok()?;
     let record = batch.first()?;
@@ -90,6 +116,15 @@ pub(crate) fn verdict(world: &mut World) {
 }
 
 fn judge_all(world: &mut World) -> Result<(), String> {
+    let unanswered = world.tickets.iter().find(|(_, asked)| {
+        let place = &world.places[asked.region];
+        place.machine.is_some() && place.life == asked.life
+    });
+    if let Some((ticket, asked)) = unanswered {
+        let violation = format!("region {} never answered ticket {ticket}", asked.region);
+        explain(world);
+        return Err(violation);
+    }
     let keys = world.plan.keys;
     let mut first: Option<(Vector, Histories)> = None;
     let mut digests = Vec::new();

@@ -3,7 +3,7 @@
 //! The plan is drawn whole before anything runs, so that a change in the code under test does not
 //! change what is tested.
 
-use linckia_model::Operation;
+use linckia_model::{Ack, Level, Operation, RegionName};
 use serde_json::{Value, json};
 
 use crate::random::Random;
@@ -58,7 +58,7 @@ pub struct Wish {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Happening {
     /// A client writes in a region; several wishes are one transaction.
-    Write { region: usize, wishes: Vec<Wish> },
+    Write { region: usize, wishes: Vec<Wish>, ack: Ack },
     /// The machine under a region stops dead and is started again later.
     Crash { region: usize, down_milliseconds: u64 },
     /// What `from` sends to `to` is swallowed for a while.
@@ -87,6 +87,12 @@ pub struct Plan {
     pub happenings: Vec<(u64, Happening)>,
 }
 
+/// The regions of every run; one name begins like another on purpose.
+pub(crate) fn region_name(number: usize) -> RegionName {
+    let names = ["a", "b", "b-1", "c", "d"];
+    RegionName::parse(names[number]).expect("the names are regions")
+}
+
 /// Everything planned happens within this time, in milliseconds.
 const SPAN_MILLISECONDS: u64 = 3_000;
 
@@ -108,6 +114,9 @@ impl Plan {
         };
         plan.writes(&mut random, size);
         plan.faults(&mut random, size);
+        if size.troubles {
+            plan.levels(&mut Random::new(seed ^ 0x61_636b));
+        }
         plan.happenings.sort_by_key(|(at, _)| *at);
         plan
     }
@@ -139,7 +148,34 @@ impl Plan {
                 (0..count).map(|place| wish(random, place)).collect()
             };
             sent.extend(wishes.iter().filter(|_| wishes.len() == 1).cloned());
-            self.push(at.min(SPAN_MILLISECONDS), Happening::Write { region, wishes });
+            let ack = Ack::default();
+            self.push(at.min(SPAN_MILLISECONDS), Happening::Write { region, wishes, ack });
+        }
+    }
+
+    /// Some writers want to know that other regions hold what they wrote.
+    fn levels(&mut self, random: &mut Random) {
+        let regions = self.regions as u64;
+        for (_, happening) in &mut self.happenings {
+            let Happening::Write { ack, .. } = happening else { continue };
+            if random.percent(50) {
+                continue;
+            }
+            let level = match random.below(5) {
+                0 | 1 => Level::Any,
+                2 => Level::Quorum,
+                3 => Level::All,
+                _ => {
+                    let named = (0..self.regions).filter(|_| random.percent(50));
+                    let mut named: Vec<RegionName> = named.map(region_name).collect();
+                    if named.is_empty() {
+                        named.push(region_name(random.below(regions) as usize));
+                    }
+                    Level::Regions(named.into())
+                }
+            };
+            let timeout = if random.percent(50) { 5_000 } else { random.between(1, 600) };
+            *ack = Ack { level, timeout_milliseconds: Some(timeout) };
         }
     }
 

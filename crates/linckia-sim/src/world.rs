@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use linckia_log::{MemoryDisk, SyncJob};
 use linckia_model::{
-    Answer, Dot, Extras, Fault, Key, NewEvent, Now, Origin, Refusal, RegionName, Vector, Write,
+    Ack, Answer, Dot, Extras, Fault, Key, NewEvent, Now, Origin, Refusal, RegionName, Vector, Write,
 };
 use linckia_region::{Alarm, Input, Machine, Output, Role, StoreJob, SyncKind};
 use linckia_ship::Frame;
@@ -19,7 +19,7 @@ use linckia_store::MemoryStore;
 
 use crate::judge;
 use crate::network::{Network, Wire};
-use crate::plan::{Happening, Plan, Wish};
+use crate::plan::{Happening, Plan, Wish, region_name};
 use crate::queue::Queue;
 use crate::random::Random;
 
@@ -78,10 +78,20 @@ pub(crate) struct Place {
     /// The job with the store under way.
     job: Option<StoreJob>,
     /// Counts the starts: moments of earlier lives are void.
-    life: u64,
+    pub(crate) life: u64,
     clock_offset: i64,
+    /// What was durable in its logs when it died last.
+    pub(crate) survived: Vector,
     /// The vector at which causality was looked at last.
     pub(crate) checked: Vector,
+}
+
+/// A request that waits for its answer.
+pub(crate) struct Asked {
+    pub(crate) region: usize,
+    pub(crate) life: u64,
+    pub(crate) wishes: Vec<Wish>,
+    pub(crate) ack: Ack,
 }
 
 /// One acknowledged event.
@@ -102,7 +112,7 @@ pub struct World {
     now: u64,
     queue: Queue<Moment>,
     serial: u64,
-    tickets: BTreeMap<u64, Vec<Wish>>,
+    pub(crate) tickets: BTreeMap<u64, Asked>,
     pub(crate) ledger: Vec<Acknowledged>,
     inputs: u64,
     trace: Option<Vec<String>>,
@@ -123,9 +133,8 @@ impl World {
     pub fn new(plan: Plan, fault: Option<Fault>, trace: bool) -> Self {
         let mut random = Random::new(plan.seed);
         let network = Network::new(Random::new(random.bits()));
-        let names = ["a", "b", "b-1", "c", "d"];
         let place = |number: usize| {
-            let name = RegionName::parse(names[number]).expect("the names are regions");
+            let name = region_name(number);
             Place {
                 origin: Origin::new(&name, 0xa0 + number as u64, 0),
                 name,
@@ -135,6 +144,7 @@ impl World {
                 job: None,
                 life: 0,
                 clock_offset: plan.clock_offsets[number],
+                survived: Vector::new(),
                 checked: Vector::new(),
             }
         };
@@ -245,7 +255,7 @@ impl World {
     fn planned(&mut self, happening: Happening) {
         self.note(|| format!("{happening:?}"));
         match happening {
-            Happening::Write { region, wishes } => self.write(region, wishes),
+            Happening::Write { region, wishes, ack } => self.write(region, wishes, ack),
             Happening::Crash { region, down_milliseconds } => {
                 self.crash(region);
                 let back = self.now + down_milliseconds * 1_000;
@@ -273,7 +283,7 @@ impl World {
         }
     }
 
-    fn write(&mut self, region: usize, wishes: Vec<Wish>) {
+    fn write(&mut self, region: usize, wishes: Vec<Wish>, ack: Ack) {
         if self.places[region].machine.is_none() {
             return;
         }
@@ -289,8 +299,9 @@ impl World {
         };
         let atomic = wishes.len() > 1;
         let events = wishes.iter().map(event).collect();
-        self.tickets.insert(ticket, wishes);
-        let write = Write { events, atomic, precondition: None, entity_tag: false };
+        let life = self.places[region].life;
+        self.tickets.insert(ticket, Asked { region, life, wishes, ack: ack.clone() });
+        let write = Write { events, atomic, precondition: None, entity_tag: false, ack };
         self.hand(region, Input::Write { ticket, write });
     }
 
@@ -398,15 +409,28 @@ impl World {
     }
 
     fn answered(&mut self, region: usize, ticket: u64, answers: Vec<Result<Answer, Refusal>>) {
-        let Some(wishes) = self.tickets.remove(&ticket) else {
+        let Some(asked) = self.tickets.remove(&ticket) else {
             return self.fail(format!("region {region} answered ticket {ticket} twice"));
         };
-        for (wish, answer) in wishes.into_iter().zip(answers) {
+        for (wish, answer) in asked.wishes.into_iter().zip(answers) {
             self.note(|| format!("{} answers {} {answer:?}", key_name(region), wish.id));
-            let Ok(answer) = answer else { continue };
-            let dot = answer.dot;
+            let dot = match answer {
+                Ok(answer) => {
+                    judge::held(self, region, &asked.ack.level, &answer.dot);
+                    answer.dot
+                }
+                // Written, and told to be on this disk at least.
+                Err(Refusal::AckTimeout(late)) if late.1.durable.contains(self.name(region)) => {
+                    late.0.dot
+                }
+                Err(_) => continue,
+            };
             self.ledger.push(Acknowledged { dot, key: key(wish.key), event_id: wish.id });
         }
+    }
+
+    fn name(&self, region: usize) -> &RegionName {
+        &self.places[region].name
     }
 
     fn alarm(&mut self, region: usize, alarm: &Alarm) {

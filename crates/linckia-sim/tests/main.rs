@@ -64,6 +64,11 @@ fn a_second_copy_that_counts_is_found() {
 }
 
 #[test]
+fn a_region_that_only_was_sent_an_event_and_counts_is_found() {
+    check_found(Fault::SentCountsAsHeld);
+}
+
+#[test]
 fn equal_seeds_run_equally() {
     for seed in 0..5 {
         let run = || run_seed(Plan::new(seed, PlanSize::EVERYTHING), None, true);

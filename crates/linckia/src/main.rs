@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use linckia::arguments::GlobalArguments;
 use linckia::command::address::AccessArguments;
-use linckia::command::{self, Context, Outcome, aggregate, config, conflicts, digests};
+use linckia::command::{self, Context, Outcome, acks, aggregate, config, conflicts, digests};
 use linckia::command::{events, export, import, log, regions, status};
 use linckia::config::Config;
 use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
@@ -53,6 +53,7 @@ enum Command {
     Get(aggregate::GetArguments),
     Events(events::EventsArguments),
     Conflicts(conflicts::ConflictsArguments),
+    Acks(acks::AcksArguments),
     Region(RegionArguments),
     Init(config::InitArguments),
     Check(config::CheckArguments),
@@ -125,6 +126,7 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Get(arguments) => aggregate::get(&context, arguments).await,
         Command::Events(arguments) => events::run(&context, arguments).await,
         Command::Conflicts(arguments) => conflicts::run(&context, arguments).await,
+        Command::Acks(arguments) => acks::run(&context, arguments).await,
         // Handled by the callers, which never come here with them.
         Command::Up(_)
         | Command::Wan(_)

@@ -9,6 +9,8 @@
 
 #[path = "blackbox/account.rs"]
 mod account;
+#[path = "blackbox/acks.rs"]
+mod acks;
 #[path = "blackbox/batches.rs"]
 mod batches;
 #[path = "blackbox/corruption.rs"]

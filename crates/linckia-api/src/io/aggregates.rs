@@ -80,10 +80,11 @@ pub(super) async fn write<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answere
             ..Extras::default()
         },
     };
-    let write = Write { events: vec![event], atomic: false, precondition, entity_tag: true };
+    let (ack, events) = (asked.ack.clone(), vec![event]);
+    let write = Write { events, atomic: false, precondition, entity_tag: true, ack };
     let answer = one(asked.region().write(write).await?, cloud::BINARY.data)?;
     let mut out = BytesMut::with_capacity(ANSWER_BYTES);
-    answer::write(&mut out, &answer);
+    answer::write(&mut out, &answer, &asked.ack.level);
     let created = answer.created && !answer.duplicate && operation != Operation::Delete;
     let response = respond::json(created_if(created), out);
     Ok(respond::with_tag(response, answer.entity_tag.as_deref()))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::{HeaderMap, StatusCode};
-use linckia_model::{Answer, NewEvent, Refusal, Write};
+use linckia_model::{Answer, Level, NewEvent, Refusal, Write};
 use uuid::Uuid;
 
 use super::asked::Asked;
@@ -48,21 +48,21 @@ pub(super) async fn events<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answer
     let parsed = parse(form, asked.headers(), &body, &context, key)?;
     match parsed {
         Events::One(event) => {
-            let write =
-                Write { events: vec![event], atomic, precondition: None, entity_tag: false };
+            let (ack, events) = (asked.ack.clone(), vec![event]);
+            let write = Write { events, atomic, precondition: None, entity_tag: false, ack };
             let answer = one(asked.region().write(write).await?, data_pointer(form))?;
             let mut out = BytesMut::with_capacity(ANSWER_BYTES);
-            answer::write(&mut out, &answer);
+            answer::write(&mut out, &answer, &asked.ack.level);
             Ok(respond::json(created_if(!answer.duplicate), out))
         }
         Events::Many(events) => {
-            let count = events.len();
-            let write = Write { events, atomic, precondition: None, entity_tag: false };
+            let (ack, count) = (asked.ack.clone(), events.len());
+            let write = Write { events, atomic, precondition: None, entity_tag: false, ack };
             let answers = match count {
                 0 => Vec::new(),
                 _ => asked.region().write(write).await?,
             };
-            many(&answers, count, atomic, data_pointer(form))
+            many(&answers, count, atomic, data_pointer(form), &asked.ack.level)
         }
     }
 }
@@ -84,10 +84,11 @@ pub(super) async fn to_aggregate<R: Region>(mut asked: Asked<'_, R>) -> Outcome<
             return Err(Problem::event("", detail));
         }
     };
-    let write = Write { events: vec![event], atomic: false, precondition, entity_tag: true };
+    let (ack, events) = (asked.ack.clone(), vec![event]);
+    let write = Write { events, atomic: false, precondition, entity_tag: true, ack };
     let answer = one(asked.region().write(write).await?, data_pointer(form))?;
     let mut out = BytesMut::with_capacity(ANSWER_BYTES);
-    answer::write(&mut out, &answer);
+    answer::write(&mut out, &answer, &asked.ack.level);
     let response = respond::json(created_if(!answer.duplicate), out);
     Ok(respond::with_tag(response, answer.entity_tag.as_deref()))
 }
@@ -145,16 +146,20 @@ fn many(
     count: usize,
     atomic: bool,
     data: &str,
+    level: &Level,
 ) -> Outcome<Answered> {
     if answers.len() != count {
         return Err(refusal::broken("write"));
+    }
+    if let Some(problem) = refusal::unacknowledged(answers, data, level) {
+        return Err(problem);
     }
     if let Some((place, refused)) = refusal::common(answers, atomic) {
         let problem = refusal::problem_of(refused, data);
         return Err(if atomic { problem.below(&format!("/{place}")) } else { problem });
     }
     let mut out = BytesMut::with_capacity(ANSWER_BYTES * count);
-    let status = answer::write_array(&mut out, answers, data);
+    let status = answer::write_array(&mut out, answers, data, level);
     Ok(respond::json(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), out))
 }
 

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use hyper::body::{Body, Incoming};
 use linckia_apply::{Found, Query, Reading};
-use linckia_model::{Key, Vector};
+use linckia_model::{Ack, Key, Vector};
 
 use super::body;
 use super::service::House;
@@ -25,6 +25,7 @@ pub(super) struct Asked<'a, R> {
     pub(super) matched: Matched<'a>,
     pub(super) query: QueryString<'a>,
     pub(super) actor: Option<&'a str>,
+    pub(super) ack: Ack,
     pub(super) body: &'a mut Option<Incoming>,
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use linckia_apply::{Found, Query};
-use linckia_model::{Origin, Vector};
+use linckia_model::{Dot, Origin, Vector};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ use super::respond::{self, Answered};
 use crate::event::{Members, explain};
 use crate::media::{self, Form};
 use crate::port::{Region, Unavailable};
-use crate::problem::{Outcome, Problem};
+use crate::problem::{Kind, Outcome, Problem};
 use crate::render::{fleet, state};
 use crate::time::parse_duration;
 use crate::{query, refusal};
@@ -67,6 +67,21 @@ pub(super) async fn digests<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered>
 pub(super) async fn vector<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
     let (vector, _) = asked.read(Query::Vector).await?;
     Ok(now_at(&asked, &vector))
+}
+
+/// `GET /v1/acks/{dot}`.
+pub(super) async fn acks<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
+    let text = &asked.matched.segments[0];
+    let dot = Dot::parse(text).map_err(|_| {
+        Problem::parameter(format!("`{text}`: a dot such as us-east-1.7f3a9c01d2e4b5a6:42"))
+    })?;
+    let Some(holders) = asked.region().holders(dot).await? else {
+        let detail = format!("no event {text} is known here; its origin's region may know it");
+        return Err(Problem::new(Kind::NotFound, detail));
+    };
+    let mut out = BytesMut::with_capacity(ITEM_BYTES);
+    fleet::write_holders(&mut out, &holders);
+    Ok(respond::ok(out))
 }
 
 #[derive(Deserialize)]

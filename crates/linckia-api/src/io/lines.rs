@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
-use linckia_model::{NewEvent, Write};
+use linckia_model::{Ack, Level, NewEvent, Write};
 use tokio::sync::mpsc;
 
 use super::append::new_event_id;
@@ -44,6 +44,7 @@ pub(super) fn start<R: Region>(asked: Asked<'_, R>, data_set: Arc<str>) -> Outco
         house: Arc::clone(asked.house),
         data_set,
         actor: asked.actor.map(Box::from),
+        ack: asked.ack.clone(),
         traceparent: headers::traceparent(asked.headers()).map(Box::from),
         splitter: Splitter::new(asked.house.settings.limits.line_bytes),
         body,
@@ -67,6 +68,7 @@ struct Feed<R> {
     house: Arc<House<R>>,
     data_set: Arc<str>,
     actor: Option<Box<str>>,
+    ack: Ack,
     traceparent: Option<Box<str>>,
     splitter: Splitter,
     body: Incoming,
@@ -178,7 +180,7 @@ async fn run<R: Region>(mut feed: Feed<R>, answers: mpsc::Sender<Bytes>) {
             return;
         }
         let Chunk { lines, events, .. } = std::mem::take(&mut chunk);
-        let written = write(&*house.region, events);
+        let written = write(&*house.region, events, feed.ack.clone());
         tokio::pin!(written);
         // The next chunk is parsed while this one is being written.
         let outcome = loop {
@@ -189,20 +191,28 @@ async fn run<R: Region>(mut feed: Feed<R>, answers: mpsc::Sender<Bytes>) {
                 () = feed.more(), if feed.is_hungry(&chunk) => {}
             }
         };
-        if answers.send(render(&lines, outcome)).await.is_err() {
+        if answers.send(render(&lines, outcome, &feed.ack.level)).await.is_err() {
             return;
         }
     }
 }
 
-async fn write<R: Region>(region: &R, events: Vec<NewEvent>) -> Result<Answers, Unavailable> {
+async fn write<R: Region>(
+    region: &R,
+    events: Vec<NewEvent>,
+    ack: Ack,
+) -> Result<Answers, Unavailable> {
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    region.write(Write { events, atomic: false, precondition: None, entity_tag: false }).await
+    region.write(Write { events, atomic: false, precondition: None, entity_tag: false, ack }).await
 }
 
-fn render(lines: &[(u64, Option<Box<Problem>>)], outcome: Result<Answers, Unavailable>) -> Bytes {
+fn render(
+    lines: &[(u64, Option<Box<Problem>>)],
+    outcome: Result<Answers, Unavailable>,
+    level: &Level,
+) -> Bytes {
     let mut out = BytesMut::with_capacity(lines.len() * ANSWER_BYTES);
     let (mut answers, unavailable) = match outcome {
         Ok(answers) => (answers.into_iter(), None),
@@ -215,7 +225,7 @@ fn render(lines: &[(u64, Option<Box<Problem>>)], outcome: Result<Answers, Unavai
         }
         let problem = match answers.next() {
             Some(Ok(answer)) => {
-                answer::write_line(&mut out, *line, &answer);
+                answer::write_line(&mut out, *line, &answer, level);
                 continue;
             }
             Some(Err(refused)) => refusal::problem_of(&refused, native::NAMES.data),

@@ -132,7 +132,8 @@ impl<R: Region> Door<R> {
         }
         let query = QueryString::parse(parts.uri.query(), matched.route.query)?;
         headers::check_promises(&parts.headers)?;
-        let asked = Asked { house, parts, matched, query, actor, body };
+        let ack = headers::ack(&parts.headers)?;
+        let asked = Asked { house, parts, matched, query, actor, ack, body };
         if call == Call::AppendEvents {
             return append::events(asked).await;
         }
@@ -157,6 +158,7 @@ async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answere
         Call::Regions => fleet::regions(asked).await,
         Call::Links => fleet::links(asked).await,
         Call::Digests => fleet::digests(asked).await,
+        Call::Acks => fleet::acks(asked).await,
         Call::Vector => fleet::vector(asked).await,
         Call::VectorWait => fleet::wait(asked).await,
         Call::Live => Ok(pages::live()),

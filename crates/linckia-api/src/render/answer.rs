@@ -4,7 +4,7 @@
 //! event, in the request's order.
 
 use bytes::{BufMut, BytesMut};
-use linckia_model::{Answer, Refusal};
+use linckia_model::{Answer, Level, Refusal};
 
 use crate::json::{self, Object};
 use crate::problem::Problem;
@@ -22,19 +22,22 @@ pub(crate) fn status(answer: &Answer) -> u16 {
     if answer.duplicate { OK } else { CREATED }
 }
 
-pub(crate) fn write(out: &mut BytesMut, answer: &Answer) {
+pub(crate) fn write(out: &mut BytesMut, answer: &Answer, level: &Level) {
     let object = Object::open(out);
-    members(object, answer);
+    members(object, answer, level);
 }
 
-fn members(mut object: Object<'_>, answer: &Answer) {
+fn members(mut object: Object<'_>, answer: &Answer, level: &Level) {
     object.text("eventId", &answer.event_id);
     object.text("region", answer.dot.origin.region());
     object.text("origin", answer.dot.origin.as_str());
     object.number("sequence", answer.dot.sequence);
     json::hex(object.member("hlc"), &answer.hlc.bits().to_be_bytes());
     object.number("version", answer.version);
-    object.text("ack", "local");
+    match level {
+        Level::Local => object.text("ack", "local"),
+        level => object.text("ack", &level.to_string()),
+    }
     object.flag("duplicate", answer.duplicate);
     object.close();
 }
@@ -44,12 +47,13 @@ pub(crate) fn write_array(
     out: &mut BytesMut,
     answers: &[Result<Answer, Refusal>],
     data: &str,
+    level: &Level,
 ) -> u16 {
     let (mut written, mut refused) = (false, false);
     json::array(out, answers.iter().enumerate(), |out, (place, answer)| match answer {
         Ok(answer) => {
             written |= !answer.duplicate;
-            write(out, answer);
+            write(out, answer, level);
         }
         Err(refusal) => {
             refused = true;
@@ -64,11 +68,11 @@ pub(crate) fn write_array(
 }
 
 /// Writes the answer to a line of NDJSON, and the line break.
-pub(crate) fn write_line(out: &mut BytesMut, line: u64, answer: &Answer) {
+pub(crate) fn write_line(out: &mut BytesMut, line: u64, answer: &Answer, level: &Level) {
     let mut object = Object::open(out);
     object.number("line", line);
     object.number("status", status(answer).into());
-    members(object, answer);
+    members(object, answer, level);
     out.put_u8(b'\n');
 }
 
@@ -110,17 +114,18 @@ mod tests {
     #[test]
     fn an_answer() {
         let mut out = BytesMut::new();
-        write(&mut out, &answer(false));
+        write(&mut out, &answer(false), &Level::Local);
         assert_eq!(out, format!("{{{TEXT}false}}").as_bytes());
         out.clear();
-        write_line(&mut out, 7, &answer(true));
+        write_line(&mut out, 7, &answer(true), &Level::Local);
         assert_eq!(out, format!("{{\"line\":7,\"status\":200,{TEXT}true}}\n").as_bytes());
     }
 
     #[test]
     fn arrays_have_one_status() {
         let check = |answers: &[Result<Answer, Refusal>], expected| {
-            assert_eq!(write_array(&mut BytesMut::new(), answers, "/eventData"), expected);
+            let status = write_array(&mut BytesMut::new(), answers, "/eventData", &Level::Any);
+            assert_eq!(status, expected);
         };
         check(&[Ok(answer(false)), Ok(answer(true))], CREATED);
         check(&[Ok(answer(true))], OK);

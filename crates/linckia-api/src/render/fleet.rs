@@ -5,7 +5,7 @@
 
 use bytes::{BufMut, BytesMut};
 use linckia_apply::Digests;
-use linckia_model::Vector;
+use linckia_model::{Holders, Vector};
 use serde_json::{Map, Value};
 
 use crate::json::{self, Object};
@@ -21,6 +21,25 @@ pub(crate) fn write_region(out: &mut BytesMut, view: &RegionView, said_by: &str)
     json::array(object.member("saidBy"), [said_by], json::text);
     object.vector("vector", &view.vector);
     object.lag("lag", &view.lag);
+    object.close();
+}
+
+/// Writes who holds an event durably, and which levels that is.
+pub(crate) fn write_holders(out: &mut BytesMut, holders: &Holders) {
+    let (held, all) = (holders.durable.len(), holders.durable.len() + holders.unconfirmed.len());
+    let levels = [
+        ("local", held >= 1),
+        ("any", held >= 2),
+        ("quorum", 2 * held > all),
+        ("all", held == all),
+    ];
+    let reached = levels.into_iter().filter(|(_, reached)| *reached);
+    let mut object = Object::open(out);
+    object.text("dot", &holders.dot.to_string());
+    for (name, regions) in [("durable", &holders.durable), ("unconfirmed", &holders.unconfirmed)] {
+        json::array(object.member(name), regions, |out, region| json::text(out, region.as_str()));
+    }
+    json::array(object.member("reached"), reached, |out, (level, _)| json::text(out, level));
     object.close();
 }
 

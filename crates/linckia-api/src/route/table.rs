@@ -13,8 +13,12 @@ const BY_TYPE: Parameter = Parameter::new("aggregateType", "string", "Only this 
 const BY_ID: Parameter = Parameter::new("aggregateId", "string", "Only this aggregate.");
 const AT: Parameter = Parameter::new("at", "string", "A time or vector in the past: not built.");
 
-const ACK: Parameter =
-    Parameter::new("Linckia-Ack", "string", "Where it must be durable: `local` (the default).");
+const ACK: Parameter = Parameter::new(
+    "Linckia-Ack",
+    "string",
+    "Where it must be durable: `local` (the default), `any`, `quorum`, `all` or region names joined \
+     by commas; `;timeout=2s` behind it (5s).",
+);
 const KEY: Parameter = Parameter::new(
     "Idempotency-Key",
     "string",
@@ -40,6 +44,7 @@ const EVENT_PROBLEMS: &[Kind] = &[
     Kind::UnsupportedMediaType,
     Kind::Unsupported,
     Kind::LogFull,
+    Kind::AckTimeout,
 ];
 const GUARDED_PROBLEMS: &[Kind] = &[
     Kind::InvalidEvent,
@@ -50,6 +55,7 @@ const GUARDED_PROBLEMS: &[Kind] = &[
     Kind::UnsupportedMediaType,
     Kind::Unsupported,
     Kind::LogFull,
+    Kind::AckTimeout,
 ];
 const READ_PROBLEMS: &[Kind] = &[Kind::Unsupported];
 const STATE_PROBLEMS: &[Kind] = &[Kind::NotFound, Kind::VersionConflict, Kind::Unsupported];
@@ -204,6 +210,10 @@ pub(crate) static BUILT: &[Route] = &[
     Route::new(Get, "/v1/digests", Call::Digests, "getDigests", "Digests of the state, by range")
         .replies(&[reply(200, JSON, "Digests", "Taken at exactly that vector.")])
         .problems(READ_PROBLEMS),
+    Route::new(Get, "/v1/acks/{dot}", Call::Acks, "getAck", "Where an event is durable")
+        .in_data_sets()
+        .replies(&[reply(200, JSON, "Holders", "As far as is known here.")])
+        .problems(&[Kind::InvalidParameter, Kind::NotFound, Kind::Unsupported]),
     Route::new(Get, "/v1/vector", Call::Vector, "getVector", "What is applied here")
         .replies(&[reply(200, JSON, "VectorNow", "The applied vector.")])
         .problems(READ_PROBLEMS),

@@ -13,7 +13,6 @@ const fn unbuilt(verb: Verb, path: &'static str, id: &'static str, what: &'stati
 use Verb::{Delete, Get, Post, Put};
 
 pub(crate) static UNBUILT: &[Route] = &[
-    unbuilt(Get, "/v1/acks/{dot}", "getAck", "Where an event is durable").in_data_sets(),
     unbuilt(Post, "/v1/conflicts/{id}/resolve", "resolveConflict", "Flip or settle a conflict")
         .in_data_sets(),
     unbuilt(Get, "/v1/policies", "listPolicies", "Policies by aggregate type").in_data_sets(),

@@ -12,8 +12,8 @@ use linckia_apply::{
     AggregateView, ConflictView, Digests, EventFilter, Found, Lag, Query, Range, Reading,
 };
 use linckia_model::{
-    Answer, Dot, Event, Hlc, Identity, Key, NewEvent, Operation, Origin, Precondition, Refusal,
-    RegionName, Transaction, Vector, Write,
+    Answer, Dot, Event, Hlc, Holders, Identity, Key, Level, NewEvent, Operation, Origin,
+    Precondition, Refusal, RegionName, Transaction, Vector, Write,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -43,6 +43,8 @@ pub struct Fake {
     pub busy: AtomicBool,
     pub full: AtomicBool,
     pub unready: AtomicBool,
+    /// No other region says that it holds anything.
+    pub cut: AtomicBool,
     /// Events with a sequence up to this are gone.
     pub truncated: Mutex<u64>,
     pub conflicts: Mutex<Vec<ConflictView>>,
@@ -57,6 +59,7 @@ impl Fake {
             busy: AtomicBool::new(false),
             full: AtomicBool::new(false),
             unready: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             truncated: Mutex::default(),
             conflicts: Mutex::default(),
         }
@@ -64,6 +67,14 @@ impl Fake {
 
     pub fn log(&self) -> Vec<Arc<Event>> {
         self.state.lock().unwrap().log.clone()
+    }
+
+    fn holders_of(&self, dot: &Dot) -> Holders {
+        let region = |name: &str| RegionName::parse(name).unwrap();
+        let (mut durable, mut unconfirmed) = (vec![region("us-east-1")], Vec::new());
+        let cut = self.cut.load(Ordering::Relaxed);
+        if cut { &mut unconfirmed } else { &mut durable }.push(region("eu-west-1"));
+        Holders { dot: dot.clone(), durable, unconfirmed }
     }
 
     fn vector(&self) -> Vector {
@@ -348,6 +359,14 @@ impl Region for Fake {
                 *answer = Err(Refusal::Sibling);
             }
         }
+        if write.ack.level != Level::Local && self.cut.load(Ordering::Relaxed) {
+            for answer in &mut answers {
+                if let Ok(written) = answer {
+                    let holders = self.holders_of(&written.dot);
+                    *answer = Err(Refusal::AckTimeout(Box::new((written.clone(), holders))));
+                }
+            }
+        }
         let sequence = state.log.len() as u64;
         self.applied.send_if_modified(|vector| {
             let grown = vector.get(&origin()) < sequence;
@@ -363,6 +382,10 @@ impl Region for Fake {
         }
         let vector = self.vector();
         Ok(Reading { vector, found: self.find(query) })
+    }
+
+    async fn holders(&self, dot: Dot) -> Result<Option<Holders>, Unavailable> {
+        Ok(self.vector().covers(&dot).then(|| self.holders_of(&dot)))
     }
 
     fn applied(&self) -> watch::Receiver<Arc<Vector>> {

@@ -149,20 +149,75 @@ async fn promises_that_are_not_built_are_refused() {
     let server = Server::start().await;
     let mut client = server.client().await;
     let body = event("a", json!({})).to_string();
-    for (name, value, status) in [
-        ("linckia-ack", "any", 501),
-        ("linckia-ack", "us-east-1,eu-west-1;timeout=2s", 501),
-        ("linckia-ack", "ANY", 400),
-        ("linckia-session", "", 501),
-        ("linckia-behind", "wait=1s", 501),
-        ("linckia-ack", "local;timeout=2s", 201),
-    ] {
+    for (name, value, status) in [("linckia-session", "", 501), ("linckia-behind", "wait=1s", 501)]
+    {
         let headers = [("content-type", "application/json"), (name, value)];
         let answer = client.send("POST", "/v1/events", &headers, body.as_bytes()).await;
         answer.expect(status);
-        if status != 201 {
-            client.send("GET", "/v1/aggregates/A/1", &[(name, value)], b"").await.expect(status);
-        }
+        client.send("GET", "/v1/aggregates/A/1", &[(name, value)], b"").await.expect(status);
     }
-    assert_eq!(server.region.log().len(), 1);
+    assert_eq!(server.region.log().len(), 0);
+}
+
+#[tokio::test]
+async fn a_write_names_the_acknowledgement_that_it_got() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for (number, (value, told)) in [
+        ("local;timeout=2s", "local"),
+        ("any", "any"),
+        ("quorum;timeout=2s", "quorum"),
+        ("us-east-1, eu-west-1;timeout=2s", "eu-west-1,us-east-1"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let headers = [("content-type", "application/json"), ("linckia-ack", value)];
+        let body = event(&number.to_string(), json!({})).to_string();
+        let answer = client.send("POST", "/v1/events", &headers, body.as_bytes()).await;
+        assert_eq!(answer.expect(201).json()["ack"], told);
+    }
+    let headers = [("content-type", "application/json"), ("linckia-ack", "ANY")];
+    client.send("POST", "/v1/events", &headers, b"{}").await.expect(400);
+    assert_eq!(server.region.log().len(), 4);
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_in_time_never_looks_like_success() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    server.region.cut.store(true, std::sync::atomic::Ordering::Relaxed);
+    let headers = [("content-type", "application/json"), ("linckia-ack", "any;timeout=10ms")];
+    let one = event("a", json!({}));
+    let answer = client.send("POST", "/v1/events", &headers, one.to_string().as_bytes()).await;
+    let problem = answer.expect(504);
+    assert_eq!(problem.problem(), "ack-timeout");
+    let told = problem.json();
+    assert_eq!(
+        (&told["durable"], &told["unconfirmed"]),
+        (&json!(["us-east-1"]), &json!(["eu-west-1"]))
+    );
+    let dot = told["dot"].as_str().unwrap().to_owned();
+
+    // One late event makes the whole array late, and says what became of each.
+    let array = json!([one, event("b", json!({}))]).to_string();
+    let answer = client.send("POST", "/v1/events", &headers, array.as_bytes()).await;
+    let told = answer.expect(504).json();
+    assert_eq!(told["answers"].as_array().map(Vec::len), Some(2), "{told}");
+    let lines = [("content-type", "application/x-ndjson"), headers[1]];
+    let answer = client.send("POST", "/v1/events", &lines, one.to_string().as_bytes()).await;
+    let line = answer.expect(200).json();
+    assert_eq!(
+        (&line["status"], &line["problem"]["type"]),
+        (&json!(504), &json!("/problems/ack-timeout"))
+    );
+
+    let asked = client.get(&format!("/v1/acks/{dot}")).await.expect(200).json();
+    assert_eq!(asked["reached"], json!(["local"]));
+    server.region.cut.store(false, std::sync::atomic::Ordering::Relaxed);
+    let asked = client.get(&format!("/v1/acks/{dot}")).await.expect(200).json();
+    assert_eq!(asked["durable"], json!(["us-east-1", "eu-west-1"]));
+    assert_eq!(asked["reached"], json!(["local", "any", "quorum", "all"]));
+    client.get("/v1/acks/us-east-1.7f3a9c01d2e4b5a6:99").await.expect(404);
+    client.get("/v1/acks/nonsense").await.expect(400);
 }

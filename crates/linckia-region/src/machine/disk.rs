@@ -21,7 +21,11 @@ impl Machine {
                 return Some((SyncKind::Own, job));
             }
         }
-        let linger = self.region.settings.linger_milliseconds;
+        // Where somebody waits for what came, it does not wait for company.
+        let linger = match self.region.prompted.is_empty() {
+            true => self.region.settings.linger_milliseconds,
+            false => 0,
+        };
         let due = |since: u64| now.monotonic.saturating_sub(since) >= linger;
         if self.mirrors_dirty_since.is_some_and(due) && !self.in_flight[SyncKind::Mirrors as usize]
         {

@@ -7,6 +7,7 @@ use linckia_model::{Dot, Now, Origin, RegionName, decode_event, with_causes};
 
 use super::Machine;
 use crate::input::Alarm;
+use crate::link::Arrived;
 use crate::region::Step;
 
 impl Machine {
@@ -15,11 +16,14 @@ impl Machine {
         &mut self,
         now: Now,
         peer: &RegionName,
-        origin: &Origin,
-        bytes: &[u8],
+        Arrived { origin, records, prompt }: &Arrived,
         steps: &mut Vec<Step>,
     ) {
-        if let Err(error) = self.try_mirror(now, origin, bytes) {
+        let taken = self.try_mirror(now, origin, records);
+        if *prompt && let Ok(tail) = taken {
+            self.region.prompted.raise(origin, tail);
+        }
+        if let Err(error) = taken {
             let peer = peer.clone();
             let detail = with_causes(&error);
             let alarm = match error {
@@ -40,7 +44,8 @@ impl Machine {
         }
     }
 
-    fn try_mirror(&mut self, now: Now, origin: &Origin, bytes: &[u8]) -> linckia_log::Result<()> {
+    /// Answers where the mirror stands then.
+    fn try_mirror(&mut self, now: Now, origin: &Origin, bytes: &[u8]) -> linckia_log::Result<u64> {
         let name = origin.as_str();
         if !self.logs.origins().any(|known| known == name) {
             self.logs.create(name)?;
@@ -62,7 +67,7 @@ impl Machine {
             self.mirrors_dirty_since.get_or_insert(now.monotonic);
             self.region.arrived(Arc::new(event));
         }
-        Ok(())
+        Ok(tail)
     }
 
     /// A record that is held already must be the one that is held: another one under its dot shows

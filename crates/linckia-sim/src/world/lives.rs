@@ -93,9 +93,9 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, region: usize) {
-        if self.places[region].machine.take().is_none() {
-            return;
-        }
+        let Some(machine) = self.places[region].machine.take() else { return };
+        self.places[region].survived = machine.region().durable().clone();
+        drop(machine);
         self.places[region].life += 1;
         let random = &mut self.random;
         let place = &mut self.places[region];

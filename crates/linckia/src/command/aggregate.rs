@@ -48,6 +48,10 @@ pub struct AppendArguments {
     /// Append only if the aggregate does not exist.
     #[arg(long)]
     if_absent: bool,
+    /// Where the event must be durable before the answer: local, any, quorum, all, or region names
+    /// joined by commas; ";timeout=2s" behind it bounds the wait.
+    #[arg(long, value_name = "LEVEL")]
+    ack: Option<String>,
 }
 
 /// What an event does to the value.
@@ -135,12 +139,16 @@ pub async fn append(context: &Context, arguments: &AppendArguments) -> anyhow::R
     } else if arguments.if_absent {
         headers.push(("if-none-match", "*"));
     }
+    if let Some(level) = &arguments.ack {
+        headers.push(("linckia-ack", level));
+    }
     let door = context.addresses.one().await?;
     let answer = match door.send(Method::POST, &format!("{path}/events"), &headers, body).await {
         Ok(answer) => answer,
         Err(failure) => {
-            let unsure =
-                failure.is_lost() || failure.is_status(StatusCode::GATEWAY_TIMEOUT.as_u16());
+            // A proxy's 504 says nothing of the write; the region's own says that it stands.
+            let late = failure.is_status(StatusCode::GATEWAY_TIMEOUT.as_u16());
+            let unsure = failure.is_lost() || (late && !failure.is_problem("ack-timeout"));
             let error = anyhow::Error::from(failure);
             return Err(if unsure { error.context(advice(&event_id)) } else { error });
         }

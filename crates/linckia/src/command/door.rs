@@ -213,6 +213,17 @@ impl Failure {
         matches!(&self.kind, FailureKind::Broken(broken) if !matches!(broken, Broken::Connect(_)))
     }
 
+    /// Whether the door refused with this problem type.
+    pub(crate) fn is_problem(&self, name: &str) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Typed {
+            #[serde(rename = "type")]
+            kind: String,
+        }
+        let typed = self.body().and_then(|body| serde_json::from_slice::<Typed>(body).ok());
+        typed.is_some_and(|typed| typed.kind.rsplit('/').next() == Some(name))
+    }
+
     pub(crate) fn is_status(&self, wanted: u16) -> bool {
         matches!(&self.kind, FailureKind::Refused { status, .. } if *status == wanted)
     }

@@ -7,6 +7,7 @@
 //! What always holds: exit code 0 is done, 1 refused or failed, 2 wrong use; stdout carries only
 //! what was asked for, everything else goes to stderr.
 
+pub mod acks;
 pub mod address;
 pub mod aggregate;
 mod client;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use linckia_api::{Answers, Unavailable};
 use linckia_apply::{Query, Reading};
-use linckia_model::{RegionName, Vector, Write};
+use linckia_model::{Dot, Holders, RegionName, Vector, Write};
 use linckia_region::{Alarm, Input, Machine, Output, Role, Status};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -53,6 +53,10 @@ pub(super) enum Order {
     Read {
         query: Query,
         reply: oneshot::Sender<Result<Reading, Unavailable>>,
+    },
+    Holders {
+        dot: Dot,
+        reply: oneshot::Sender<Option<Holders>>,
     },
     Status {
         reply: oneshot::Sender<Status>,
@@ -285,6 +289,10 @@ impl Driver {
                 self.readers.insert(self.ticket, reply);
                 let ticket = self.ticket;
                 self.hand(Input::Read { ticket, query })
+            }
+            Order::Holders { dot, reply } => {
+                let _ = reply.send(self.machine.holders(&dot));
+                Ok(())
             }
             Order::Status { reply } => {
                 let _ = reply.send(self.machine.status(self.clocks.now()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use linckia_api::{Answers, LinkView, Region, RegionView, Unavailable};
 use linckia_apply::{Query, Reading};
-use linckia_model::{RegionName, Vector, Write};
+use linckia_model::{Dot, Holders, RegionName, Vector, Write};
 use linckia_net::{Client, ClientOptions};
 use linckia_region::{Status, Verdict};
 use tokio::sync::{oneshot, watch};
@@ -87,6 +87,10 @@ impl Region for House {
 
     async fn read(&self, query: Query) -> Result<Reading, Unavailable> {
         self.ask(|reply| Order::Read { query, reply }).await?
+    }
+
+    async fn holders(&self, dot: Dot) -> Result<Option<Holders>, Unavailable> {
+        self.ask(|reply| Order::Holders { dot, reply }).await
     }
 
     fn applied(&self) -> watch::Receiver<Arc<Vector>> {

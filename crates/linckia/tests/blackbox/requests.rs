@@ -199,7 +199,6 @@ fn addresses(table: &mut Table<'_>) {
         "/v1/policies",
         "/v1/health-checks",
         "/v1/audit",
-        "/v1/acks/x:1",
         "/v1/events?pattern=%7B%7D",
         "/v1/aggregates/Thing/none?at=2013-01-01T00:00:00Z",
     ] {
@@ -211,10 +210,9 @@ fn addresses(table: &mut Table<'_>) {
 fn headers(table: &mut Table<'_>) {
     let good = event("headers", "none", "patch", &json!({})).to_string();
     let post = ("POST", EVENTS);
-    for value in ["any", "quorum", "all;timeout=2s", "eu-west-1"] {
-        table.check(post, &[JSON, ("linckia-ack", value)], &good, (501, "unsupported"));
-    }
-    for value in ["", "a,,b", "local;timeout=2", "Whatever!"] {
+    table.get("/v1/acks/x:1", (400, "invalid-parameter"));
+    table.get("/v1/acks/nowhere.0123456789abcdef:7", (404, "not-found"));
+    for value in ["", "a,,b", "local;timeout=2", "Whatever!", "mars-east-1"] {
         let expected = (400, "invalid-parameter");
         table.check(post, &[JSON, ("linckia-ack", value)], &good, expected);
     }
