@@ -6,6 +6,7 @@
 //! directory removed, however a measurement ends; figures are printed with the machine, the commit
 //! and the command; the Markdown is ready for `docs/measurements/`.
 
+mod ack;
 mod append;
 mod build;
 mod door;
@@ -32,10 +33,11 @@ use report::Report;
 use scratch::Scratch;
 
 pub const HELP: &str = "\
-cargo xtask bench append|lag|import|recover|sim [OPTIONS]
+cargo xtask bench append|ack|lag|import|recover|sim [OPTIONS]
 
   append   durable appends a CPU-second with two peers pulling, then beside PostgreSQL
            (--without-postgres: not beside it)
+  ack      how long an answer takes that waits for other regions
   lag      1,000 events/s into each of three regions: answered when, seen elsewhere when
   import   all flights into three regions: time and memory
   recover  1,000,000 events, kill -9, time until ready again
@@ -66,8 +68,9 @@ pub struct Bench<'a> {
 
 type Measure = fn(&Bench, &mut Report) -> anyhow::Result<()>;
 
-const MEASURES: [(&str, Measure); 5] = [
+const MEASURES: [(&str, Measure); 6] = [
     ("append", append::measure),
+    ("ack", ack::measure),
     ("lag", lag::measure),
     ("import", import::measure),
     ("recover", recover::measure),

@@ -9,7 +9,7 @@ use linckia_ship::{Frame, News, Reaction, Serving};
 use crate::input::{Alarm, Output, Role};
 use crate::region::{Region, Rooms, Step};
 
-/// Records that came, for the mirror of their origin; somebody may wait until they are durable here.
+/// Records that came, for the mirror of their origin; somebody may wait until they are durable.
 pub(crate) struct Arrived {
     pub(crate) origin: Origin,
     pub(crate) records: Vec<u8>,

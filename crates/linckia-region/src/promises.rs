@@ -2,8 +2,8 @@
 //! regions as the writer asked for.
 //!
 //! Kept by level and by the own sequence they wait for, so that what a peer says of its log frees
-//! all answers up to there at once. What always holds: an answer leaves once; one whose time is over
-//! says so and never looks like success.
+//! all answers up to there at once. What always holds: an answer leaves once; one whose time is
+//! over says so and never looks like success.
 
 use std::collections::{BTreeMap, BTreeSet};
 

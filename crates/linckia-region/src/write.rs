@@ -120,8 +120,8 @@ impl Region {
         Holders { dot: dot.clone(), durable: sorted(durable), unconfirmed: sorted(unconfirmed) }
     }
 
-    /// Writing has ended: what waits for this disk is told so. It may have been written, and a retry
-    /// with the same id elsewhere is safe. What waits for other disks goes on waiting.
+    /// Writing has ended: what waits for this disk is told so. It may have been written, and a
+    /// retry with the same id elsewhere is safe. What waits for other disks goes on waiting.
     pub(crate) fn poison(&mut self, reason: String, steps: &mut Vec<Step>) {
         if self.poisoned.is_some() {
             return;

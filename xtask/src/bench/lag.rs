@@ -87,7 +87,7 @@ fn pairs(
 }
 
 /// The emulated delay of each directed link, in milliseconds.
-fn one_way(fleet: &Fleet) -> anyhow::Result<BTreeMap<(String, String), f64>> {
+pub fn one_way(fleet: &Fleet) -> anyhow::Result<BTreeMap<(String, String), f64>> {
     let answer = fleet.ask(&["wan", "show"], PATIENCE)?;
     let mut links = BTreeMap::new();
     for item in answer.list("items")? {

@@ -16,8 +16,8 @@ const AT: Parameter = Parameter::new("at", "string", "A time or vector in the pa
 const ACK: Parameter = Parameter::new(
     "Linckia-Ack",
     "string",
-    "Where it must be durable: `local` (the default), `any`, `quorum`, `all` or region names joined \
-     by commas; `;timeout=2s` behind it (5s).",
+    "Where it must be durable: `local` (the default), `any`, `quorum`, `all` or region names \
+     joined by commas; `;timeout=2s` behind it (5s).",
 );
 const KEY: Parameter = Parameter::new(
     "Idempotency-Key",

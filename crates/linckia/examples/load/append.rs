@@ -41,6 +41,9 @@ pub struct AppendArguments {
     warm: f64,
     #[arg(long, value_name = "SECONDS", default_value_t = 15.0)]
     seconds: f64,
+    /// Where each must be durable before it is answered, as `Linckia-Ack` has it.
+    #[arg(long, value_name = "LEVEL")]
+    ack: Option<String>,
     /// This many events, however long it takes, in place of --warm and --seconds.
     #[arg(long)]
     count: Option<u64>,
@@ -68,7 +71,8 @@ pub async fn run(arguments: &AppendArguments) -> anyhow::Result<Value> {
     for _ in 0..arguments.connections {
         connections.push(Connection::open(arguments.address).await?);
     }
-    let request = Request::new(arguments.batch, arguments.bytes, this_run())?;
+    let request =
+        Request::new(arguments.batch, arguments.bytes, this_run(), arguments.ack.as_deref())?;
     let shared = Arc::new(Mutex::new(Shared::new(arguments)));
     let started = Instant::now();
     let mut senders = JoinSet::new();
