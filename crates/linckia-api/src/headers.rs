@@ -1,7 +1,7 @@
 //! Headers that every data call may carry: acknowledgement, sessions, preconditions, traces.
 //!
 //! Read after the route is found, before the body. What always holds: a header that would change
-//! the meaning of a call and is not built is refused, never ignored.
+//! the meaning of a call is honoured or refused, never ignored.
 
 use std::time::Duration;
 
@@ -19,25 +19,13 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const ACK_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
 const ACK: HeaderName = HeaderName::from_static("linckia-ack");
-const SESSION: HeaderName = HeaderName::from_static("linckia-session");
-const BEHIND: HeaderName = HeaderName::from_static("linckia-behind");
+pub(crate) const SESSION: HeaderName = HeaderName::from_static("linckia-session");
+pub(crate) const BEHIND: HeaderName = HeaderName::from_static("linckia-behind");
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const STALE: HeaderName = HeaderName::from_static("linckia-stale");
 pub(crate) const VECTOR: HeaderName = HeaderName::from_static("linckia-vector");
-
-/// Checks what any data call may ask for. Errors: 501 for what is not built.
-pub(crate) fn check_promises(headers: &HeaderMap) -> Outcome<()> {
-    for (name, what) in [(SESSION, "sessions are"), (BEHIND, "waiting for a session's reads is")] {
-        if headers.contains_key(&name) {
-            return Err(Problem::unsupported(format!(
-                "`{name}`: {what} not built yet; leave the header away, and use \
-                 POST /v1/vector/wait with the vector of an earlier answer"
-            )));
-        }
-    }
-    Ok(())
-}
 
 /// Where a write must be durable before it is answered. Errors: 400.
 pub(crate) fn ack(headers: &HeaderMap) -> Outcome<Ack> {

@@ -30,6 +30,7 @@ mod refusal;
 mod render;
 mod route;
 mod schema;
+mod session;
 mod settings;
 mod time;
 

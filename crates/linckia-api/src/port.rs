@@ -65,6 +65,12 @@ pub trait Region: Send + Sync + 'static {
     /// The applied vector, whenever it grows.
     fn applied(&self) -> watch::Receiver<Arc<Vector>>;
 
+    /// What every region has applied, as far as is known here.
+    fn everywhere(&self) -> Arc<Vector>;
+
+    /// A client waits until this is applied: what lacks is asked of whoever has it.
+    fn want(&self, vector: &Vector);
+
     fn regions(&self) -> impl Future<Output = Result<Vec<RegionView>, Unavailable>> + Send;
 
     /// The links of this region, both directions.

@@ -4,6 +4,7 @@
 //! What always holds: a type has one status, one title and one page under `docs/errors`.
 
 use bytes::BytesMut;
+use linckia_model::Vector;
 use serde_json::Value;
 
 use crate::json::Object;
@@ -154,6 +155,10 @@ pub(crate) struct Problem {
     pub(crate) retry_after_seconds: Option<u32>,
     /// The methods of the resource, for 405.
     pub(crate) allow: Option<String>,
+    /// Events that it shows, where that is known.
+    pub(crate) seen: Option<Vector>,
+    /// The session's token after it.
+    pub(crate) session: Option<String>,
 }
 
 /// Refusing is rare, answering is not: the problem is boxed to keep results small.
@@ -168,6 +173,8 @@ impl Problem {
             members: Vec::new(),
             retry_after_seconds: None,
             allow: None,
+            seen: None,
+            session: None,
         })
     }
 
@@ -203,6 +210,12 @@ impl Problem {
         value: impl Into<Value>,
     ) -> Box<Self> {
         self.members.push((name, value.into()));
+        self
+    }
+
+    /// The same problem, which shows these events.
+    pub(crate) fn showing(mut self: Box<Self>, seen: Vector) -> Box<Self> {
+        self.seen.get_or_insert_default().join(&seen);
         self
     }
 

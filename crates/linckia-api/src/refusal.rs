@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use linckia_apply::Found;
-use linckia_model::{Answer, Holders, Level, Refusal, RegionName, Unattainable, Vector};
+use linckia_model::{Answer, Dot, Holders, Level, Refusal, RegionName, Unattainable, Vector};
 use serde_json::{Map, Value, json};
 
 use crate::port::Unavailable;
@@ -26,7 +26,7 @@ pub(crate) fn problem_of(refusal: &Refusal, data: &str) -> Box<Problem> {
                 "this event id was used on this aggregate with other content (its first copy is \
                  {dot}); give a new event a new id, or repeat the first one unchanged"
             );
-            Problem::new(Kind::IdReused, detail).with("dot", dot.to_string())
+            Problem::new(Kind::IdReused, detail).with("dot", dot.to_string()).showing(of(dot))
         }
         Refusal::VersionConflict { version, entity_tag } => {
             let detail = match entity_tag {
@@ -104,6 +104,23 @@ fn ack_timeout(answer: &Answer, holders: &Holders) -> Box<Problem> {
         .with("dot", holders.dot.to_string())
         .with("durable", list(&holders.durable))
         .with("unconfirmed", list(&holders.unconfirmed))
+        .showing(of(&holders.dot))
+}
+
+/// The vector of one event.
+fn of(dot: &Dot) -> Vector {
+    [(dot.origin.clone(), dot.sequence)].into_iter().collect()
+}
+
+/// What answers and refusals show: events that were written, or that they name.
+pub(crate) fn shown(answers: &[Result<Answer, Refusal>]) -> Vector {
+    let dots = answers.iter().filter_map(|answer| match answer {
+        Ok(answer) => Some(&answer.dot),
+        Err(Refusal::IdReused(dot)) => Some(dot),
+        Err(Refusal::AckTimeout(late)) => Some(&late.1.dot),
+        Err(_) => None,
+    });
+    dots.map(|dot| (dot.origin.clone(), dot.sequence)).collect()
 }
 
 /// The problem of a whole array of which an event is not known to be where it was asked to be: that
@@ -126,7 +143,8 @@ pub(crate) fn unacknowledged(
          `{level}` asks; `answers` says what became of each, and a retry with the same ids is safe",
         answers.len()
     );
-    Some(Problem::new(Kind::AckTimeout, detail).with("answers", each))
+    let problem = Problem::new(Kind::AckTimeout, detail).with("answers", each);
+    Some(problem.showing(shown(answers)))
 }
 
 impl From<Unavailable> for Box<Problem> {

@@ -3,9 +3,11 @@
 //! Parsed by the binary, read by everything here. What always holds: no request is read, held or
 //! answered beyond these limits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use linckia_model::NAME_BYTES_MAX;
+use linckia_model::{NAME_BYTES_MAX, SessionKeys};
+use tokio::sync::watch;
 
 /// Enough for 10,000 events of 800 bytes; more belongs into NDJSON, which is not held in memory.
 const BODY_BYTES: usize = 8 << 20;
@@ -56,7 +58,7 @@ impl Default for Limits {
 }
 
 /// Who may come in, and how much he may bring.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct DoorSettings {
     /// Where given, every call but `/livez` brings it as a bearer token or comes with a verified
     /// client certificate.
@@ -64,6 +66,8 @@ pub struct DoorSettings {
     /// Calls need a token or a certificate even where no token is set: outside loopback.
     pub require_auth: bool,
     pub limits: Limits,
+    /// The keys of session tokens, as they are now; without them there are no sessions.
+    pub session_keys: Option<watch::Receiver<Arc<SessionKeys>>>,
 }
 
 impl std::fmt::Debug for DoorSettings {
@@ -72,6 +76,7 @@ impl std::fmt::Debug for DoorSettings {
             .field("token", &self.token.as_ref().map(|_| "(secret)"))
             .field("require_auth", &self.require_auth)
             .field("limits", &self.limits)
+            .field("session_keys", &self.session_keys.is_some())
             .finish()
     }
 }

@@ -15,5 +15,6 @@ mod door {
     mod read;
     mod schema;
     mod server;
+    mod session;
     mod stream;
 }

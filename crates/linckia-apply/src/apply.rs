@@ -166,6 +166,11 @@ impl Apply {
         &self.offerable
     }
 
+    /// What every member has applied, as their own logs say here.
+    pub fn everywhere(&self) -> &Vector {
+        self.stability.everywhere()
+    }
+
     pub fn stable(&self) -> Hlc {
         self.stability.stable()
     }

@@ -104,7 +104,11 @@ pub struct Digests {
 /// The answer to a query.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
-    Aggregate(Option<AggregateView>),
+    /// With the dots of the key's latest events, which a reader of it, or of its absence, has seen.
+    Aggregate {
+        view: Option<AggregateView>,
+        frontier: Vector,
+    },
     /// The id to go on after, if there is more.
     Aggregates(Vec<AggregateView>, Option<String>),
     /// Events in the order asked for; the stamp to go on after, if there is more.

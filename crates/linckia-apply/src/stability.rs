@@ -58,6 +58,8 @@ pub(crate) struct Stability {
     counted: BTreeMap<Origin, Heartbeat>,
     remembered: BTreeMap<Origin, Remembered>,
     stable: Hlc,
+    /// Applied by every member, as its own log says.
+    everywhere: Vector,
     /// Told has changed since stable time was taken.
     changed: bool,
 }
@@ -70,12 +72,18 @@ impl Stability {
             counted: BTreeMap::new(),
             remembered: BTreeMap::new(),
             stable: Hlc::ZERO,
+            everywhere: Vector::new(),
             changed: false,
         }
     }
 
     pub(crate) fn stable(&self) -> Hlc {
         self.stable
+    }
+
+    /// What every member has applied: causally stable.
+    pub(crate) fn everywhere(&self) -> &Vector {
+        &self.everywhere
     }
 
     pub(crate) fn heartbeats(&self) -> impl Iterator<Item = &Heartbeat> {
@@ -149,6 +157,7 @@ impl Stability {
             time = time.min(told.hlc);
             seen.meet(&told.deps);
         }
+        self.everywhere.clone_from(&seen);
         for (origin, first, _) in applied.beyond(&seen) {
             let remembered = self.remembered.get(origin).and_then(|known| known.get(first));
             let unstable = remembered.or_else(|| read(&Dot::new(origin.clone(), first)));

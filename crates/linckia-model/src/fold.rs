@@ -160,6 +160,11 @@ impl KeyState {
         self.current.folded()
     }
 
+    /// The stamps of events that no other event of the key covers.
+    pub fn frontier(&self) -> &[Stamp] {
+        &self.current.frontier
+    }
+
     pub fn version(&self) -> u64 {
         self.current.version
     }

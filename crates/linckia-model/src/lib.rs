@@ -15,6 +15,7 @@ mod hlc;
 mod map;
 mod name;
 mod request;
+mod session;
 mod vector;
 
 pub use ack::{Ack, Holders, Level, Unattainable};
@@ -30,4 +31,5 @@ pub use hlc::Hlc;
 pub use map::{Claim, ClaimRef, Hashing, Map, hashing, map};
 pub use name::{Key, NAME_BYTES_MAX, Origin, RegionName};
 pub use request::{Answer, Fault, NewEvent, Precondition, Refusal, Write};
+pub use session::{SESSION_KEY_BYTES, SessionError, SessionKeys};
 pub use vector::{Dot, Stamp, Vector};

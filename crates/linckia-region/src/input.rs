@@ -2,7 +2,7 @@
 
 use linckia_apply::{Query, Reading};
 use linckia_log::{SpareDone, SyncDone};
-use linckia_model::{Answer, Refusal, RegionName, Write};
+use linckia_model::{Answer, Refusal, RegionName, Vector, Write};
 use linckia_ship::Frame;
 
 use crate::machine::StoreDone;
@@ -22,6 +22,8 @@ pub enum Input {
     Write { ticket: u64, write: Write },
     /// A client wants to know; the reading names the ticket.
     Read { ticket: u64, query: Query },
+    /// A client waits until this is applied.
+    Want { vector: Vector },
     /// A link came up.
     Opened { peer: RegionName, role: Role },
     /// A link went down.

@@ -16,6 +16,16 @@ pub(crate) struct Arrived {
     pub(crate) prompt: bool,
 }
 
+/// A region whose link is silent this long is relayed by the others, in milliseconds.
+const RELAY_MILLISECONDS: u64 = 1_000;
+
+/// While clients wait, this much silence is enough, in milliseconds: a little more than two
+/// heartbeats.
+const WANTED_SILENCE_MILLISECONDS: u64 = 600;
+
+/// A client that waits is thought of for so long, in milliseconds.
+const WANTED_MILLISECONDS: u64 = 1_000;
+
 /// A peer pulls at least twice within this, in milliseconds: what it said longer ago is not passed
 /// on, and others may know better.
 const TOLD_MILLISECONDS: u64 = 1_000;
@@ -169,13 +179,27 @@ impl Region {
         fresh.map(|(peer, serving)| (peer.clone(), serving.logged().clone())).collect()
     }
 
+    /// A client waits for what is not applied here: links that have just fallen silent are not
+    /// waited for, the others are asked at once for what they brought.
+    pub(crate) fn want(&mut self, now: Now, vector: &Vector, steps: &mut Vec<Step>) {
+        if !self.apply.applied().covers_all(vector) {
+            self.wanted_until = now.monotonic + WANTED_MILLISECONDS;
+            self.ask(now, steps);
+        }
+    }
+
     /// Sends the pulls that are due. A peer need not relay the regions that are heard directly. Our
     /// own name is not among them: what we hold of our own log is in the vector, and the logs of
     /// our earlier incarnations are asked of everybody.
     pub(crate) fn ask(&mut self, now: Now, steps: &mut Vec<Step>) {
         let mut live = 0u64;
+        let longest = match now.monotonic < self.wanted_until {
+            true => WANTED_SILENCE_MILLISECONDS,
+            false => RELAY_MILLISECONDS,
+        };
         for (bit, pulling) in self.pulling.values().enumerate() {
-            live |= u64::from(pulling.live(now)) << bit;
+            let silent = pulling.silent(now);
+            live |= u64::from(silent.is_some_and(|silent| silent <= longest)) << bit;
         }
         let due = |(bit, (peer, pulling)): (usize, (&RegionName, &linckia_ship::Pulling))| {
             let direct = live & !(1 << bit);

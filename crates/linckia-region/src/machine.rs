@@ -198,6 +198,7 @@ impl Machine {
                 let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
                 self.region.advance(now, rooms, &mut steps)?;
             }
+            Input::Want { vector } => self.region.want(now, &vector, &mut steps),
             Input::Opened { peer, role } => self.region.opened(now, &peer, role, &mut steps),
             Input::Closed { peer, role } => self.region.closed(&peer, role),
             Input::Received { peer, role, frame } => {

@@ -91,6 +91,8 @@ pub struct Region {
     sent_at: u64,
     /// Since when each peer has not had everything that is known, for its lag.
     pub(crate) peers_behind_since: BTreeMap<RegionName, u64>,
+    /// Until when, on the monotonic clock, clients wait for what is not here.
+    pub(crate) wanted_until: u64,
     pub(crate) drift_told: bool,
     pub(crate) poisoned: Option<String>,
     /// How long remote events took to become visible, for the metrics.
@@ -135,6 +137,7 @@ impl Region {
             unsent: 0,
             sent_at: 0,
             peers_behind_since: BTreeMap::new(),
+            wanted_until: 0,
             drift_told: false,
             poisoned: None,
             visible: Vec::new(),
@@ -149,6 +152,11 @@ impl Region {
 
     pub fn applied(&self) -> &Vector {
         self.apply.applied()
+    }
+
+    /// What every member has applied: nobody can be behind it.
+    pub fn everywhere(&self) -> &Vector {
+        self.apply.everywhere()
     }
 
     /// Durable in the logs here.

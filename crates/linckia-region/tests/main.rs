@@ -126,7 +126,7 @@ impl Bench {
     fn value(&mut self, key: &str) -> Option<Value> {
         let key = Key::new("default", "T", key);
         match self.read(&Query::Aggregate { key }).found {
-            Found::Aggregate(found) => found.map(|view| view.data),
+            Found::Aggregate { view, .. } => view.map(|view| view.data),
             other => panic!("an aggregate is answered by one, not by {other:?}"),
         }
     }

@@ -51,6 +51,7 @@ pub struct Config {
     pub clock: Clock,
     pub apply: Apply,
     pub ship: Ship,
+    pub session: Session,
 }
 
 /// `[door]`: the HTTP door for applications and operators.
@@ -129,6 +130,14 @@ pub struct Ship {
     pub linger: Duration,
     /// How often an idle link says that it lives.
     pub heartbeat: Duration,
+}
+
+/// `[session]`: tokens of what clients have seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Session {
+    /// The file of the keys that sign and verify them, the same in every region; without it there
+    /// are no sessions.
+    pub keys: Option<PathBuf>,
 }
 
 impl Config {

@@ -9,6 +9,7 @@ mod hands;
 mod links;
 mod measures;
 mod port;
+mod sessions;
 mod time;
 
 use std::path::Path;
@@ -19,7 +20,7 @@ use anyhow::{Context as _, Result};
 use linckia_api::{ClientIdentity, DoorSettings, Limits};
 use linckia_apply::ApplySettings;
 use linckia_log::{Identity, LocalDisk, Logs, Settings};
-use linckia_model::{ClockSettings, Origin, RegionName};
+use linckia_model::{ClockSettings, Origin, RegionName, SessionKeys};
 use linckia_net::{Connection, Door, DoorOptions, DoorTls, Shutdown, Trigger};
 use linckia_region::{Machine, RegionSettings};
 use linckia_store::FjallStore;
@@ -41,6 +42,14 @@ const SOCKET_THREADS: usize = 1;
 
 /// Time between drains of what the metrics' histograms gathered.
 const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The keys of a file of session keys.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub(crate) fn read_session_keys(path: &Path) -> Result<SessionKeys> {
+    sessions::read(path).map(|(_, keys)| keys)
+}
 
 /// Runs one region until a signal, or the end of its supervisor, ends it.
 ///
@@ -273,7 +282,8 @@ fn door_settings(config: &Config) -> Result<DoorSettings> {
         ..Limits::default()
     };
     let require_auth = !config.door.listen.ip().is_loopback();
-    Ok(DoorSettings { token, require_auth, limits })
+    let session_keys = config.session.keys.clone().map(sessions::follow).transpose()?;
+    Ok(DoorSettings { token, require_auth, limits, session_keys })
 }
 
 /// Resolves with the reason to leave.

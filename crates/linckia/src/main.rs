@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use linckia::arguments::GlobalArguments;
 use linckia::command::address::AccessArguments;
 use linckia::command::{self, Context, Outcome, acks, aggregate, config, conflicts, digests};
-use linckia::command::{events, export, import, log, regions, status};
+use linckia::command::{events, export, import, keys, log, regions, status};
 use linckia::config::Config;
 use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
 
@@ -58,6 +58,8 @@ enum Command {
     Init(config::InitArguments),
     Check(config::CheckArguments),
     #[command(subcommand)]
+    SessionKeys(keys::KeysCommand),
+    #[command(subcommand)]
     Log(log::LogCommand),
 }
 
@@ -89,6 +91,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Init(arguments) => config::init(arguments, json),
         Command::Check(arguments) => config::check(arguments, json),
         Command::Log(arguments) => arguments.run(json),
+        Command::SessionKeys(arguments) => arguments.run(json),
         Command::Region(arguments) => linckia::house::run_region(&Config::load(&arguments.config)?),
         _ => return run_with_runtime(cli),
     };
@@ -135,6 +138,7 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
         | Command::Region(_)
         | Command::Init(_)
         | Command::Check(_)
+        | Command::SessionKeys(_)
         | Command::Log(_) => Ok(Outcome::Done),
     }
 }

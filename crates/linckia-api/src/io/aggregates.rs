@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::append::{created_if, idempotency_key, new_event_id, one};
 use super::asked::Asked;
 use super::respond::{self, Answered};
+use super::sessions::{Seen, seen_of};
 use crate::cursor;
 use crate::event::{check, cloud, explain};
 use crate::headers;
@@ -30,12 +31,12 @@ pub(super) async fn get<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
     asked.now_only()?;
     let key = asked.key()?;
     let (vector, found) = asked.read(Query::Aggregate { key }).await?;
-    let view = match found {
-        Found::Aggregate(Some(view)) => view,
-        Found::Aggregate(None) => {
-            return Err(Problem::new(Kind::NotFound, "there is no such aggregate here"));
-        }
-        other => return Err(refusal::unexpected(&other)),
+    let Found::Aggregate { view, frontier } = found else {
+        return Err(refusal::unexpected(&found));
+    };
+    let Some(view) = view else {
+        let problem = Problem::new(Kind::NotFound, "there is no such aggregate here");
+        return Err(problem.showing(frontier));
     };
     let held = headers::read_condition(asked.headers(), &view.entity_tag, view.version)?;
     let response = if held {
@@ -48,6 +49,7 @@ pub(super) async fn get<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
         state::write(&mut out, &view, asked.region().name().as_str());
         respond::ok(out)
     };
+    let response = asked.showing(response, || Seen(frontier));
     Ok(respond::with_tag(respond::at_vector(response, &vector), Some(&view.entity_tag)))
 }
 
@@ -87,6 +89,7 @@ pub(super) async fn write<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answere
     answer::write(&mut out, &answer, &asked.ack.level);
     let created = answer.created && !answer.duplicate && operation != Operation::Delete;
     let response = respond::json(created_if(created), out);
+    let response = asked.showing(response, || seen_of([&answer]));
     Ok(respond::with_tag(response, answer.entity_tag.as_deref()))
 }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::asked::Asked;
 use super::lines;
 use super::respond::{self, Answered};
+use super::sessions::{Seen, seen_of};
 use crate::event::array::{is_array, read_each, read_native};
 use crate::event::{Context, check, cloud, native};
 use crate::headers::{self, IDEMPOTENCY_KEY};
@@ -53,7 +54,8 @@ pub(super) async fn events<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answer
             let answer = one(asked.region().write(write).await?, data_pointer(form))?;
             let mut out = BytesMut::with_capacity(ANSWER_BYTES);
             answer::write(&mut out, &answer, &asked.ack.level);
-            Ok(respond::json(created_if(!answer.duplicate), out))
+            let response = respond::json(created_if(!answer.duplicate), out);
+            Ok(asked.showing(response, || seen_of([&answer])))
         }
         Events::Many(events) => {
             let (ack, count) = (asked.ack.clone(), events.len());
@@ -62,7 +64,8 @@ pub(super) async fn events<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answer
                 0 => Vec::new(),
                 _ => asked.region().write(write).await?,
             };
-            many(&answers, count, atomic, data_pointer(form), &asked.ack.level)
+            let response = many(&answers, count, atomic, data_pointer(form), &asked.ack.level)?;
+            Ok(asked.showing(response, || Seen(refusal::shown(&answers))))
         }
     }
 }
@@ -90,6 +93,7 @@ pub(super) async fn to_aggregate<R: Region>(mut asked: Asked<'_, R>) -> Outcome<
     let mut out = BytesMut::with_capacity(ANSWER_BYTES);
     answer::write(&mut out, &answer, &asked.ack.level);
     let response = respond::json(created_if(!answer.duplicate), out);
+    let response = asked.showing(response, || seen_of([&answer]));
     Ok(respond::with_tag(response, answer.entity_tag.as_deref()))
 }
 

@@ -12,7 +12,9 @@ use linckia_apply::{Found, Query, Reading};
 use linckia_model::{Ack, Key, Vector};
 
 use super::body;
+use super::respond::Answered;
 use super::service::House;
+use super::sessions::Seen;
 use crate::event::{Context, check};
 use crate::port::Region;
 use crate::problem::{Outcome, Problem};
@@ -26,6 +28,8 @@ pub(super) struct Asked<'a, R> {
     pub(super) query: QueryString<'a>,
     pub(super) actor: Option<&'a str>,
     pub(super) ack: Ack,
+    /// The client carries a session.
+    pub(super) in_session: bool,
     pub(super) body: &'a mut Option<Incoming>,
 }
 
@@ -84,6 +88,14 @@ impl<'a, R: Region> Asked<'a, R> {
             actor: self.actor,
             traceparent,
         }
+    }
+
+    /// Notes for the session what an answer shows, where that is less than all that is applied.
+    pub(super) fn showing(&self, mut response: Answered, seen: impl FnOnce() -> Seen) -> Answered {
+        if self.in_session {
+            response.extensions_mut().insert(seen());
+        }
+        response
     }
 
     /// The body, whole. Errors: 413, 400.

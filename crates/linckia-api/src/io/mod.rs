@@ -14,6 +14,7 @@ mod lines;
 mod pages;
 mod respond;
 mod service;
+mod sessions;
 mod stream;
 
 pub use body::DoorBody;

@@ -11,7 +11,7 @@ use linckia_model::Vector;
 use tokio::sync::mpsc;
 
 use super::body::DoorBody;
-use crate::headers::VECTOR;
+use crate::headers::{SESSION, VECTOR};
 use crate::media;
 use crate::problem::{Kind, Problem};
 
@@ -85,6 +85,9 @@ pub(super) fn problem(problem: &Problem) -> Answered {
     let mut response = whole(status, &PROBLEM, body);
     if let Some(seconds) = problem.retry_after_seconds {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(token) = &problem.session {
+        add(&mut response, SESSION, token);
     }
     if let Some(allow) = &problem.allow {
         add(&mut response, ALLOW, allow);

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::asked::Asked;
 use super::body::{self, DoorBody};
 use super::respond::{self, Answered};
+use super::sessions::{self, Entered};
 use super::{aggregates, append, conflicts, events, fleet, pages};
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
@@ -131,14 +132,41 @@ impl<R: Region> Door<R> {
             )));
         }
         let query = QueryString::parse(parts.uri.query(), matched.route.query)?;
-        headers::check_promises(&parts.headers)?;
         let ack = headers::ack(&parts.headers)?;
-        let asked = Asked { house, parts, matched, query, actor, ack, body };
-        if call == Call::AppendEvents {
-            return append::events(asked).await;
+        if !parts.headers.contains_key(headers::SESSION)
+            && !parts.headers.contains_key(headers::BEHIND)
+        {
+            let asked = Asked { house, parts, matched, query, actor, ack, in_session: false, body };
+            if call == Call::AppendEvents {
+                return append::events(asked).await;
+            }
+            // Boxed, so that the frequent call does not carry the room that the others need.
+            return Box::pin(dispatch(call, asked)).await;
         }
-        // Boxed, so that the frequent call does not carry the room that the others need.
-        Box::pin(dispatch(call, asked)).await
+        let asked = Asked { house, parts, matched, query, actor, ack, in_session: true, body };
+        Box::pin(within_session(call, asked)).await
+    }
+}
+
+/// Answers a request whose client carries a session.
+async fn within_session<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answered> {
+    let house = asked.house;
+    let session = match sessions::enter(house, asked.headers(), &asked.matched).await? {
+        Entered::Plain => return dispatch(call, asked).await,
+        Entered::Within(session) => session,
+        Entered::Elsewhere(_) => {
+            return Err(Problem::unsupported("`Linckia-Behind: forward` is not built yet"));
+        }
+    };
+    match dispatch(call, asked).await {
+        Ok(mut response) => {
+            session.leave(house, &mut response);
+            Ok(response)
+        }
+        Err(mut problem) => {
+            session.refused(house, &mut problem).await;
+            Err(problem)
+        }
     }
 }
 

@@ -48,6 +48,10 @@ pub struct Fake {
     /// Events with a sequence up to this are gone.
     pub truncated: Mutex<u64>,
     pub conflicts: Mutex<Vec<ConflictView>>,
+    /// What every region has.
+    pub everywhere: Mutex<Vector>,
+    /// What clients waited for.
+    pub wanted: Mutex<Vec<Vector>>,
 }
 
 impl Fake {
@@ -62,6 +66,8 @@ impl Fake {
             cut: AtomicBool::new(false),
             truncated: Mutex::default(),
             conflicts: Mutex::default(),
+            everywhere: Mutex::default(),
+            wanted: Mutex::default(),
         }
     }
 
@@ -270,7 +276,10 @@ impl Fake {
             Query::Aggregate { key } => {
                 let state = self.state.lock().unwrap();
                 let document = state.documents.get(&key);
-                Found::Aggregate(document.and_then(|document| state.view(&key, document)))
+                let view = document.and_then(|document| state.view(&key, document));
+                let of_key = state.log.iter().filter(|event| event.key == key);
+                let frontier = of_key.map(|event| (event.dot.origin.clone(), event.dot.sequence));
+                Found::Aggregate { view, frontier: frontier.collect() }
             }
             Query::Aggregates { data_set, aggregate_type, prefix, after, at, limit } => {
                 if at.is_some_and(|at| at != self.vector()) {
@@ -390,6 +399,14 @@ impl Region for Fake {
 
     fn applied(&self) -> watch::Receiver<Arc<Vector>> {
         self.applied.subscribe()
+    }
+
+    fn everywhere(&self) -> Arc<Vector> {
+        Arc::new(self.everywhere.lock().unwrap().clone())
+    }
+
+    fn want(&self, vector: &Vector) {
+        self.wanted.lock().unwrap().push(vector.clone());
     }
 
     async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {

@@ -145,21 +145,6 @@ async fn the_document_is_what_the_door_does() {
 }
 
 #[tokio::test]
-async fn promises_that_are_not_built_are_refused() {
-    let server = Server::start().await;
-    let mut client = server.client().await;
-    let body = event("a", json!({})).to_string();
-    for (name, value, status) in [("linckia-session", "", 501), ("linckia-behind", "wait=1s", 501)]
-    {
-        let headers = [("content-type", "application/json"), (name, value)];
-        let answer = client.send("POST", "/v1/events", &headers, body.as_bytes()).await;
-        answer.expect(status);
-        client.send("GET", "/v1/aggregates/A/1", &[(name, value)], b"").await.expect(status);
-    }
-    assert_eq!(server.region.log().len(), 0);
-}
-
-#[tokio::test]
 async fn a_write_names_the_acknowledgement_that_it_got() {
     let server = Server::start().await;
     let mut client = server.client().await;

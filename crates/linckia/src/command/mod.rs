@@ -18,6 +18,7 @@ mod door;
 pub mod events;
 pub mod export;
 pub mod import;
+pub mod keys;
 pub mod log;
 mod progress;
 pub mod regions;

@@ -30,6 +30,8 @@ pub(super) struct RawConfig {
     pub apply: RawApply,
     #[serde(default)]
     pub ship: RawShip,
+    #[serde(default)]
+    pub session: RawSession,
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,4 +95,10 @@ pub(super) struct RawShip {
     pub gather: Word,
     pub linger: Word,
     pub heartbeat: Word,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSession {
+    pub keys: Word,
 }

@@ -17,7 +17,8 @@ use super::files::NamedFile;
 use super::raw::{RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawShip, Word};
 use super::words::{Checked, Words};
 use super::{
-    Apply, CertificateFiles, Clock, Config, Door, Log, Peer, PeerAddress, Ship, Store, template,
+    Apply, CertificateFiles, Clock, Config, Door, Log, Peer, PeerAddress, Session, Ship, Store,
+    template,
 };
 
 const KIB: u64 = 1 << 10;
@@ -102,6 +103,9 @@ impl Words<'_> {
             clock: Clock { epsilon },
             apply: Apply {},
             ship: self.ship(&raw.ship)?,
+            session: Session {
+                keys: self.file(raw.session.keys.as_ref(), "the keys of session tokens"),
+            },
         })
     }
 

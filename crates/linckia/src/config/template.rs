@@ -114,6 +114,11 @@ fn peers_and_rooms() -> String {
 #gather = "{SHIP_GATHER}"
 # How often an idle link says that it lives.
 #heartbeat = "{SHIP_HEARTBEAT}"
+
+# ---- Sessions: tokens with which clients see their own writes in every region -----------------
+[session]
+# The keys that sign them, the same file in every region; `linckia session-keys create` makes one.
+#keys = "./session.keys"
 "##
     )
 }

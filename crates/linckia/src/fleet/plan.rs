@@ -17,10 +17,12 @@ use super::directory::CERTIFICATES;
 use super::ports::{Ports, RegionPorts, loopback};
 use super::state::{RegionState, replace};
 use super::wan::Wan;
+use crate::command::keys::create_if_absent;
 
 const CONFIG_FILE: &str = "linckia.toml";
 const LOG_FILE: &str = "region.log";
 const DATA: &str = "data";
+const SESSION_KEYS: &str = "session.keys";
 
 /// One region's places on this machine.
 #[derive(Debug, Clone)]
@@ -91,13 +93,15 @@ pub fn plan(dir: &Path, ports: &Ports, wan: &Wan) -> anyhow::Result<Vec<RegionPl
             certificates.display()
         )
     })?;
+    let keys = certificates.join(SESSION_KEYS);
+    create_if_absent(&keys)?;
     let mut plans = Vec::with_capacity(ports.regions.len());
     for region in &ports.regions {
         let name = &region.name;
         let issued = authority
             .issue(name, &SubjectNames::default(), now)
             .with_context(|| format!("cannot make the certificate of {name}"))?;
-        let files = [&issued.certificate, &issued.key, &issued.authority];
+        let files = [&issued.certificate, &issued.key, &issued.authority, &keys];
         let dir = dir.join(name);
         plans.push(RegionPlan {
             name: name.clone(),
@@ -124,13 +128,14 @@ fn peers(own: &str, ports: &Ports, wan: &Wan) -> anyhow::Result<Vec<(String, Str
 fn region_toml(
     dir: &Path,
     ports: &RegionPorts,
-    [certificate, key, ca]: [&PathBuf; 3],
+    [certificate, key, ca, keys]: [&PathBuf; 4],
     peers: &[(String, String)],
 ) -> anyhow::Result<String> {
     let mut text = format!(
         "# Written by `linckia up` at every start: changes made here are lost.\n\
          region = {}\ndir = {}\n\n[door]\nlisten = \"{}\"\n\n\
-         [peer]\nlisten = \"{}\"\ncertificate = {}\nkey = {}\nca = {}\n",
+         [peer]\nlisten = \"{}\"\ncertificate = {}\nkey = {}\nca = {}\n\n\
+         [session]\nkeys = {}\n",
         quoted(&ports.name),
         quoted_path(&dir.join(DATA))?,
         loopback(ports.http),
@@ -138,6 +143,7 @@ fn region_toml(
         quoted_path(certificate)?,
         quoted_path(key)?,
         quoted_path(ca)?,
+        quoted_path(keys)?,
     );
     for (name, address) in peers {
         write!(text, "\n# An emulated link.\n[[peers]]\nregion = {}\n", quoted(name))?;

@@ -58,6 +58,10 @@ pub(super) enum Order {
         dot: Dot,
         reply: oneshot::Sender<Option<Holders>>,
     },
+    /// A client waits until this is applied.
+    Want {
+        vector: Vector,
+    },
     Status {
         reply: oneshot::Sender<Status>,
     },
@@ -90,6 +94,7 @@ pub(super) enum Order {
 pub(super) struct Core {
     orders: Orders,
     applied: watch::Receiver<Arc<Vector>>,
+    everywhere: watch::Receiver<Arc<Vector>>,
     thread: Mutex<Option<JoinHandle<anyhow::Result<()>>>>,
     alive: watch::Receiver<()>,
     failure: Arc<Mutex<Option<String>>>,
@@ -134,6 +139,7 @@ impl Core {
         let (sender, orders) = sync_channel(ORDERS_MAX);
         let vector = Arc::new(machine.region().applied().clone());
         let (applied_sender, applied) = watch::channel(vector);
+        let (everywhere_sender, everywhere) = watch::channel(Arc::default());
         let (alive_sender, alive) = watch::channel(());
         let failure = Arc::new(Mutex::new(None));
         let poisoned = Arc::new(Mutex::new(None));
@@ -144,6 +150,7 @@ impl Core {
             orders,
             hands,
             applied: applied_sender,
+            everywhere: everywhere_sender,
             tickets: BTreeMap::new(),
             readers: BTreeMap::new(),
             ticket: 0,
@@ -167,7 +174,7 @@ impl Core {
             })
             .context("the core's thread cannot be started")?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { orders: Orders(sender), applied, thread, alive, failure, poisoned })
+        Ok(Self { orders: Orders(sender), applied, everywhere, thread, alive, failure, poisoned })
     }
 
     pub(super) fn orders(&self) -> Orders {
@@ -176,6 +183,10 @@ impl Core {
 
     pub(super) fn applied(&self) -> watch::Receiver<Arc<Vector>> {
         self.applied.clone()
+    }
+
+    pub(super) fn everywhere(&self) -> watch::Receiver<Arc<Vector>> {
+        self.everywhere.clone()
     }
 
     /// Why the region takes no writes, once its log has failed.
@@ -219,6 +230,7 @@ struct Driver {
     orders: Receiver<Order>,
     hands: Hands,
     applied: watch::Sender<Arc<Vector>>,
+    everywhere: watch::Sender<Arc<Vector>>,
     tickets: BTreeMap<u64, oneshot::Sender<Answers>>,
     readers: BTreeMap<u64, oneshot::Sender<Result<Reading, Unavailable>>>,
     ticket: u64,
@@ -294,6 +306,7 @@ impl Driver {
                 let _ = reply.send(self.machine.holders(&dot));
                 Ok(())
             }
+            Order::Want { vector } => self.hand(Input::Want { vector }),
             Order::Status { reply } => {
                 let _ = reply.send(self.machine.status(self.clocks.now()));
                 Ok(())
@@ -393,14 +406,18 @@ impl Driver {
     }
 
     fn publish(&self) {
-        let applied = self.machine.region().applied();
-        self.applied.send_if_modified(|last| {
-            let grew = **last != *applied;
-            if grew {
-                *last = Arc::new(applied.clone());
-            }
-            grew
-        });
+        let region = self.machine.region();
+        for (now, told) in
+            [(region.applied(), &self.applied), (region.everywhere(), &self.everywhere)]
+        {
+            told.send_if_modified(|last| {
+                let grew = **last != *now;
+                if grew {
+                    *last = Arc::new(now.clone());
+                }
+                grew
+            });
+        }
     }
 
     fn measure(&mut self) {

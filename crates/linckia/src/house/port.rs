@@ -20,6 +20,7 @@ pub(super) struct House {
     name: RegionName,
     orders: Orders,
     applied: watch::Receiver<Arc<Vector>>,
+    everywhere: watch::Receiver<Arc<Vector>>,
     /// The supervisor of a local fleet.
     control: Option<Client>,
     poisoned: Arc<Mutex<Option<String>>>,
@@ -34,7 +35,8 @@ impl House {
         };
         let control = control.and_then(|url| Client::new(&url, options).ok());
         let poisoned = core.poisoned();
-        Self { name, orders: core.orders(), applied: core.applied(), control, poisoned }
+        let (applied, everywhere) = (core.applied(), core.everywhere());
+        Self { name, orders: core.orders(), applied, everywhere, control, poisoned }
     }
 
     async fn ask<T>(
@@ -95,6 +97,15 @@ impl Region for House {
 
     fn applied(&self) -> watch::Receiver<Arc<Vector>> {
         self.applied.clone()
+    }
+
+    fn everywhere(&self) -> Arc<Vector> {
+        Arc::clone(&self.everywhere.borrow())
+    }
+
+    fn want(&self, vector: &Vector) {
+        // A core that is too busy to hear it is not waiting for its peers.
+        let _ = self.orders.try_send(Order::Want { vector: vector.clone() });
     }
 
     async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {

@@ -1,0 +1,202 @@
+//! Sessions at the door: before a request is answered, does this region hold all that its client
+//! has seen; after it, what has the client seen now.
+//!
+//! Around every data call that carries `Linckia-Session`. What always holds: an answer is read at a
+//! vector that covers the client's token, unless the client asked for a stale one and is told; what
+//! an answer shows, or a write made, is in the token that goes back with it.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use linckia_apply::{Query, Reading};
+use linckia_model::{Answer, RegionName, SessionKeys, Vector};
+use serde_json::{Map, Value};
+
+use super::respond::Answered;
+use super::service::House;
+use crate::headers::{self, SESSION, STALE, VECTOR};
+use crate::port::{Region, Unavailable};
+use crate::problem::{Kind, Outcome, Problem};
+use crate::refusal;
+use crate::route::{Call, Matched, Verb};
+use crate::session::{self, Behind};
+
+/// What an answer shows or wrote, where that is less than everything applied.
+#[derive(Clone)]
+pub(super) struct Seen(pub(super) Vector);
+
+/// A request within a session.
+pub(super) struct Session {
+    keys: Arc<SessionKeys>,
+    seen: Vector,
+    /// By how much the answer is behind it, where the client takes that.
+    stale: Option<String>,
+}
+
+/// What became of entering.
+pub(super) enum Entered {
+    /// Without a session.
+    Plain,
+    Within(Box<Session>),
+    /// Another region is to answer.
+    Elsewhere(RegionName),
+}
+
+/// What a client that got these answers has seen: the events it wrote, and what refusals named.
+pub(super) fn seen_of<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> Seen {
+    let dots = answers.into_iter().map(|answer| &answer.dot);
+    Seen(dots.map(|dot| (dot.origin.clone(), dot.sequence)).collect())
+}
+
+/// Waits for, or refuses, what the client has seen and this region has not applied. Errors: 400,
+/// 501, 503.
+pub(super) async fn enter<R: Region>(
+    house: &House<R>,
+    headers: &http::HeaderMap,
+    matched: &Matched<'_>,
+) -> Outcome<Entered> {
+    let behind = headers::single(headers, &headers::BEHIND)?.map(Behind::parse).transpose()?;
+    let Some(token) = headers::single(headers, &SESSION)? else { return Ok(Entered::Plain) };
+    if matches!(
+        matched.route.call,
+        Call::Live | Call::Ready | Call::Metrics | Call::OpenApi | Call::ProblemPage | Call::Root
+    ) {
+        return Ok(Entered::Plain);
+    }
+    let Some(keys) = &house.settings.session_keys else {
+        let detail = "`Linckia-Session`: this region has no session keys; set `[session] keys` in \
+                      its configuration to a file that all regions share";
+        return Err(Problem::unsupported(detail));
+    };
+    let keys = Arc::clone(&keys.borrow());
+    let applied = Arc::clone(&house.region.applied().borrow());
+    let seen = session::seen(&keys, token, &applied)?;
+    let mut session = Session { keys, seen, stale: None };
+    if applied.covers_all(&session.seen) {
+        return Ok(Entered::Within(Box::new(session)));
+    }
+    let behind = behind.unwrap_or(Behind::DEFAULT);
+    if behind == Behind::Stale && matched.route.verb != Verb::Get {
+        let detail = "`Linckia-Behind: stale` is for reads; a write waits, fails or is forwarded";
+        return Err(Problem::parameter(detail));
+    }
+    if let Behind::Wait(longest) = behind {
+        return wait(house, session, longest).await;
+    }
+    // What was answered a moment ago is applied, if not yet told to everybody.
+    let Reading { vector, .. } = house.region.read(Query::Vector).await?;
+    if vector.covers_all(&session.seen) {
+        return Ok(Entered::Within(Box::new(session)));
+    }
+    match behind {
+        Behind::Stale => {
+            session.stale = Some(staleness(house, &session.seen, &vector).await?);
+            Ok(Entered::Within(Box::new(session)))
+        }
+        Behind::Forward => match nearest(house, &session.seen, &vector).await? {
+            Some(region) => Ok(Entered::Elsewhere(region)),
+            None => Err(problem(house, &session.seen, &vector).await),
+        },
+        Behind::Fail | Behind::Wait(_) => Err(problem(house, &session.seen, &vector).await),
+    }
+}
+
+async fn wait<R: Region>(
+    house: &House<R>,
+    session: Session,
+    longest: std::time::Duration,
+) -> Outcome<Entered> {
+    house.region.want(&session.seen);
+    let (mut applied, mut stopping) = (house.region.applied(), house.stopping.clone());
+    let covered =
+        async { applied.wait_for(|vector| vector.covers_all(&session.seen)).await.is_ok() };
+    tokio::select! {
+        biased;
+        covered = covered => match covered {
+            true => return Ok(Entered::Within(Box::new(session))),
+            false => return Err(Unavailable::Stopping.into()),
+        },
+        () = tokio::time::sleep(longest) => {}
+        _ = stopping.wait_for(|stopping| *stopping) => return Err(Unavailable::Stopping.into()),
+    }
+    let have = Arc::clone(&house.region.applied().borrow());
+    Err(problem(house, &session.seen, &have).await)
+}
+
+/// A region that can be reached and is not behind; the one whose log lacks most here if all are.
+async fn nearest<R: Region>(
+    house: &House<R>,
+    seen: &Vector,
+    have: &Vector,
+) -> Outcome<Option<RegionName>> {
+    let regions = house.region.regions().await?;
+    let there = || regions.iter().filter(|region| !region.is_self && region.verdict != "down");
+    let whole = there().find(|region| region.vector.covers_all(seen));
+    let missing = seen.beyond(have).max_by_key(|(_, first, last)| last - first);
+    let home = missing.and_then(|(origin, _, _)| there().find(|region| origin.is_of(&region.name)));
+    Ok(whole.or(home).map(|region| region.name.clone()))
+}
+
+/// 503: what is missing, and whether its origin can be reached.
+async fn problem<R: Region>(house: &House<R>, seen: &Vector, have: &Vector) -> Box<Problem> {
+    let regions = house.region.regions().await.unwrap_or_default();
+    let reachable = |origin: &linckia_model::Origin| {
+        let region = regions.iter().find(|region| origin.is_of(&region.name));
+        region.is_some_and(|region| region.verdict != "down")
+    };
+    let each =
+        seen.beyond(have).map(|(origin, _, _)| (origin.to_string(), reachable(origin).into()));
+    refusal::behind(seen, have).with("reachable", Value::Object(each.collect::<Map<_, _>>()))
+}
+
+/// `eu-west-1=17 events/340ms`, by region.
+async fn staleness<R: Region>(house: &House<R>, seen: &Vector, have: &Vector) -> Outcome<String> {
+    let regions = house.region.regions().await?;
+    let own = regions.iter().find(|region| region.is_self);
+    let each = seen.beyond(have).map(|(origin, first, last)| {
+        let lag = own.and_then(|own| own.lag.iter().find(|lag| lag.origin == *origin));
+        let milliseconds = lag.map_or(0, |lag| lag.milliseconds);
+        format!("{}={} events/{milliseconds}ms", origin.region(), last - first + 1)
+    });
+    Ok(each.collect::<Vec<_>>().join(", "))
+}
+
+impl Session {
+    /// Puts what the client has seen now into the answer.
+    pub(super) fn leave<R: Region>(mut self, house: &House<R>, response: &mut Answered) {
+        let extensions = response.extensions_mut();
+        match extensions.remove::<Seen>() {
+            Some(Seen(shown)) => self.seen.join(&shown),
+            None => {
+                let at = response.headers().get(VECTOR).and_then(|text| text.to_str().ok());
+                if let Some(Ok(at)) = at.map(Vector::parse) {
+                    self.seen.join(&at);
+                }
+            }
+        }
+        let (token, stale) = (self.token(house), self.stale);
+        for (name, text) in [(SESSION, Some(token)), (STALE, stale)] {
+            if let Some(Ok(value)) = text.map(HeaderValue::try_from) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+
+    fn token<R: Region>(&self, house: &House<R>) -> String {
+        session::token(&self.keys, &self.seen, &house.region.everywhere())
+    }
+
+    /// Puts into a refusal what it shows: the events it names, or how things stand here.
+    pub(super) async fn refused<R: Region>(mut self, house: &House<R>, problem: &mut Problem) {
+        let shows = [Kind::NotFound, Kind::VersionConflict, Kind::IdReused].contains(&problem.kind);
+        match problem.seen.take() {
+            Some(seen) => self.seen.join(&seen),
+            None if shows => match house.region.read(Query::Vector).await {
+                Ok(Reading { vector, .. }) => self.seen.join(&vector),
+                Err(_) => return,
+            },
+            None => return,
+        }
+        problem.session = Some(self.token(house));
+    }
+}
