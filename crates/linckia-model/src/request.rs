@@ -114,10 +114,16 @@ pub enum Fault {
     CopyCounted,
     /// A region counts as a holder of what was sent to it.
     SentCountsAsHeld,
+    /// A region answers whatever the client has seen elsewhere.
+    SessionIgnored,
+    /// A token leaves out what the answering region has, though others may lack it.
+    TokenPrunedByApplied,
+    /// What a client reads does not go into its token.
+    ReadsNotInToken,
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -127,6 +133,9 @@ impl Fault {
         Self::ClampWhole,
         Self::CopyCounted,
         Self::SentCountsAsHeld,
+        Self::SessionIgnored,
+        Self::TokenPrunedByApplied,
+        Self::ReadsNotInToken,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -140,6 +149,9 @@ impl Fault {
             Self::ClampWhole => "clamp-whole",
             Self::CopyCounted => "copy-counted",
             Self::SentCountsAsHeld => "sent-counts-as-held",
+            Self::SessionIgnored => "session-ignored",
+            Self::TokenPrunedByApplied => "token-pruned-by-applied",
+            Self::ReadsNotInToken => "reads-not-in-token",
         }
     }
 

@@ -18,4 +18,4 @@ mod world;
 
 pub use plan::{Happening, Plan, PlanSize};
 pub use random::Random;
-pub use world::{Outcome, World, run_seed};
+pub use world::{Call, Outcome, World, run_seed};

@@ -7,6 +7,7 @@ use linckia_model::{Ack, Level, Operation, RegionName};
 use serde_json::{Value, json};
 
 use crate::random::Random;
+use crate::world::{Call, LEDGER_KEYS};
 
 /// How much a plan holds.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,8 @@ pub struct Wish {
 pub enum Happening {
     /// A client writes in a region; several wishes are one transaction.
     Write { region: usize, wishes: Vec<Wish>, ack: Ack },
+    /// A client with a session calls.
+    Call(Call),
     /// The machine under a region stops dead and is started again later.
     Crash { region: usize, down_milliseconds: u64 },
     /// What `from` sends to `to` is swallowed for a while.
@@ -79,6 +82,8 @@ pub struct Plan {
     pub seed: u64,
     pub regions: usize,
     pub keys: usize,
+    /// Clients that carry tokens from region to region.
+    pub sessions: usize,
     /// Each region's wall clock is this far off at the start, in milliseconds.
     pub clock_offsets: Vec<i64>,
     /// One-way delays in milliseconds, by from and to.
@@ -108,6 +113,7 @@ impl Plan {
             seed,
             regions,
             keys,
+            sessions: 0,
             clock_offsets: (0..regions).map(|_| offset(&mut random)).collect(),
             delays,
             happenings: Vec::new(),
@@ -116,6 +122,7 @@ impl Plan {
         plan.faults(&mut random, size);
         if size.troubles {
             plan.levels(&mut Random::new(seed ^ 0x61_636b));
+            plan.calls(&mut Random::new(seed ^ 0x74_6f_6b_65_6e));
         }
         plan.happenings.sort_by_key(|(at, _)| *at);
         plan
@@ -176,6 +183,26 @@ impl Plan {
             };
             let timeout = if random.percent(50) { 5_000 } else { random.between(1, 600) };
             *ack = Ack { level, timeout_milliseconds: Some(timeout) };
+        }
+    }
+
+    /// Clients hop: each call in some region, soon after the last one.
+    fn calls(&mut self, random: &mut Random) {
+        self.sessions = random.between(2, 3) as usize;
+        for session in 0..self.sessions {
+            let mut at = random.below(SPAN_MILLISECONDS / 2);
+            for _ in 0..random.between(6, 12) {
+                let soon = if random.percent(70) { 60 } else { 500 };
+                at += random.below(soon);
+                let call = Call {
+                    session,
+                    region: random.below(self.regions as u64) as usize,
+                    key: random.below(LEDGER_KEYS as u64) as usize,
+                    writes: random.percent(45),
+                    wait_milliseconds: random.below(400),
+                };
+                self.push(at.min(SPAN_MILLISECONDS + 1_000), Happening::Call(call));
+            }
         }
     }
 

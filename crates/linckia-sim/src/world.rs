@@ -5,10 +5,12 @@
 //! synced is lost or kept as chance says, and every acknowledgement is written in the ledger.
 
 mod lives;
+mod sessions;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use linckia_drill::history::Entry;
 use linckia_log::{MemoryDisk, SyncJob};
 use linckia_model::{
     Ack, Answer, Dot, Extras, Fault, Key, NewEvent, Now, Origin, Refusal, RegionName, Vector, Write,
@@ -22,6 +24,9 @@ use crate::network::{Network, Wire};
 use crate::plan::{Happening, Plan, Wish, region_name};
 use crate::queue::Queue;
 use crate::random::Random;
+pub use sessions::Call;
+pub(crate) use sessions::LEDGER_KEYS;
+use sessions::{Client, Visit};
 
 /// Milliseconds of wall clock at the start of every run.
 const EPOCH: u64 = 1_700_000_000_000;
@@ -59,12 +64,33 @@ pub struct Outcome {
 
 enum Moment {
     Planned(Happening),
-    Restart { region: usize },
-    Tick { region: usize, life: u64 },
-    Dial { dialler: usize, server: usize },
-    Arrive { wire: Wire, frame: Frame },
-    Sync { region: usize, life: u64, kind: SyncKind, job: SyncJob },
-    Store { region: usize, life: u64 },
+    Restart {
+        region: usize,
+    },
+    Tick {
+        region: usize,
+        life: u64,
+    },
+    Dial {
+        dialler: usize,
+        server: usize,
+    },
+    Arrive {
+        wire: Wire,
+        frame: Frame,
+    },
+    Sync {
+        region: usize,
+        life: u64,
+        kind: SyncKind,
+        job: SyncJob,
+    },
+    Store {
+        region: usize,
+        life: u64,
+    },
+    /// A client with a session goes on with its call.
+    Visit(Visit),
     Look,
 }
 
@@ -114,6 +140,10 @@ pub struct World {
     serial: u64,
     pub(crate) tickets: BTreeMap<u64, Asked>,
     pub(crate) ledger: Vec<Acknowledged>,
+    /// Clients with sessions, their calls by ticket, and what they did and saw.
+    clients: Vec<Client>,
+    calls: BTreeMap<u64, Visit>,
+    history: Vec<Entry>,
     inputs: u64,
     trace: Option<Vec<String>>,
     violation: Option<String>,
@@ -158,6 +188,9 @@ impl World {
             serial: 0,
             tickets: BTreeMap::new(),
             ledger: Vec::new(),
+            clients: (0..plan.sessions).map(|_| Client::default()).collect(),
+            calls: BTreeMap::new(),
+            history: Vec::new(),
             inputs: 0,
             trace: trace.then(Vec::new),
             violation: None,
@@ -248,6 +281,7 @@ impl World {
                 self.finish_job(region);
             }
             Moment::Store { .. } => {}
+            Moment::Visit(visit) => self.visit(visit),
             Moment::Look => self.look(),
         }
     }
@@ -256,6 +290,7 @@ impl World {
         self.note(|| format!("{happening:?}"));
         match happening {
             Happening::Write { region, wishes, ack } => self.write(region, wishes, ack),
+            Happening::Call(call) => self.call(call),
             Happening::Crash { region, down_milliseconds } => {
                 self.crash(region);
                 let back = self.now + down_milliseconds * 1_000;
@@ -404,11 +439,14 @@ impl World {
             }
             Output::Answer { ticket, answers } => self.answered(region, ticket, answers),
             Output::Alarm(alarm) => self.alarm(region, &alarm),
-            Output::Reading { .. } => {}
+            Output::Reading { ticket, reading } => self.read_by_session(ticket, reading),
         }
     }
 
     fn answered(&mut self, region: usize, ticket: u64, answers: Vec<Result<Answer, Refusal>>) {
+        if self.answered_to_session(ticket, &answers) {
+            return;
+        }
         let Some(asked) = self.tickets.remove(&ticket) else {
             return self.fail(format!("region {region} answered ticket {ticket} twice"));
         };
@@ -471,6 +509,9 @@ impl World {
             self.done = true;
             (0..self.places.len()).for_each(|region| self.finish_jobs(region));
             judge::verdict(self);
+            if self.violation.is_none() {
+                self.judge_sessions();
+            }
         } else {
             self.at(self.now + LOOK, Moment::Look);
         }

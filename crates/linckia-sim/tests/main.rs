@@ -69,6 +69,21 @@ fn a_region_that_only_was_sent_an_event_and_counts_is_found() {
 }
 
 #[test]
+fn a_region_that_ignores_what_a_client_has_seen_is_found() {
+    check_found(Fault::SessionIgnored);
+}
+
+#[test]
+fn a_token_that_forgets_too_much_is_found() {
+    check_found(Fault::TokenPrunedByApplied);
+}
+
+#[test]
+fn a_token_that_leaves_out_what_was_read_is_found() {
+    check_found(Fault::ReadsNotInToken);
+}
+
+#[test]
 fn equal_seeds_run_equally() {
     for seed in 0..5 {
         let run = || run_seed(Plan::new(seed, PlanSize::EVERYTHING), None, true);
