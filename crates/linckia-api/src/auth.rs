@@ -19,15 +19,22 @@ const TOKEN_ACTOR: &str = "token";
 pub struct ClientIdentity {
     /// The subject of a verified client certificate.
     pub subject: Option<Arc<str>>,
+    /// Another region has let it in, and found nobody's name.
+    forwarded: bool,
 }
 
 impl ClientIdentity {
     /// Nobody is known: no certificate was asked for or shown.
-    pub const ANONYMOUS: Self = Self { subject: None };
+    pub const ANONYMOUS: Self = Self { subject: None, forwarded: false };
 
     /// The holder of a certificate that the listener has verified.
     pub fn of_certificate(subject: &str) -> Self {
-        Self { subject: Some(subject.into()) }
+        Self { subject: Some(subject.into()), forwarded: false }
+    }
+
+    /// Whom another region of the fleet has let in.
+    pub(crate) fn of_region(actor: Option<&str>) -> Self {
+        Self { subject: actor.map(Arc::from), forwarded: true }
     }
 }
 
@@ -39,6 +46,9 @@ pub(crate) fn admit<'a>(
 ) -> Outcome<Option<&'a str>> {
     if let Some(subject) = &client.subject {
         return Ok(Some(subject));
+    }
+    if client.forwarded {
+        return Ok(None);
     }
     match &settings.token {
         Some(token) => match bearer(headers) {

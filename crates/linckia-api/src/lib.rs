@@ -36,5 +36,5 @@ mod time;
 
 pub use auth::ClientIdentity;
 pub use io::{Door, DoorBody};
-pub use port::{Answers, LinkView, Region, RegionView, Unavailable};
+pub use port::{Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, Unavailable};
 pub use settings::{DoorSettings, Limits};

@@ -6,6 +6,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response};
 use linckia_apply::{Lag, Query, Reading};
 use linckia_model::{Answer, Dot, Holders, Refusal, RegionName, Vector, Write};
 use tokio::sync::watch;
@@ -45,6 +47,27 @@ pub struct LinkView {
     pub lag: Vec<Lag>,
 }
 
+/// A request that another region is to answer.
+#[derive(Clone, Debug)]
+pub struct ForwardRequest {
+    pub method: Method,
+    /// Path and query.
+    pub target: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// Who asks, as this door has found.
+    pub actor: Option<String>,
+}
+
+/// Why another region did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotForwarded {
+    /// There is no link to it, or no room on the link: nothing was sent.
+    Unreachable,
+    /// It was sent, and no answer came: what it asked for may have been done.
+    Unanswered,
+}
+
 /// The region behind the door.
 pub trait Region: Send + Sync + 'static {
     /// Its name.
@@ -70,6 +93,13 @@ pub trait Region: Send + Sync + 'static {
 
     /// A client waits until this is applied: what lacks is asked of whoever has it.
     fn want(&self, vector: &Vector);
+
+    /// Has another region answer a request.
+    fn forward(
+        &self,
+        to: &RegionName,
+        request: ForwardRequest,
+    ) -> impl Future<Output = Result<Response<Bytes>, NotForwarded>> + Send;
 
     fn regions(&self) -> impl Future<Output = Result<Vec<RegionView>, Unavailable>> + Send;
 

@@ -5,7 +5,7 @@
 
 use linckia_model::{Heartbeat, Hlc, Reader, RegionName, Vector, Writer};
 
-use crate::frame::{Frame, News, Pull};
+use crate::frame::{Forward, Forwarded, Frame, News, Pull};
 
 /// Records of one batch, decompressed, at most: a chunk plus one large transaction.
 const RECORDS_BYTES_MAX: usize = 64 << 20;
@@ -20,6 +20,12 @@ const COMPRESS_LEVEL: i32 = 1;
 const ENTRIES_MAX: u64 = 4_096;
 
 const TEXT_BYTES_MAX: usize = 4_096;
+
+/// A header or a target of a forwarded request: a session token is far below.
+const HEADER_BYTES_MAX: usize = 128 << 10;
+
+/// A body that is forwarded, whole: more than a door takes by default, less than a frame holds.
+const FORWARDED_BYTES_MAX: usize = 14 << 20;
 
 /// Why bytes are no frame.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +86,18 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
             out.byte(u8::from(*prompt));
             put_records(&mut out, records, compressor);
         }
+        Frame::Forward { number, forward } => {
+            out.byte(7);
+            out.number(*number);
+            put_forward(&mut out, forward);
+        }
+        Frame::Forwarded { number, forwarded: Forwarded { status, headers, body } } => {
+            out.byte(8);
+            out.number(*number);
+            out.number(u64::from(*status));
+            put_headers(&mut out, headers);
+            out.bytes(body);
+        }
         Frame::Beat { session, number, echo, news } => {
             out.byte(6);
             out.number(*session);
@@ -100,6 +118,23 @@ fn put_pull(out: &mut Writer, pull: &Pull) {
     out.number(pull.direct.len() as u64);
     pull.direct.iter().for_each(|region| out.text(region.as_str()));
     out.number(pull.sent_at);
+}
+
+fn put_forward(out: &mut Writer, Forward { method, target, headers, body, actor }: &Forward) {
+    out.text(method);
+    out.text(target);
+    out.byte(u8::from(actor.is_some()));
+    out.optional(actor);
+    put_headers(out, headers);
+    out.bytes(body);
+}
+
+fn put_headers(out: &mut Writer, headers: &[(String, Vec<u8>)]) {
+    out.number(headers.len() as u64);
+    for (name, value) in headers {
+        out.text(name);
+        out.bytes(value);
+    }
 }
 
 fn put_news(out: &mut Writer, News { heartbeats, wall, applied, held }: &News) {
@@ -176,8 +211,39 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
             echo: reader.number("echo")?,
             news: news(&mut reader)?,
         },
+        7 => Frame::Forward { number: reader.number("number")?, forward: forward(&mut reader)? },
+        8 => Frame::Forwarded {
+            number: reader.number("number")?,
+            forwarded: Forwarded {
+                status: reader.number("status")? as u16,
+                headers: headers(&mut reader)?,
+                body: reader.bytes("body", FORWARDED_BYTES_MAX)?.to_vec(),
+            },
+        },
         kind => return Err(Error::Kind(kind)),
     })
+}
+
+fn forward(reader: &mut Reader<'_>) -> Result<Forward, linckia_model::Error> {
+    let method = reader.text("method", TEXT_BYTES_MAX)?.to_owned();
+    let target = reader.text("target", HEADER_BYTES_MAX)?.to_owned();
+    let known = reader.byte("actor")? != 0;
+    Ok(Forward {
+        method,
+        target,
+        actor: reader.optional(known, "actor")?,
+        headers: headers(reader)?,
+        body: reader.bytes("body", FORWARDED_BYTES_MAX)?.to_vec(),
+    })
+}
+
+fn headers(reader: &mut Reader<'_>) -> Result<Vec<(String, Vec<u8>)>, linckia_model::Error> {
+    let count = entries(reader)?;
+    let mut header = || {
+        let name = reader.text("header", TEXT_BYTES_MAX)?.to_owned();
+        Ok((name, reader.bytes("header", HEADER_BYTES_MAX)?.to_vec()))
+    };
+    (0..count).map(|_| header()).collect()
 }
 
 fn news(reader: &mut Reader<'_>) -> Result<News, linckia_model::Error> {

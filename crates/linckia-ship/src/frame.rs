@@ -40,6 +40,26 @@ pub struct News {
     pub held: Vec<(RegionName, Vector)>,
 }
 
+/// A client's request that another region is to answer, as it came over HTTP.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Forward {
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Vec<u8>,
+    /// Who asks, as the region that took the request has found.
+    pub actor: Option<Box<str>>,
+}
+
+/// The answer to a forwarded request.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Forwarded {
+    pub status: u16,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Vec<u8>,
+}
+
 /// One message on a link.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Frame {
@@ -67,6 +87,16 @@ pub enum Frame {
         records: Vec<u8>,
         /// Somebody waits until they are durable at the other end.
         prompt: bool,
+    },
+    /// From the dialler, whose number it is: for the door at the other end, not for its core.
+    Forward {
+        number: u64,
+        forward: Forward,
+    },
+    /// The answer to the request of that number.
+    Forwarded {
+        number: u64,
+        forwarded: Forwarded,
     },
     /// Sent at every heartbeat: where the session stands, and what is known of every origin.
     Beat {

@@ -15,7 +15,7 @@ mod serving;
 mod tests;
 
 pub use coding::{Encoder, Error, decode};
-pub use frame::{Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
+pub use frame::{Forward, Forwarded, Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
 pub use port::{Chunk, Records};
 pub use pulling::{Pulling, Reaction};
 pub use serving::Serving;

@@ -171,7 +171,11 @@ impl Pulling {
                 self.applied = news.applied.clone();
                 Reaction::Beat(news)
             }
-            Frame::Hello { .. } | Frame::Pull(_) => Reaction::Nothing,
+            // Forwarded requests are between doors.
+            Frame::Hello { .. }
+            | Frame::Pull(_)
+            | Frame::Forward { .. }
+            | Frame::Forwarded { .. } => Reaction::Nothing,
         }
     }
 

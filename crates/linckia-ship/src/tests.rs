@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use linckia_model::{Heartbeat, Hlc, Now, Origin, RegionName, Vector};
 
-use crate::{Chunk, Encoder, Frame, News, Pull, Pulling, Reaction, Records, Serving, decode};
+use crate::{
+    Chunk, Encoder, Forward, Forwarded, Frame, News, Pull, Pulling, Reaction, Records, Serving,
+    decode,
+};
 
 fn region(name: &str) -> RegionName {
     RegionName::parse(name).unwrap()
@@ -188,6 +191,20 @@ fn frames_survive_their_bytes() {
         Frame::Pull(pull),
         batch(vec![1, 2, 3]),
         batch(vec![0; 100_000]),
+        Frame::Forward {
+            number: 9,
+            forward: Forward {
+                method: "POST".to_owned(),
+                target: "/v1/events?atomic=true".to_owned(),
+                headers: vec![("content-type".to_owned(), b"application/json".to_vec())],
+                body: b"{}".to_vec(),
+                actor: Some("somebody".into()),
+            },
+        },
+        Frame::Forwarded {
+            number: 9,
+            forwarded: Forwarded { status: 201, headers: Vec::new(), body: b"[]".to_vec() },
+        },
         Frame::Beat {
             session: 1,
             number: 2,

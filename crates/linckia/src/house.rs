@@ -5,6 +5,7 @@
 //! and on the way out the door closes first and the log last.
 
 mod core;
+mod forward;
 mod hands;
 mod links;
 mod measures;
@@ -31,6 +32,7 @@ use crate::command::Outcome;
 use crate::config::Config;
 use crate::fleet::{ENV_CONTROL, ENV_PARENT_PIPE};
 use core::Core;
+use forward::Forwards;
 use port::House;
 use time::Clocks;
 
@@ -207,7 +209,9 @@ async fn serve(
     prometheus: PrometheusHandle,
 ) -> Result<()> {
     let (trigger, shutdown) = Shutdown::new();
-    let links = links::start(config, core.orders(), shutdown.clone()).await?;
+    let forwards = Arc::new(Forwards::default());
+    let ways = Arc::clone(&forwards);
+    let links = links::start(config, core.orders(), ways, shutdown.clone()).await?;
     let tls = match &config.door.tls {
         Some(files) => {
             Some(DoorTls::load(&files.certificate, &files.key, config.door.client_ca.as_deref())?)
@@ -218,9 +222,10 @@ async fn serve(
     let listener = Door::bind(config.door.listen, tls.as_ref(), options)?;
     tracing::info!(region = %name, address = %listener.local_address(), "the door is open");
     let control = std::env::var(ENV_CONTROL).ok();
-    let house = Arc::new(House::new(name.clone(), core, control));
+    let house = Arc::new(House::new(name.clone(), core, Arc::clone(&forwards), control));
     let (stop_streams, stopping) = watch::channel(false);
     let door = linckia_api::Door::new(house, door_settings(config)?, prometheus.clone(), stopping);
+    forwards.open(door.clone());
     let service = move |connection: Connection| {
         let door = door.clone();
         let client = match connection.client_subject() {

@@ -35,6 +35,8 @@ mod processes;
 mod relay;
 #[path = "blackbox/requests.rs"]
 mod requests;
+#[path = "blackbox/sessions.rs"]
+mod sessions;
 #[path = "blackbox/strangers.rs"]
 mod strangers;
 #[path = "blackbox/streams.rs"]

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::request::Parts;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use linckia_apply::{Found, Query, Reading};
 use linckia_model::{Ack, Key, Vector};
 
-use super::body;
+use super::body::{self, RequestBody};
 use super::respond::Answered;
 use super::service::House;
 use super::sessions::Seen;
@@ -30,7 +30,7 @@ pub(super) struct Asked<'a, R> {
     pub(super) ack: Ack,
     /// The client carries a session.
     pub(super) in_session: bool,
-    pub(super) body: &'a mut Option<Incoming>,
+    pub(super) body: &'a mut Option<RequestBody>,
 }
 
 impl<'a, R: Region> Asked<'a, R> {

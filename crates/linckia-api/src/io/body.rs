@@ -38,8 +38,50 @@ impl DoorBody {
         Self(Inner::Whole(bytes.into()))
     }
 
+    /// True if it is still being written when its headers leave.
+    pub(super) fn is_stream(&self) -> bool {
+        matches!(self.0, Inner::Stream(_))
+    }
+
     pub(super) fn stream(pieces: mpsc::Receiver<Bytes>) -> Self {
         Self(Inner::Stream(pieces))
+    }
+}
+
+/// The body of a request: as it comes over the wire, or whole, where another region took it.
+#[derive(Debug)]
+pub(super) enum RequestBody {
+    Incoming(Incoming),
+    Whole(Bytes),
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Incoming(incoming) => Pin::new(incoming).poll_frame(context),
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
     }
 }
 
@@ -73,7 +115,7 @@ impl Body for DoorBody {
 }
 
 /// Reads a body whole. Errors: 413 beyond the limit, 400 if it breaks off.
-pub(super) async fn read(body: &mut Incoming, bytes_max: usize) -> Outcome<Bytes> {
+pub(super) async fn read(body: &mut RequestBody, bytes_max: usize) -> Outcome<Bytes> {
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(too_large(bytes_max));
     }
@@ -93,7 +135,7 @@ pub(super) async fn read(body: &mut Incoming, bytes_max: usize) -> Outcome<Bytes
 }
 
 /// The next piece of data. Errors: 400, which nobody may be there to read.
-pub(super) async fn next(body: &mut Incoming) -> Outcome<Option<Bytes>> {
+pub(super) async fn next(body: &mut RequestBody) -> Outcome<Option<Bytes>> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             tracing::debug!(%error, "a request's body broke off");
@@ -107,7 +149,7 @@ pub(super) async fn next(body: &mut Incoming) -> Outcome<Option<Bytes>> {
 }
 
 /// Reads on for a client that was refused before it had sent all.
-pub(super) async fn drain(mut body: Incoming) {
+pub(super) async fn drain(mut body: RequestBody) {
     let drained = async {
         let mut bytes = 0;
         while bytes < DRAINED_BYTES_MAX

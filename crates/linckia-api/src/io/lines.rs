@@ -7,13 +7,12 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use hyper::body::Incoming;
 use linckia_model::{Ack, Level, NewEvent, Write};
 use tokio::sync::mpsc;
 
 use super::append::new_event_id;
 use super::asked::Asked;
-use super::body;
+use super::body::{self, RequestBody};
 use super::respond::{self, Answered};
 use super::service::House;
 use crate::event::{Context, native};
@@ -71,7 +70,7 @@ struct Feed<R> {
     ack: Ack,
     traceparent: Option<Box<str>>,
     splitter: Splitter,
-    body: Incoming,
+    body: RequestBody,
     input: Bytes,
     end: End,
 }

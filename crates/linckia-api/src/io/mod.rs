@@ -10,6 +10,7 @@ mod body;
 mod conflicts;
 mod events;
 mod fleet;
+mod forward;
 mod lines;
 mod pages;
 mod respond;

@@ -9,21 +9,22 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
 use super::asked::Asked;
-use super::body::{self, DoorBody};
+use super::body::{self, DoorBody, RequestBody};
 use super::respond::{self, Answered};
 use super::sessions::{self, Entered};
-use super::{aggregates, append, conflicts, events, fleet, pages};
+use super::{aggregates, append, conflicts, events, fleet, forward, pages};
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
 use crate::metrics::Metrics;
 use crate::openapi;
-use crate::port::Region;
-use crate::problem::{Outcome, Problem};
+use crate::port::{ForwardRequest, Region};
+use crate::problem::{Kind, Outcome, Problem};
 use crate::query::QueryString;
 use crate::route::{self, Call, Matched};
 use crate::settings::DoorSettings;
@@ -82,9 +83,44 @@ impl<R: Region> Door<R> {
         request: Request<Incoming>,
         client: ClientIdentity,
     ) -> http::Response<DoorBody> {
-        let start = Instant::now();
         let (parts, incoming) = request.into_parts();
-        let mut body = Some(incoming);
+        self.run(parts, RequestBody::Incoming(incoming), client).await
+    }
+
+    /// Answers a request that another region of the fleet took, and forwarded here. Errors: its
+    /// answer is larger than `bytes_max`, or is a stream.
+    pub async fn handle_forwarded(
+        &self,
+        request: ForwardRequest,
+        bytes_max: usize,
+    ) -> http::Response<Bytes> {
+        let client = ClientIdentity::of_region(request.actor.as_deref());
+        let mut made = Request::new(());
+        *made.method_mut() = request.method;
+        *made.uri_mut() = request.target.parse().unwrap_or_default();
+        *made.headers_mut() = request.headers;
+        let (parts, ()) = made.into_parts();
+        let response = self.run(parts, RequestBody::Whole(request.body), client).await;
+        let (parts, body) = response.into_parts();
+        let collected = http_body_util::Limited::new(body, bytes_max).collect().await;
+        match collected {
+            Ok(whole) => http::Response::from_parts(parts, whole.to_bytes()),
+            Err(_) => {
+                let detail = "the answer is too large to be forwarded; ask the region itself";
+                let problem = Problem::new(Kind::Unavailable, detail);
+                respond::problem(&problem).map(|_| Bytes::new())
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        parts: Parts,
+        body: RequestBody,
+        client: ClientIdentity,
+    ) -> http::Response<DoorBody> {
+        let start = Instant::now();
+        let mut body = Some(body);
         let found = route::find(&parts.method, parts.uri.path());
         let index = found.as_ref().ok().map(|found| found.index);
         let answered = self.answer(&parts, found, &client, &mut body).await;
@@ -115,7 +151,7 @@ impl<R: Region> Door<R> {
         parts: &Parts,
         found: Outcome<Matched<'_>>,
         client: &ClientIdentity,
-        body: &mut Option<Incoming>,
+        body: &mut Option<RequestBody>,
     ) -> Outcome<Answered> {
         let house = &self.house;
         if matches!(&found, Ok(found) if found.route.call == Call::Live) {
@@ -154,9 +190,7 @@ async fn within_session<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<A
     let session = match sessions::enter(house, asked.headers(), &asked.matched).await? {
         Entered::Plain => return dispatch(call, asked).await,
         Entered::Within(session) => session,
-        Entered::Elsewhere(_) => {
-            return Err(Problem::unsupported("`Linckia-Behind: forward` is not built yet"));
-        }
+        Entered::Elsewhere(region) => return forward::to(asked, &region).await,
     };
     match dispatch(call, asked).await {
         Ok(mut response) => {

@@ -164,6 +164,10 @@ async fn staleness<R: Region>(house: &House<R>, seen: &Vector, have: &Vector) ->
 impl Session {
     /// Puts what the client has seen now into the answer.
     pub(super) fn leave<R: Region>(mut self, house: &House<R>, response: &mut Answered) {
+        if response.body().is_stream() {
+            // What it will show or write is not known before its headers leave.
+            return;
+        }
         let extensions = response.extensions_mut();
         match extensions.remove::<Seen>() {
             Some(Seen(shown)) => self.seen.join(&shown),

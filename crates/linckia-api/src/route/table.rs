@@ -34,8 +34,21 @@ const LAST_EVENT_ID: Parameter =
     Parameter::new("Last-Event-ID", "string", "Goes on behind this `id` of a stream.");
 const TRACE: Parameter = Parameter::new("traceparent", "string", "W3C trace context.");
 
-const WRITE: &[Parameter] = &[ACK, KEY, TRACE];
-const GUARDED_WRITE: &[Parameter] = &[ACK, KEY, TRACE, IF_MATCH, IF_NONE_MATCH];
+const SESSION: Parameter = Parameter::new(
+    "Linckia-Session",
+    "string",
+    "The token of what the client has seen; empty: asks for one. Comes back with the answer.",
+);
+const BEHIND: Parameter = Parameter::new(
+    "Linckia-Behind",
+    "string",
+    "Where this region has not applied what the client has seen: `wait=500ms` (1s), `forward`, \
+     `stale` (reads) or `fail`.",
+);
+
+const WRITE: &[Parameter] = &[ACK, KEY, TRACE, SESSION, BEHIND];
+const GUARDED_WRITE: &[Parameter] = &[ACK, KEY, TRACE, SESSION, BEHIND, IF_MATCH, IF_NONE_MATCH];
+const READ: &[Parameter] = &[SESSION, BEHIND];
 
 const EVENT_PROBLEMS: &[Kind] = &[
     Kind::InvalidEvent,
@@ -45,6 +58,7 @@ const EVENT_PROBLEMS: &[Kind] = &[
     Kind::Unsupported,
     Kind::LogFull,
     Kind::AckTimeout,
+    Kind::Behind,
 ];
 const GUARDED_PROBLEMS: &[Kind] = &[
     Kind::InvalidEvent,
@@ -56,10 +70,12 @@ const GUARDED_PROBLEMS: &[Kind] = &[
     Kind::Unsupported,
     Kind::LogFull,
     Kind::AckTimeout,
+    Kind::Behind,
 ];
 const READ_PROBLEMS: &[Kind] = &[Kind::Unsupported];
-const STATE_PROBLEMS: &[Kind] = &[Kind::NotFound, Kind::VersionConflict, Kind::Unsupported];
-const LIST_PROBLEMS: &[Kind] = &[Kind::PositionExpired, Kind::Unsupported];
+const STATE_PROBLEMS: &[Kind] =
+    &[Kind::NotFound, Kind::VersionConflict, Kind::Unsupported, Kind::Behind];
+const LIST_PROBLEMS: &[Kind] = &[Kind::PositionExpired, Kind::Unsupported, Kind::Behind];
 
 const fn body(media: &'static str, schema: &'static str) -> Body {
     Body { media, schema }
@@ -130,13 +146,13 @@ pub(crate) static BUILT: &[Route] = &[
             Parameter::new("region", "string", "Only events born in this region."),
             Parameter::new("pattern", "string", "An EventBridge pattern: not built."),
         ])
-        .headers(&[LAST_EVENT_ID])
+        .headers(&[LAST_EVENT_ID, SESSION, BEHIND])
         .replies(EVENT_PAGE_OR_STREAM)
         .problems(LIST_PROBLEMS),
     Route::new(Get, AGGREGATE, Call::GetAggregate, "getAggregate", "An aggregate as it holds here")
         .in_data_sets()
         .query(&[AT])
-        .headers(&[IF_CHANGED, IF_MATCH])
+        .headers(&[IF_CHANGED, IF_MATCH, SESSION, BEHIND])
         .replies(&[
             reply(200, JSON, "Aggregate", "The aggregate."),
             reply(304, "", "", "The entity tag still holds."),
@@ -156,7 +172,7 @@ pub(crate) static BUILT: &[Route] = &[
         .problems(GUARDED_PROBLEMS),
     Route::new(Delete, AGGREGATE, Call::DeleteAggregate, "deleteAggregate", "Delete the aggregate")
         .in_data_sets()
-        .headers(&[ACK, KEY, TRACE, IF_MATCH])
+        .headers(&[ACK, KEY, TRACE, SESSION, BEHIND, IF_MATCH])
         .replies(&[reply(200, JSON, "Answer", "Deleted.")])
         .problems(GUARDED_PROBLEMS),
     Route::new(Get, HISTORY, Call::History, "readHistory", "An aggregate's events in order")
@@ -166,6 +182,7 @@ pub(crate) static BUILT: &[Route] = &[
             CURSOR,
             Parameter::new("direction", "string", "`forward` (oldest first) or `backward`."),
         ])
+        .headers(READ)
         .replies(EVENT_PAGE)
         .problems(LIST_PROBLEMS),
     Route::new(Post, HISTORY, Call::AppendToAggregate, "appendToAggregate", "Write one event")
@@ -186,6 +203,7 @@ pub(crate) static BUILT: &[Route] = &[
     )
     .in_data_sets()
     .query(&[LIMIT, CURSOR, Parameter::new("prefix", "string", "Only ids that begin with it."), AT])
+    .headers(READ)
     .replies(&[reply(200, JSON, "AggregatePage", "A page.")])
     .problems(LIST_PROBLEMS),
     Route::new(Get, "/v1/conflicts", Call::Conflicts, "listConflicts", "Conflicts on record")
@@ -197,10 +215,12 @@ pub(crate) static BUILT: &[Route] = &[
             LIMIT,
             CURSOR,
         ])
+        .headers(READ)
         .replies(&[reply(200, JSON, "ConflictPage", "A page.")])
         .problems(LIST_PROBLEMS),
     Route::new(Get, "/v1/conflicts/{id}", Call::Conflict, "getConflict", "One conflict on record")
         .in_data_sets()
+        .headers(READ)
         .replies(&[reply(200, JSON, "Conflict", "The record.")])
         .problems(&[Kind::NotFound, Kind::Unsupported]),
     Route::new(Get, "/v1/regions", Call::Regions, "listRegions", "The fleet as seen from here")

@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use linckia_api::{Answers, LinkView, Region, RegionView, Unavailable};
+use bytes::Bytes;
+use http::Response;
+use linckia_api::{
+    Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, Unavailable,
+};
 use linckia_apply::{
     AggregateView, ConflictView, Digests, EventFilter, Found, Lag, Query, Range, Reading,
 };
@@ -73,6 +77,15 @@ impl Fake {
 
     pub fn log(&self) -> Vec<Arc<Event>> {
         self.state.lock().unwrap().log.clone()
+    }
+
+    /// The other region is some events ahead.
+    fn vector_of(&self, is_self: bool) -> Vector {
+        let mut vector = self.vector();
+        if !is_self {
+            vector.set(&origin(), vector.get(&origin()) + 5);
+        }
+        vector
     }
 
     fn holders_of(&self, dot: &Dot) -> Holders {
@@ -409,6 +422,20 @@ impl Region for Fake {
         self.wanted.lock().unwrap().push(vector.clone());
     }
 
+    async fn forward(
+        &self,
+        to: &RegionName,
+        request: ForwardRequest,
+    ) -> Result<Response<Bytes>, NotForwarded> {
+        if to.as_str() != "eu-west-1" {
+            return Err(NotForwarded::Unreachable);
+        }
+        let behind = request.headers["linckia-behind"].to_str().unwrap();
+        let text = format!("{} {} {behind}", request.method, request.target);
+        let response = Response::builder().status(202).header("linckia-session", "theirs");
+        Ok(response.body(Bytes::from([text.as_bytes(), &request.body].join(&b' '))).unwrap())
+    }
+
     async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {
         let lag = vec![Lag { origin: origin(), events: 2, milliseconds: 30 }];
         let view = |name: &str, is_self: bool| RegionView {
@@ -416,7 +443,7 @@ impl Region for Fake {
             url: is_self.then(|| "http://127.0.0.1:7401".to_owned()),
             is_self,
             verdict: "healthy",
-            vector: self.vector(),
+            vector: self.vector_of(is_self),
             lag: lag.clone(),
         };
         Ok(vec![view("us-east-1", true), view("eu-west-1", false)])

@@ -97,8 +97,15 @@ async fn a_token_holds_what_the_client_wrote_and_read() {
     let other = event("2", json!({"other": 1})).to_string();
     let reused = client.send("POST", "/v1/events", &headers, other.as_bytes()).await.expect(409);
     assert_eq!(says(&keys(1), &token(&reused)), vector(2));
+    // An answer that streams cannot say in its head what it will have written.
+    let lines = [("content-type", "application/x-ndjson"), ("linckia-session", &first)];
+    let body = event("3", json!({})).to_string();
+    let streamed = client.send("POST", "/v1/events", &lines, body.as_bytes()).await.expect(200);
+    assert_eq!(streamed.header("linckia-session"), None);
+    let whole = read(&mut client, "/v1/vector", &[("linckia-session", &first)]).await.expect(200);
+    assert_eq!(says(&keys(1), &token(&whole)), vector(3), "so the vector is asked for");
     // What every region has need not be said.
-    *server.region.everywhere.lock().unwrap() = vector(2);
+    *server.region.everywhere.lock().unwrap() = vector(3);
     let pruned = read(&mut client, "/v1/aggregates/A", &[("linckia-session", &token(&list))]).await;
     assert_eq!(says(&keys(1), &token(&pruned.expect(200))), Vector::new());
 }
@@ -146,6 +153,27 @@ async fn behind_it_waits_fails_or_says_so() {
     write(&mut client, "2", "").await.expect(201);
     let answer = waiting.await.unwrap().expect(200);
     assert_eq!(answer.header("linckia-stale"), None);
+}
+
+#[tokio::test]
+async fn a_request_goes_whole_to_a_region_that_is_not_behind() {
+    let (server, _keys) = start().await;
+    let mut client = server.client().await;
+    let token = ahead(2);
+    let headers = [
+        ("linckia-session", token.as_str()),
+        ("linckia-behind", "forward"),
+        ("content-type", "application/json"),
+    ];
+    let answer = client.send("POST", "/v1/events?atomic=true", &headers, b"{\"a\":1}").await;
+    let answer = answer.expect(202);
+    assert_eq!(answer.text(), "POST /v1/events?atomic=true wait=1s {\"a\":1}");
+    assert_eq!(answer.header("linckia-session"), Some("theirs"));
+    assert!(server.region.log().is_empty(), "nothing is written here");
+    for stream in [("accept", "text/event-stream"), ("content-type", "application/x-ndjson")] {
+        let headers = [headers[0], headers[1], stream];
+        read(&mut client, "/v1/events", &headers).await.expect(400);
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::core::{Order, Orders};
+use super::forward::Forwards;
 use crate::config::{Config, Peer};
 
 /// Frames that wait for a link: a window of batches and the beats between them.
@@ -39,16 +40,23 @@ pub(super) struct Links(#[expect(dead_code, reason = "held for its drop")] JoinS
 #[derive(Clone)]
 struct Way {
     orders: Orders,
+    forwards: Arc<Forwards>,
     lives: Arc<AtomicU64>,
     shutdown: Shutdown,
 }
 
 /// Binds the listener and starts dialling.
-pub(super) async fn start(config: &Config, orders: Orders, shutdown: Shutdown) -> Result<Links> {
+pub(super) async fn start(
+    config: &Config,
+    orders: Orders,
+    forwards: Arc<Forwards>,
+    shutdown: Shutdown,
+) -> Result<Links> {
     let mut tasks = JoinSet::new();
     let Some(peer) = &config.peer else { return Ok(Links(tasks)) };
     let tls = identity(peer)?;
-    let way = Way { orders, lives: Arc::new(AtomicU64::new(1)), shutdown: shutdown.clone() };
+    let lives = Arc::new(AtomicU64::new(1));
+    let way = Way { orders, forwards, lives, shutdown: shutdown.clone() };
     let listener = PeerListener::bind(peer.listen, &tls, LinkOptions::for_listener())?;
     tracing::info!(address = %listener.local_address(), "listening for peers");
     let (links, accepted) = mpsc::channel(ACCEPTED_MAX);
@@ -111,15 +119,22 @@ async fn dial_for_ever(address: String, region: RegionName, tls: PeerTls, way: W
 async fn carry(peer: RegionName, role: Role, link: PeerLink, way: Way) {
     let life = way.lives.fetch_add(1, Ordering::Relaxed);
     let (frames, queue) = mpsc::channel(FRAMES_MAX);
+    if role == Role::Pull {
+        way.forwards.opened(&peer, life, &frames);
+    }
+    let inner = frames.downgrade();
     if !way.orders.send(Order::Opened { peer: peer.clone(), role, life, frames }).await {
         return;
     }
     let PeerLink { sender, receiver, .. } = link;
-    let inward = read(receiver, &peer, role, life, &way.orders);
+    let inward = read(receiver, &peer, role, life, &inner, &way);
     tokio::select! {
         reason = inward => tracing::debug!(%peer, reason, "the link ended"),
         () = write(sender, queue) => {}
         () = way.shutdown.wait() => {}
+    }
+    if role == Role::Pull {
+        way.forwards.closed(&peer, life);
     }
     way.orders.send(Order::Closed { peer, role, life }).await;
 }
@@ -138,8 +153,10 @@ async fn read(
     peer: &RegionName,
     role: Role,
     life: u64,
-    orders: &Orders,
+    frames: &mpsc::WeakSender<Frame>,
+    way: &Way,
 ) -> String {
+    let room = Forwards::room();
     loop {
         let bytes = match receiver.recv().await {
             Ok(Some(bytes)) => bytes,
@@ -147,9 +164,17 @@ async fn read(
             Err(error) => return error.to_string(),
         };
         match decode(&bytes) {
+            Ok(Frame::Forward { number, forward }) => {
+                if role == Role::Serve {
+                    way.forwards.answer(number, forward, frames, &room);
+                }
+            }
+            Ok(Frame::Forwarded { number, forwarded }) => {
+                way.forwards.answered(peer, number, forwarded);
+            }
             Ok(frame) => {
                 let peer = peer.clone();
-                if !orders.send(Order::Received { peer, role, life, frame }).await {
+                if !way.orders.send(Order::Received { peer, role, life, frame }).await {
                     return "the core ended".to_owned();
                 }
             }

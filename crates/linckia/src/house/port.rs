@@ -3,7 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use linckia_api::{Answers, LinkView, Region, RegionView, Unavailable};
+use bytes::Bytes;
+use http::Response;
+use linckia_api::{
+    Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, Unavailable,
+};
 use linckia_apply::{Query, Reading};
 use linckia_model::{Dot, Holders, RegionName, Vector, Write};
 use linckia_net::{Client, ClientOptions};
@@ -11,6 +15,7 @@ use linckia_region::{Status, Verdict};
 use tokio::sync::{oneshot, watch};
 
 use super::core::{Core, NotTaken, Order, Orders};
+use super::forward::Forwards;
 
 /// The supervisor is on this machine: it answers at once or not at all.
 const CONTROL_LONGEST: Duration = Duration::from_secs(1);
@@ -21,13 +26,19 @@ pub(super) struct House {
     orders: Orders,
     applied: watch::Receiver<Arc<Vector>>,
     everywhere: watch::Receiver<Arc<Vector>>,
+    forwards: Arc<Forwards>,
     /// The supervisor of a local fleet.
     control: Option<Client>,
     poisoned: Arc<Mutex<Option<String>>>,
 }
 
 impl House {
-    pub(super) fn new(name: RegionName, core: &Core, control: Option<String>) -> Self {
+    pub(super) fn new(
+        name: RegionName,
+        core: &Core,
+        forwards: Arc<Forwards>,
+        control: Option<String>,
+    ) -> Self {
         let options = ClientOptions {
             connect_longest: CONTROL_LONGEST,
             answer_longest: CONTROL_LONGEST,
@@ -36,7 +47,7 @@ impl House {
         let control = control.and_then(|url| Client::new(&url, options).ok());
         let poisoned = core.poisoned();
         let (applied, everywhere) = (core.applied(), core.everywhere());
-        Self { name, orders: core.orders(), applied, everywhere, control, poisoned }
+        Self { name, orders: core.orders(), applied, everywhere, forwards, control, poisoned }
     }
 
     async fn ask<T>(
@@ -106,6 +117,14 @@ impl Region for House {
     fn want(&self, vector: &Vector) {
         // A core that is too busy to hear it is not waiting for its peers.
         let _ = self.orders.try_send(Order::Want { vector: vector.clone() });
+    }
+
+    async fn forward(
+        &self,
+        to: &RegionName,
+        request: ForwardRequest,
+    ) -> Result<Response<Bytes>, NotForwarded> {
+        self.forwards.forward(to, request).await
     }
 
     async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {

@@ -216,10 +216,6 @@ fn headers(table: &mut Table<'_>) {
         let expected = (400, "invalid-parameter");
         table.check(post, &[JSON, ("linckia-ack", value)], &good, expected);
     }
-    for name in ["linckia-session", "linckia-behind"] {
-        table.check(post, &[JSON, (name, "stale")], &good, (501, "unsupported"));
-        table.check(("GET", THING), &[(name, "stale")], "", (501, "unsupported"));
-    }
     for media in ["text/plain", "application/xml", "nonsense", ""] {
         let expected = (415, "unsupported-media-type");
         table.check(post, &[("content-type", media)], &good, expected);
