@@ -20,6 +20,7 @@ mod process;
 mod recover;
 mod report;
 mod scratch;
+mod session;
 mod sim;
 mod value;
 
@@ -33,11 +34,12 @@ use report::Report;
 use scratch::Scratch;
 
 pub const HELP: &str = "\
-cargo xtask bench append|ack|lag|import|recover|sim [OPTIONS]
+cargo xtask bench append|ack|session|lag|import|recover|sim [OPTIONS]
 
   append   durable appends a CPU-second with two peers pulling, then beside PostgreSQL
            (--without-postgres: not beside it)
   ack      how long an answer takes that waits for other regions
+  session  what a session's token costs a request
   lag      1,000 events/s into each of three regions: answered when, seen elsewhere when
   import   all flights into three regions: time and memory
   recover  1,000,000 events, kill -9, time until ready again
@@ -68,9 +70,10 @@ pub struct Bench<'a> {
 
 type Measure = fn(&Bench, &mut Report) -> anyhow::Result<()>;
 
-const MEASURES: [(&str, Measure); 6] = [
+const MEASURES: [(&str, Measure); 7] = [
     ("append", append::measure),
     ("ack", ack::measure),
+    ("session", session::measure),
     ("lag", lag::measure),
     ("import", import::measure),
     ("recover", recover::measure),

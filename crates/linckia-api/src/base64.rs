@@ -1,8 +1,22 @@
-//! URL-safe base64 without padding (RFC 4648, section 5), for cursors and nothing else.
+//! URL-safe base64 without padding (RFC 4648, section 5), for cursors and session tokens.
 //!
 //! What always holds: decoding accepts exactly what encoding gives.
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// No letter has this value.
+const NONE: u8 = 0xff;
+
+/// The value of each letter.
+const VALUES: [u8; 256] = {
+    let mut values = [NONE; 256];
+    let mut value = 0;
+    while value < LETTERS.len() {
+        values[LETTERS[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -23,13 +37,21 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     for chunk in text.as_bytes().chunks(4) {
         let mut word = 0_u32;
         for (place, letter) in chunk.iter().enumerate() {
-            let value = LETTERS.iter().position(|known| known == letter)?;
-            word |= (value as u32) << (18 - 6 * place);
+            let value = VALUES[usize::from(*letter)];
+            if value == NONE {
+                return None;
+            }
+            word |= u32::from(value) << (18 - 6 * place);
         }
         let length = chunk.len() - 1;
-        bytes.extend_from_slice(&word.to_be_bytes()[1..=length]);
+        let bits = word.to_be_bytes();
+        // A lone letter carries no byte, and bits beyond the last byte are another text's.
+        if length == 0 || bits[length + 1..].iter().any(|rest| *rest != 0) {
+            return None;
+        }
+        bytes.extend_from_slice(&bits[1..=length]);
     }
-    (encode(&bytes) == text).then_some(bytes)
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -63,6 +63,14 @@ struct Past {
     saw: BTreeSet<Mark>,
 }
 
+impl Past {
+    /// Keeps what both have.
+    fn meet(&mut self, other: &Self) {
+        self.wrote.retain(|mark| other.wrote.contains(mark));
+        self.saw.retain(|mark| other.saw.contains(mark));
+    }
+}
+
 /// What has to be seen somewhere from now on, and why.
 #[derive(Debug, Default)]
 struct Required(BTreeMap<String, BTreeMap<String, (&'static str, Option<Mark>)>>);
@@ -114,7 +122,7 @@ impl Required {
 
 /// The first guarantee that a history breaks. Entries stand in the order of `at`; `lost` marks were
 /// declared lost, and nobody has to see them.
-pub fn check(history: &[Entry], lost: &BTreeSet<Mark>) -> Result<(), Broken> {
+pub fn check(history: &[Entry], lost: &BTreeSet<Mark>) -> Result<(), Box<Broken>> {
     let mut sessions: BTreeMap<usize, Past> = BTreeMap::new();
     let mut pasts: BTreeMap<Mark, Past> = BTreeMap::new();
     let mut of_session: BTreeMap<usize, Required> = BTreeMap::new();
@@ -126,8 +134,13 @@ pub fn check(history: &[Entry], lost: &BTreeSet<Mark>) -> Result<(), Broken> {
         let own = of_session.entry(*session).or_default();
         match deed {
             Deed::Begins { key, mark } => {
-                // A second attempt may have seen more: the first one's copy may be what is seen.
-                pasts.entry((key.clone(), mark.clone())).or_insert_with(|| past.clone());
+                // Of several attempts any may be the one that is seen: what comes before it is what
+                // came before all of them.
+                let mark = (key.clone(), mark.clone());
+                match pasts.get_mut(&mark) {
+                    Some(earlier) => earlier.meet(past),
+                    None => drop(pasts.insert(mark, past.clone())),
+                }
             }
             Deed::Wrote { key, mark } => {
                 let mark = (key.clone(), mark.clone());
@@ -150,7 +163,13 @@ pub fn check(history: &[Entry], lost: &BTreeSet<Mark>) -> Result<(), Broken> {
                         && !lost.contains(&missing)
                     {
                         let (session, region) = (*session, region.clone());
-                        return Err(Broken { guarantee, session, region, missing, because });
+                        return Err(Box::new(Broken {
+                            guarantee,
+                            session,
+                            region,
+                            missing,
+                            because,
+                        }));
                     }
                 }
                 for mark in marks {
@@ -250,6 +269,17 @@ mod tests {
         assert_eq!(unanswered().read(1, "r", "l", &[]).guarantee(), None);
         let seen = unanswered().read(2, "r", "l", &["b"]).read(2, "r", "k", &[]);
         assert_eq!(seen.guarantee(), Some("monotonic writes"));
+    }
+
+    #[test]
+    fn a_write_that_was_tried_again_in_a_new_session_follows_what_both_had() {
+        let mut tried = history().wrote(1, "k", "a").0;
+        let begins = Deed::Begins { key: "l".to_owned(), mark: "b".to_owned() };
+        for session in [1, 2] {
+            tried.push(Entry { session, at: 30, deed: begins.clone() });
+        }
+        let seen = History(tried).read(3, "r", "l", &["b"]).read(3, "r", "k", &[]);
+        assert_eq!(seen.guarantee(), None);
     }
 
     #[test]

@@ -1,7 +1,14 @@
-//! Rehearsed failures: what clients did and saw while a region died, and what must hold of it.
+//! Rehearsed failures: what clients did and saw while a region was lost, and what must hold of it.
 //!
-//! Where in the flow: outside of everything, as a client is. [`history`] judges sessions by the
-//! definitions; the simulation judges its clients by the same code. What always holds: nothing here
-//! knows how the product works, only what it promises.
+//! Where in the flow: outside of everything, as a client is. In reading order: [`history`] judges
+//! sessions by the definitions (the simulation judges its clients by the same code), [`account`]
+//! says what became of every write, [`report`] shows it, `io` holds the clients and the course of a
+//! drill. What always holds: nothing here knows how the product works, only what it promises; what
+//! was acknowledged is on the observer's own disk before it counts.
 
+pub mod account;
 pub mod history;
+mod io;
+pub mod report;
+
+pub use io::{DrillDoor, Mode, Operator, Plan, run};

@@ -6,27 +6,27 @@
 
 mod lives;
 mod sessions;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use linckia_drill::history::Entry;
 use linckia_log::{MemoryDisk, SyncJob};
-use linckia_model::{
-    Ack, Answer, Dot, Extras, Fault, Key, NewEvent, Now, Origin, Refusal, RegionName, Vector, Write,
-};
+use linckia_model::{Dot, Fault, Key, Now, Origin, RegionName, Vector};
 use linckia_region::{Alarm, Input, Machine, Output, Role, StoreJob, SyncKind};
 use linckia_ship::Frame;
 use linckia_store::MemoryStore;
 
 use crate::judge;
 use crate::network::{Network, Wire};
-use crate::plan::{Happening, Plan, Wish, region_name};
+use crate::plan::{Happening, Plan, region_name};
 use crate::queue::Queue;
 use crate::random::Random;
 pub use sessions::Call;
 pub(crate) use sessions::LEDGER_KEYS;
 use sessions::{Client, Visit};
+use writes::Asked;
 
 /// Milliseconds of wall clock at the start of every run.
 const EPOCH: u64 = 1_700_000_000_000;
@@ -110,14 +110,6 @@ pub(crate) struct Place {
     pub(crate) survived: Vector,
     /// The vector at which causality was looked at last.
     pub(crate) checked: Vector,
-}
-
-/// A request that waits for its answer.
-pub(crate) struct Asked {
-    pub(crate) region: usize,
-    pub(crate) life: u64,
-    pub(crate) wishes: Vec<Wish>,
-    pub(crate) ack: Ack,
 }
 
 /// One acknowledged event.
@@ -318,28 +310,6 @@ impl World {
         }
     }
 
-    fn write(&mut self, region: usize, wishes: Vec<Wish>, ack: Ack) {
-        if self.places[region].machine.is_none() {
-            return;
-        }
-        self.serial += 1;
-        let ticket = self.serial;
-        let event = |wish: &Wish| NewEvent {
-            key: key(wish.key),
-            event_type: "Changed".into(),
-            operation: wish.operation,
-            data: wish.data.clone(),
-            event_id: wish.id.as_str().into(),
-            extras: Extras::default(),
-        };
-        let atomic = wishes.len() > 1;
-        let events = wishes.iter().map(event).collect();
-        let life = self.places[region].life;
-        self.tickets.insert(ticket, Asked { region, life, wishes, ack: ack.clone() });
-        let write = Write { events, atomic, precondition: None, entity_tag: false, ack };
-        self.hand(region, Input::Write { ticket, write });
-    }
-
     fn dial(&mut self, dialler: usize, server: usize) {
         if self.network.is_open(dialler, server) {
             return;
@@ -441,34 +411,6 @@ impl World {
             Output::Alarm(alarm) => self.alarm(region, &alarm),
             Output::Reading { ticket, reading } => self.read_by_session(ticket, reading),
         }
-    }
-
-    fn answered(&mut self, region: usize, ticket: u64, answers: Vec<Result<Answer, Refusal>>) {
-        if self.answered_to_session(ticket, &answers) {
-            return;
-        }
-        let Some(asked) = self.tickets.remove(&ticket) else {
-            return self.fail(format!("region {region} answered ticket {ticket} twice"));
-        };
-        for (wish, answer) in asked.wishes.into_iter().zip(answers) {
-            self.note(|| format!("{} answers {} {answer:?}", key_name(region), wish.id));
-            let dot = match answer {
-                Ok(answer) => {
-                    judge::held(self, region, &asked.ack.level, &answer.dot);
-                    answer.dot
-                }
-                // Written, and told to be on this disk at least.
-                Err(Refusal::AckTimeout(late)) if late.1.durable.contains(self.name(region)) => {
-                    late.0.dot
-                }
-                Err(_) => continue,
-            };
-            self.ledger.push(Acknowledged { dot, key: key(wish.key), event_id: wish.id });
-        }
-    }
-
-    fn name(&self, region: usize) -> &RegionName {
-        &self.places[region].name
     }
 
     fn alarm(&mut self, region: usize, alarm: &Alarm) {

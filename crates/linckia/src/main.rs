@@ -11,7 +11,9 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use linckia::arguments::GlobalArguments;
 use linckia::command::address::AccessArguments;
-use linckia::command::{self, Context, Outcome, acks, aggregate, config, conflicts, digests};
+use linckia::command::{
+    self, Context, Outcome, acks, aggregate, config, conflicts, digests, drill,
+};
 use linckia::command::{events, export, import, keys, log, regions, status};
 use linckia::config::Config;
 use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
@@ -54,6 +56,9 @@ enum Command {
     Events(events::EventsArguments),
     Conflicts(conflicts::ConflictsArguments),
     Acks(acks::AcksArguments),
+    /// Rehearses failures and accounts for every acknowledged write.
+    #[command(subcommand)]
+    Drill(drill::DrillCommand),
     Region(RegionArguments),
     Init(config::InitArguments),
     Check(config::CheckArguments),
@@ -130,6 +135,7 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Events(arguments) => events::run(&context, arguments).await,
         Command::Conflicts(arguments) => conflicts::run(&context, arguments).await,
         Command::Acks(arguments) => acks::run(&context, arguments).await,
+        Command::Drill(command) => drill::run(&context, &cli.global, command).await,
         // Handled by the callers, which never come here with them.
         Command::Up(_)
         | Command::Wan(_)

@@ -19,6 +19,8 @@ mod corruption;
 mod cuts;
 #[path = "blackbox/door.rs"]
 mod door;
+#[path = "blackbox/drills.rs"]
+mod drills;
 #[path = "blackbox/fleet.rs"]
 mod fleet;
 #[path = "blackbox/http.rs"]

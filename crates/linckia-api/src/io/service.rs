@@ -188,11 +188,15 @@ impl<R: Region> Door<R> {
 async fn within_session<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answered> {
     let house = asked.house;
     let session = match sessions::enter(house, asked.headers(), &asked.matched).await? {
-        Entered::Plain => return dispatch(call, asked).await,
+        Entered::Plain => return Box::pin(dispatch(call, asked)).await,
         Entered::Within(session) => session,
-        Entered::Elsewhere(region) => return forward::to(asked, &region).await,
+        Entered::Elsewhere(region) => return Box::pin(forward::to(asked, &region)).await,
     };
-    match dispatch(call, asked).await {
+    let answered = match call {
+        Call::AppendEvents => append::events(asked).await,
+        _ => Box::pin(dispatch(call, asked)).await,
+    };
+    match answered {
         Ok(mut response) => {
             session.leave(house, &mut response);
             Ok(response)

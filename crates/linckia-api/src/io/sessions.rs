@@ -81,7 +81,7 @@ pub(super) async fn enter<R: Region>(
         return Err(Problem::parameter(detail));
     }
     if let Behind::Wait(longest) = behind {
-        return wait(house, session, longest).await;
+        return Box::pin(wait(house, session, longest)).await;
     }
     // What was answered a moment ago is applied, if not yet told to everybody.
     let Reading { vector, .. } = house.region.read(Query::Vector).await?;

@@ -44,6 +44,9 @@ pub struct AppendArguments {
     /// Where each must be durable before it is answered, as `Linckia-Ack` has it.
     #[arg(long, value_name = "LEVEL")]
     ack: Option<String>,
+    /// Each request carries a session's token, the one of an answer just before.
+    #[arg(long)]
+    session: bool,
     /// This many events, however long it takes, in place of --warm and --seconds.
     #[arg(long)]
     count: Option<u64>,
@@ -71,8 +74,15 @@ pub async fn run(arguments: &AppendArguments) -> anyhow::Result<Value> {
     for _ in 0..arguments.connections {
         connections.push(Connection::open(arguments.address).await?);
     }
-    let request =
-        Request::new(arguments.batch, arguments.bytes, this_run(), arguments.ack.as_deref())?;
+    let mut headers = String::new();
+    if let Some(level) = &arguments.ack {
+        headers = format!("linckia-ack: {level}\r\n");
+    }
+    if arguments.session {
+        let token = token(arguments).await?;
+        headers.push_str(&format!("linckia-session: {token}\r\n"));
+    }
+    let request = Request::new(arguments.batch, arguments.bytes, this_run(), &headers)?;
     let shared = Arc::new(Mutex::new(Shared::new(arguments)));
     let started = Instant::now();
     let mut senders = JoinSet::new();
@@ -89,6 +99,14 @@ pub async fn run(arguments: &AppendArguments) -> anyhow::Result<Value> {
     let took = started.elapsed().as_secs_f64();
     let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(shared.report(if arguments.count.is_some() { took } else { arguments.seconds }))
+}
+
+/// The token of a client that has written one event.
+async fn token(arguments: &AppendArguments) -> anyhow::Result<String> {
+    let mut connection = Connection::open(arguments.address).await?;
+    let mut first = Request::new(1, arguments.bytes, !this_run(), "linckia-session:\r\n")?;
+    connection.ask(first.fill(0)).await?;
+    connection.header("linckia-session").context("the region gives no session token")
 }
 
 /// Waits for the ends of the measured time and says them; a connection that breaks ends it.

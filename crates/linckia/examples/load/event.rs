@@ -39,8 +39,8 @@ struct Slots {
 
 impl Request {
     /// Of `events` events of `size` bytes each; an array unless it is one. `run` tells apart what
-    /// several generators send; `ack` is the level that each asks for.
-    pub fn new(events: usize, size: usize, run: u64, ack: Option<&str>) -> anyhow::Result<Self> {
+    /// several generators send; `headers` are lines that each request has besides.
+    pub fn new(events: usize, size: usize, run: u64, headers: &str) -> anyhow::Result<Self> {
         let (event, slots) = lay_out(size)?;
         let mut body = Vec::new();
         for place in 0..events {
@@ -54,9 +54,8 @@ impl Request {
         if events > 1 {
             body.push(b']');
         }
-        let ack = ack.map_or_else(String::new, |level| format!("linckia-ack: {level}\r\n"));
         let mut bytes = format!(
-            "POST /v1/events HTTP/1.1\r\nhost: load\r\ncontent-type: application/json\r\n{ack}\
+            "POST /v1/events HTTP/1.1\r\nhost: load\r\ncontent-type: application/json\r\n{headers}\
              content-length: {}\r\n\r\n",
             body.len()
         )
@@ -162,7 +161,7 @@ mod tests {
 
     #[test]
     fn requests_hold_different_events_of_one_size() {
-        let mut request = Request::new(100, 300, 7, None).unwrap();
+        let mut request = Request::new(100, 300, 7, "").unwrap();
         let mut ids = BTreeSet::new();
         for number in [0, 100, 123_400] {
             let filled = request.fill(number).to_vec();
@@ -174,8 +173,8 @@ mod tests {
             }
         }
         assert_eq!(ids.len(), 300);
-        let mut other = Request::new(1, 300, 8, Some("any")).unwrap();
+        let mut other = Request::new(1, 300, 8, "linckia-ack: any\r\n").unwrap();
         assert!(!ids.contains(body(other.fill(0))["eventId"].as_str().unwrap()));
-        assert!(Request::new(1, 100, 0, None).is_err());
+        assert!(Request::new(1, 100, 0, "").is_err());
     }
 }

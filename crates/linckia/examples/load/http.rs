@@ -58,6 +58,14 @@ impl Connection {
         Ok((head.status, &self.read[head.size..]))
     }
 
+    /// A header of the last answer, by its name in small letters.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.read);
+        let head = text.split("\r\n\r\n").next()?;
+        let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(name))?;
+        line.split_once(':').map(|(_, value)| value.trim().to_owned())
+    }
+
     /// Reads until a head is whole.
     pub async fn head(&mut self) -> anyhow::Result<Head> {
         loop {

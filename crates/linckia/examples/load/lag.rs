@@ -110,7 +110,7 @@ pub async fn run(arguments: &LagArguments) -> anyhow::Result<Value> {
         }
         idle.push(connections);
     }
-    let request = Request::new(1, arguments.bytes, this_run(), None)?;
+    let request = Request::new(1, arguments.bytes, this_run(), "")?;
     let plan = Plan::new(arguments);
     let shared = Arc::new(Mutex::new(Shared::new(plan, count)));
     let mut tasks = JoinSet::new();

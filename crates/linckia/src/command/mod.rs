@@ -15,6 +15,7 @@ pub mod config;
 pub mod conflicts;
 pub mod digests;
 mod door;
+pub mod drill;
 pub mod events;
 pub mod export;
 pub mod import;

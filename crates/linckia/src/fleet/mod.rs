@@ -25,6 +25,7 @@ mod tests;
 mod up;
 pub mod wan;
 
+pub(crate) use client::Fleet;
 pub use commands::{RuleArguments, StartArguments, StopArguments, WanCommand};
 pub use ports::PortsChoice;
 pub use process::{ENV_CONTROL, ENV_PARENT_PIPE};

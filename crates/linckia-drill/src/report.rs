@@ -1,0 +1,334 @@
+//! What a drill came to: as JSON for programs, as one page of HTML for people.
+//!
+//! Pure. What always holds: the page needs nothing from elsewhere, and says what was promised
+//! beside what was found.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use crate::account::{Level, Written};
+use crate::io::{Mode, Plan};
+
+/// The width of a bar of the timeline, in milliseconds.
+const STEP: u64 = 250;
+
+/// The timeline's size on the page.
+const WIDTH: u64 = 900;
+const HEIGHT: u64 = 160;
+
+/// Colours of regions, told apart by everybody (Okabe and Ito).
+const COLOURS: [&str; 7] =
+    ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442"];
+
+/// Acknowledged writes over time, by level and region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeline {
+    regions: Vec<String>,
+    broken_at: u64,
+    healed_at: u64,
+    /// By level: by step, by region.
+    levels: Vec<Vec<Vec<u64>>>,
+}
+
+impl Timeline {
+    /// Of what clients wrote; moments in milliseconds from the start.
+    pub fn of(
+        regions: Vec<String>,
+        written: &[Written],
+        broken_at: u64,
+        healed_at: u64,
+        levels: &[String],
+    ) -> Self {
+        let last = written.iter().filter_map(|write| write.acknowledged.as_ref());
+        let steps = last.map(|(when, _)| when / STEP + 1).max().unwrap_or(1) as usize;
+        let mut counts = vec![vec![vec![0; regions.len()]; steps]; levels.len()];
+        for write in written {
+            let Some((when, region)) = &write.acknowledged else { continue };
+            if let Some(place) = regions.iter().position(|known| known == region) {
+                counts[write.level][(when / STEP) as usize][place] += 1;
+            }
+        }
+        Self { regions, broken_at, healed_at, levels: counts }
+    }
+}
+
+/// A drill's outcome.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    pub drill: &'static str,
+    pub region: String,
+    pub mode: &'static str,
+    pub levels: Vec<Level>,
+    pub digests_equal: bool,
+    /// The first session guarantee that was broken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken_guarantee: Option<String>,
+    /// Answers that no client should have got, the first few.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub surprises: Vec<String>,
+    pub passed: bool,
+    /// Where the page is, if one was asked for.
+    pub report: Option<String>,
+    /// The observer's record of acknowledged ids.
+    pub ledger: String,
+    #[serde(skip)]
+    timeline: Timeline,
+}
+
+impl Report {
+    pub(crate) fn new(
+        plan: &Plan,
+        levels: Vec<Level>,
+        digests_equal: bool,
+        broken_guarantee: Option<String>,
+        surprises: Vec<String>,
+        timeline: Timeline,
+    ) -> Self {
+        let kept = levels.iter().all(|level| keeps(plan.mode, level));
+        let passed = kept && digests_equal && broken_guarantee.is_none() && surprises.is_empty();
+        Self {
+            drill: "region-loss",
+            region: plan.region.clone(),
+            mode: plan.mode.name(),
+            levels,
+            digests_equal,
+            broken_guarantee,
+            surprises,
+            passed,
+            report: None,
+            ledger: plan.ledger.display().to_string(),
+            timeline,
+        }
+    }
+
+    /// The page.
+    pub fn html(&self) -> String {
+        let mut page = String::from(HEAD);
+        let verdict = if self.passed { ("passed", "Passed") } else { ("failed", "Failed") };
+        let what = match self.mode {
+            "stop" => "was killed and started again",
+            "cut" => "was cut off from all other regions",
+            _ => "was killed, and its disk destroyed",
+        };
+        let region = escape(&self.region);
+        let _ = write!(
+            page,
+            "<h1>Losing {region} <span class=\"{}\">{}</span></h1>\n<p>While clients wrote and \
+             read, <b>{region}</b> {what}, and came back. {}</p>\n",
+            verdict.0,
+            verdict.1,
+            self.sentence()
+        );
+        self.table(&mut page);
+        for (place, level) in self.levels.iter().enumerate() {
+            self.chart(&mut page, place, &level.ack);
+        }
+        self.details(&mut page);
+        page.push_str("</body></html>\n");
+        page
+    }
+
+    fn sentence(&self) -> String {
+        let lost: u64 = self.levels.iter().map(|level| level.lost).sum();
+        let all: u64 = self.levels.iter().map(|level| level.acknowledged).sum();
+        let mut text = match lost {
+            0 => format!("Of {all} acknowledged writes none was lost."),
+            _ => format!("Of {all} acknowledged writes {lost} were lost; they are listed below."),
+        };
+        text.push_str(match self.digests_equal {
+            true => " In the end all regions held the same.",
+            false => " In the end the regions did not hold the same.",
+        });
+        text
+    }
+
+    fn table(&self, page: &mut String) {
+        page.push_str(
+            "<table><tr><th>Acknowledged by</th><th>Writes</th><th>Lost</th><th>Counted twice\
+             </th><th>Interrupted</th><th>Without service, P50</th><th>P99</th><th>Stale reads\
+             </th></tr>\n",
+        );
+        for level in &self.levels {
+            let _ = writeln!(
+                page,
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{} ms</td>\
+                 <td>{} ms</td><td>{}</td></tr>",
+                escape(&level.ack),
+                level.acknowledged,
+                level.lost,
+                level.duplicated,
+                level.interrupted,
+                level.rto_milliseconds.p50,
+                level.rto_milliseconds.p99,
+                level.stale_reads
+            );
+        }
+        page.push_str("</table>\n");
+    }
+
+    fn chart(&self, page: &mut String, place: usize, ack: &str) {
+        let Timeline { regions, broken_at, healed_at, levels } = &self.timeline;
+        let steps = &levels[place];
+        let highest = steps.iter().map(|step| step.iter().sum::<u64>()).max().unwrap_or(0).max(1);
+        let span = (steps.len() as u64 * STEP).max(1);
+        let x = |milliseconds: u64| milliseconds.min(span) * WIDTH / span;
+        let _ = write!(
+            page,
+            "<h2>Writes acknowledged by <code>{}</code>, a second</h2>\n<svg viewBox=\"0 0 {} {}\" \
+             role=\"img\">\n<rect x=\"{}\" y=\"0\" width=\"{}\" height=\"{HEIGHT}\" \
+             class=\"gone\"/>\n",
+            escape(ack),
+            WIDTH + 60,
+            HEIGHT + 24,
+            x(*broken_at),
+            x(*healed_at) - x(*broken_at),
+        );
+        for (number, step) in steps.iter().enumerate() {
+            let (left, right) = (x(number as u64 * STEP), x((number as u64 + 1) * STEP));
+            let mut base = HEIGHT;
+            for (region, count) in step.iter().enumerate().filter(|(_, count)| **count > 0) {
+                let height = count * HEIGHT / highest;
+                base -= height.min(base);
+                let colour = COLOURS[region % COLOURS.len()];
+                let _ = writeln!(
+                    page,
+                    "<rect x=\"{left}\" y=\"{base}\" width=\"{}\" height=\"{height}\" \
+                     fill=\"{colour}\"/>",
+                    (right - left).max(1)
+                );
+            }
+        }
+        let per_second = highest * 1_000 / STEP;
+        let _ = write!(
+            page,
+            "<text x=\"{}\" y=\"12\">{per_second}</text><text x=\"{}\" y=\"{HEIGHT}\">0</text>\n\
+             <text x=\"{}\" y=\"{}\">lost</text><text x=\"{}\" y=\"{}\">back</text>\n</svg>\n<p>",
+            WIDTH + 6,
+            WIDTH + 6,
+            x(*broken_at),
+            HEIGHT + 18,
+            x(*healed_at),
+            HEIGHT + 18,
+        );
+        for (number, region) in regions.iter().enumerate() {
+            let colour = COLOURS[number % COLOURS.len()];
+            let region = escape(region);
+            let _ = write!(page, "<span style=\"color:{colour}\">&#9632;</span> {region} &nbsp; ");
+        }
+        page.push_str("</p>\n");
+    }
+
+    fn details(&self, page: &mut String) {
+        page.push_str(
+            "<h2>How to read this</h2>\n<ul><li>A write is <b>lost</b> if it was acknowledged and \
+             some region does not show it at the end; the ids were kept by the observer, not by \
+             the regions.</li><li><b>Counted twice</b>: a write that was tried again in another \
+             region and counts there a second time.</li><li><b>Interrupted</b> writes needed more \
+             than one attempt; <b>without service</b> is how long those took, by the clients' \
+             clocks.</li><li><b>Stale reads</b> did not show a client its own acknowledged \
+             write.</li><li>Writes acknowledged as <code>local</code> may be lost with the disk \
+             of the region that took them; all others must not be.</li></ul>\n",
+        );
+        if let Some(broken) = &self.broken_guarantee {
+            let _ = writeln!(page, "<p class=\"failed\">Broken: {}</p>", escape(broken));
+        }
+        for surprise in &self.surprises {
+            let _ = writeln!(page, "<p class=\"failed\">Not expected: {}</p>", escape(surprise));
+        }
+        for level in self.levels.iter().filter(|level| level.lost > 0) {
+            let ids = escape(&level.lost_ids.join("\n"));
+            let _ = writeln!(
+                page,
+                "<h2>Lost of <code>{}</code></h2><pre>{ids}</pre>",
+                escape(&level.ack)
+            );
+        }
+    }
+}
+
+/// True if a level kept what it promises: only `local` may lose, and only with the disk.
+fn keeps(mode: Mode, level: &Level) -> bool {
+    let may_lose = mode == Mode::Destroy && level.ack == "local";
+    (level.lost == 0 || may_lose) && level.duplicated == 0 && level.acknowledged > 0
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+<title>Drill: losing a region</title><style>\n\
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
+color:#222}\n\
+table{border-collapse:collapse;margin:1rem 0}th,td{text-align:right;padding:.3rem .8rem;\
+border-bottom:1px solid #ddd}td{white-space:nowrap}th:first-child,td:first-child{text-align:left}\n\
+.passed{background:#009e73;color:#fff;padding:0 .5rem;border-radius:.3rem}\n\
+.failed{background:#d55e00;color:#fff;padding:0 .5rem;border-radius:.3rem}\n\
+h2{font-size:1.1rem;margin-top:2rem}svg{width:100%}\n\
+svg text{font:12px system-ui,sans-serif;fill:#555}\n\
+.gone{fill:#f3d9d0}pre{background:#f6f6f6;padding:.5rem;overflow:auto}\n\
+</style></head><body>\n";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::account::Percentiles;
+
+    fn level(ack: &str, lost: u64) -> Level {
+        Level {
+            ack: ack.to_owned(),
+            acknowledged: 10,
+            lost,
+            lost_ids: (0..lost).map(|number| format!("<{number}>")).collect(),
+            duplicated: 0,
+            rto_milliseconds: Percentiles { p50: 5, p99: 9 },
+            interrupted: 2,
+            stale_reads: 0,
+            unanswered: 0,
+        }
+    }
+
+    fn report(mode: Mode, levels: Vec<Level>) -> Report {
+        let names: Vec<String> = levels.iter().map(|level| level.ack.clone()).collect();
+        let plan = Plan {
+            region: "a".to_owned(),
+            mode,
+            levels: names.clone(),
+            span: Duration::from_secs(1),
+            run: "D1".to_owned(),
+            ledger: "ledger.txt".into(),
+        };
+        let written = Written {
+            level: 0,
+            key: "k".to_owned(),
+            id: "i".to_owned(),
+            begun: 0,
+            acknowledged: Some((700, "b".to_owned())),
+            attempts: 1,
+        };
+        let regions = vec!["a".to_owned(), "b".to_owned()];
+        let timeline = Timeline::of(regions, &[written], 300, 700, &names);
+        assert_eq!(timeline.levels[0], [[0, 0], [0, 0], [0, 1]]);
+        Report::new(&plan, levels, true, None, Vec::new(), timeline)
+    }
+
+    #[test]
+    fn only_local_may_lose_and_only_with_the_disk() {
+        assert!(report(Mode::Destroy, vec![level("local", 3), level("any", 0)]).passed);
+        assert!(!report(Mode::Destroy, vec![level("local", 3), level("any", 1)]).passed);
+        assert!(!report(Mode::Stop, vec![level("local", 1)]).passed);
+        assert!(report(Mode::Cut, vec![level("local", 0)]).passed);
+    }
+
+    #[test]
+    fn the_page_says_what_was_lost_and_trusts_no_text() {
+        let page = report(Mode::Destroy, vec![level("local", 2)]).html();
+        assert!(page.contains("Of 10 acknowledged writes 2 were lost"), "{page}");
+        assert!(page.contains("&lt;1&gt;") && !page.contains("<1>"));
+        assert!(page.contains("class=\"passed\""));
+    }
+}

@@ -1,0 +1,84 @@
+//! Drills on a local fleet: what they find, what they write, and that they can fail.
+//!
+//! Scenarios over `fleet`. What always holds: what a drill says was acknowledged is checked against
+//! the ledger that it kept beside.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::fleet::Fleet;
+
+fn drill(fleet: &Fleet, mode: &str, more: &[&str]) -> (Value, Option<i32>, String) {
+    let ledger = fleet.dir().join(format!("ledger-{mode}.txt"));
+    let page = fleet.dir().join(format!("{mode}.html"));
+    let [ledger, page] = [&ledger, &page].map(|path| path.to_str().unwrap());
+    let mut arguments =
+        vec!["drill", "run", "region-loss", "--mode", mode, "--for", "5s", "--json"];
+    arguments.extend(["--ledger", ledger, "--report", page]);
+    arguments.extend(more);
+    let ran = fleet.cli(&arguments);
+    (ran.json(), ran.code, fs::read_to_string(page).unwrap_or_default())
+}
+
+#[test]
+fn losing_a_region_loses_nothing_that_was_promised() {
+    let fleet = Fleet::start(&["--wan", "real"]);
+    let region = fleet.doors[1].name.clone();
+    for mode in ["stop", "cut", "destroy"] {
+        let (report, code, page) = drill(&fleet, mode, &["--region", &region]);
+        assert_eq!((&report["passed"], code), (&Value::Bool(true), Some(0)), "{mode}: {report}");
+        assert_eq!(report["digestsEqual"], true);
+        assert_eq!((&report["drill"], &report["mode"]), (&"region-loss".into(), &mode.into()));
+        let levels = report["levels"].as_array().unwrap();
+        assert_eq!(levels.len(), 2);
+        let ledger = fs::read_to_string(report["ledger"].as_str().unwrap()).unwrap();
+        for level in levels {
+            let ack = level["ack"].as_str().unwrap();
+            let acknowledged = level["acknowledged"].as_u64().unwrap();
+            let kept = ledger.lines().filter(|line| line.split(' ').nth(1) == Some(ack)).count();
+            assert_eq!(acknowledged, kept as u64, "{mode}: {ack}");
+            assert!(acknowledged > 20, "{mode}: {level}");
+            if ack != "local" || mode != "destroy" {
+                assert_eq!(level["lost"], 0, "{mode}: {level}");
+            }
+            assert_eq!(level["duplicated"], 0, "{mode}: {level}");
+            if ack == "any" {
+                assert_eq!(level["staleReads"], 0, "{mode}: {level}");
+            }
+        }
+        assert!(page.contains("<svg") && page.contains("Passed"), "{mode}");
+        fleet.converged();
+    }
+}
+
+#[test]
+fn a_drill_fails_where_a_promise_is_not_kept() {
+    let fleet = Fleet::near();
+    // An operator's means that break two disks at once: even `any` cannot hold.
+    let kills: Vec<String> = fleet.doors[..2]
+        .iter()
+        .map(|door| {
+            let dir = fleet.region_dir(&door.name);
+            format!("linckia-under-test stop {} --kill && rm -r {}/data", door.name, dir.display())
+        })
+        .collect();
+    let starts: Vec<String> = fleet.doors[..2]
+        .iter()
+        .map(|door| format!("linckia-under-test start {}", door.name))
+        .collect();
+    let program = env!("CARGO_BIN_EXE_linckia");
+    let fleet_dir = fleet.dir().display().to_string();
+    let own = format!("{program} --dir {fleet_dir}");
+    let [to_break, to_heal] =
+        [kills, starts].map(|lines| lines.join(" && ").replace("linckia-under-test", &own));
+    fleet.cli(&["wan", "cut", &fleet.doors[2].name]).done();
+    let heal = format!("{own} wan heal && {to_heal}");
+    let more = ["--break-with", &to_break, "--heal-with", &heal, "--ack", "any"];
+    let (report, code, page) = drill(&fleet, "destroy", &more);
+    assert_eq!((&report["passed"], code), (&Value::Bool(false), Some(1)), "{report}");
+    let level = &report["levels"][0];
+    assert!(level["lost"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(level["lostIds"].as_array().unwrap().len() as u64, level["lost"].as_u64().unwrap());
+    assert!(page.contains("Failed"));
+}
