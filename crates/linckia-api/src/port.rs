@@ -88,6 +88,9 @@ pub trait Region: Send + Sync + 'static {
     /// The applied vector, whenever it grows.
     fn applied(&self) -> watch::Receiver<Arc<Vector>>;
 
+    /// The applied vector now, or a moment ago.
+    fn applied_now(&self) -> Arc<Vector>;
+
     /// What every region has applied, as far as is known here.
     fn everywhere(&self) -> Arc<Vector>;
 

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::asked::Asked;
 use super::body::{self, DoorBody, RequestBody};
 use super::respond::{self, Answered};
-use super::sessions::{self, Entered};
+use super::sessions::{self, CaughtUp, Entered};
 use super::{aggregates, append, conflicts, events, fleet, forward, pages};
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
@@ -169,41 +169,36 @@ impl<R: Region> Door<R> {
         }
         let query = QueryString::parse(parts.uri.query(), matched.route.query)?;
         let ack = headers::ack(&parts.headers)?;
-        if !parts.headers.contains_key(headers::SESSION)
-            && !parts.headers.contains_key(headers::BEHIND)
-        {
-            let asked = Asked { house, parts, matched, query, actor, ack, in_session: false, body };
-            if call == Call::AppendEvents {
-                return append::events(asked).await;
-            }
+        let session = match sessions::enter(house, &parts.headers, &matched)? {
+            Entered::Plain => None,
+            Entered::Within(session) => Some(session),
+            Entered::Behind(behind) => match Box::pin(behind.caught_up(house)).await? {
+                CaughtUp::Within(session) => Some(session),
+                CaughtUp::Elsewhere(region) => {
+                    let in_session = true;
+                    let asked =
+                        Asked { house, parts, matched, query, actor, ack, in_session, body };
+                    return Box::pin(forward::to(asked, &region)).await;
+                }
+            },
+        };
+        let in_session = session.is_some();
+        let asked = Asked { house, parts, matched, query, actor, ack, in_session, body };
+        let answered = match call {
+            Call::AppendEvents => append::events(asked).await,
             // Boxed, so that the frequent call does not carry the room that the others need.
-            return Box::pin(dispatch(call, asked)).await;
-        }
-        let asked = Asked { house, parts, matched, query, actor, ack, in_session: true, body };
-        Box::pin(within_session(call, asked)).await
-    }
-}
-
-/// Answers a request whose client carries a session.
-async fn within_session<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answered> {
-    let house = asked.house;
-    let session = match sessions::enter(house, asked.headers(), &asked.matched).await? {
-        Entered::Plain => return Box::pin(dispatch(call, asked)).await,
-        Entered::Within(session) => session,
-        Entered::Elsewhere(region) => return Box::pin(forward::to(asked, &region)).await,
-    };
-    let answered = match call {
-        Call::AppendEvents => append::events(asked).await,
-        _ => Box::pin(dispatch(call, asked)).await,
-    };
-    match answered {
-        Ok(mut response) => {
-            session.leave(house, &mut response);
-            Ok(response)
-        }
-        Err(mut problem) => {
-            session.refused(house, &mut problem).await;
-            Err(problem)
+            _ => Box::pin(dispatch(call, asked)).await,
+        };
+        let Some(session) = session else { return answered };
+        match answered {
+            Ok(mut response) => {
+                session.leave(house, &mut response);
+                Ok(response)
+            }
+            Err(mut problem) => {
+                Box::pin(session.refused(house, &mut problem)).await;
+                Err(problem)
+            }
         }
     }
 }

@@ -37,9 +37,21 @@ pub(super) struct Session {
 pub(super) enum Entered {
     /// Without a session.
     Plain,
-    Within(Box<Session>),
+    Within(Session),
+    Behind(BehindOne),
+}
+
+/// What became of a region that was behind.
+pub(super) enum CaughtUp {
+    Within(Session),
     /// Another region is to answer.
     Elsewhere(RegionName),
+}
+
+/// A session that this region is behind, and what its client wants then.
+pub(super) struct BehindOne {
+    session: Session,
+    behind: Behind,
 }
 
 /// What a client that got these answers has seen: the events it wrote, and what refusals named.
@@ -48,9 +60,8 @@ pub(super) fn seen_of<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> Seen
     Seen(dots.map(|dot| (dot.origin.clone(), dot.sequence)).collect())
 }
 
-/// Waits for, or refuses, what the client has seen and this region has not applied. Errors: 400,
-/// 501, 503.
-pub(super) async fn enter<R: Region>(
+/// Whether this region has applied what the client has seen. Errors: 400, 501.
+pub(super) fn enter<R: Region>(
     house: &House<R>,
     headers: &http::HeaderMap,
     matched: &Matched<'_>,
@@ -69,35 +80,43 @@ pub(super) async fn enter<R: Region>(
         return Err(Problem::unsupported(detail));
     };
     let keys = Arc::clone(&keys.borrow());
-    let applied = Arc::clone(&house.region.applied().borrow());
+    let applied = house.region.applied_now();
     let seen = session::seen(&keys, token, &applied)?;
-    let mut session = Session { keys, seen, stale: None };
+    let session = Session { keys, seen, stale: None };
     if applied.covers_all(&session.seen) {
-        return Ok(Entered::Within(Box::new(session)));
+        return Ok(Entered::Within(session));
     }
     let behind = behind.unwrap_or(Behind::DEFAULT);
     if behind == Behind::Stale && matched.route.verb != Verb::Get {
         let detail = "`Linckia-Behind: stale` is for reads; a write waits, fails or is forwarded";
         return Err(Problem::parameter(detail));
     }
-    if let Behind::Wait(longest) = behind {
-        return Box::pin(wait(house, session, longest)).await;
-    }
-    // What was answered a moment ago is applied, if not yet told to everybody.
-    let Reading { vector, .. } = house.region.read(Query::Vector).await?;
-    if vector.covers_all(&session.seen) {
-        return Ok(Entered::Within(Box::new(session)));
-    }
-    match behind {
-        Behind::Stale => {
-            session.stale = Some(staleness(house, &session.seen, &vector).await?);
-            Ok(Entered::Within(Box::new(session)))
+    Ok(Entered::Behind(BehindOne { session, behind }))
+}
+
+impl BehindOne {
+    /// Does what the client wants. Errors: 503.
+    pub(super) async fn caught_up<R: Region>(self, house: &House<R>) -> Outcome<CaughtUp> {
+        let Self { mut session, behind } = self;
+        if let Behind::Wait(longest) = behind {
+            return wait(house, session, longest).await;
         }
-        Behind::Forward => match nearest(house, &session.seen, &vector).await? {
-            Some(region) => Ok(Entered::Elsewhere(region)),
-            None => Err(problem(house, &session.seen, &vector).await),
-        },
-        Behind::Fail | Behind::Wait(_) => Err(problem(house, &session.seen, &vector).await),
+        // What was answered a moment ago is applied, if not yet told to everybody.
+        let Reading { vector, .. } = house.region.read(Query::Vector).await?;
+        if vector.covers_all(&session.seen) {
+            return Ok(CaughtUp::Within(session));
+        }
+        match behind {
+            Behind::Stale => {
+                session.stale = Some(staleness(house, &session.seen, &vector).await?);
+                Ok(CaughtUp::Within(session))
+            }
+            Behind::Forward => match nearest(house, &session.seen, &vector).await? {
+                Some(region) => Ok(CaughtUp::Elsewhere(region)),
+                None => Err(problem(house, &session.seen, &vector).await),
+            },
+            Behind::Fail | Behind::Wait(_) => Err(problem(house, &session.seen, &vector).await),
+        }
     }
 }
 
@@ -105,7 +124,7 @@ async fn wait<R: Region>(
     house: &House<R>,
     session: Session,
     longest: std::time::Duration,
-) -> Outcome<Entered> {
+) -> Outcome<CaughtUp> {
     house.region.want(&session.seen);
     let (mut applied, mut stopping) = (house.region.applied(), house.stopping.clone());
     let covered =
@@ -113,7 +132,7 @@ async fn wait<R: Region>(
     tokio::select! {
         biased;
         covered = covered => match covered {
-            true => return Ok(Entered::Within(Box::new(session))),
+            true => return Ok(CaughtUp::Within(session)),
             false => return Err(Unavailable::Stopping.into()),
         },
         () = tokio::time::sleep(longest) => {}

@@ -414,6 +414,10 @@ impl Region for Fake {
         self.applied.subscribe()
     }
 
+    fn applied_now(&self) -> Arc<Vector> {
+        Arc::clone(&self.applied.borrow())
+    }
+
     fn everywhere(&self) -> Arc<Vector> {
         Arc::new(self.everywhere.lock().unwrap().clone())
     }

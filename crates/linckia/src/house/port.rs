@@ -110,6 +110,10 @@ impl Region for House {
         self.applied.clone()
     }
 
+    fn applied_now(&self) -> Arc<Vector> {
+        Arc::clone(&self.applied.borrow())
+    }
+
     fn everywhere(&self) -> Arc<Vector> {
         Arc::clone(&self.everywhere.borrow())
     }
