@@ -26,7 +26,7 @@ use crate::random::Random;
 pub use sessions::Call;
 pub(crate) use sessions::LEDGER_KEYS;
 use sessions::{Client, Visit};
-use writes::Asked;
+pub(crate) use writes::Asked;
 
 /// Milliseconds of wall clock at the start of every run.
 const EPOCH: u64 = 1_700_000_000_000;
@@ -227,7 +227,11 @@ impl World {
         while self.violation.is_none() && !self.done {
             let Some((when, moment)) = self.queue.pop() else { break };
             if when > END {
-                self.fail("the regions did not converge after everything healed".to_owned());
+                let what = match judge::unanswered(&self) {
+                    Some(ticket) => format!("ticket {ticket} was never answered"),
+                    None => "the regions did not converge after everything healed".to_owned(),
+                };
+                self.fail(what);
                 judge::explain(&mut self);
                 break;
             }
@@ -447,7 +451,9 @@ impl World {
                 own.eq(logged.iter().copied())
             })
         });
-        if whole && self.now >= HEAL + REST {
+        // What waits for other regions is answered by what they say next.
+        let answered = judge::unanswered(self).is_none();
+        if whole && answered && self.now >= HEAL + REST {
             self.done = true;
             (0..self.places.len()).for_each(|region| self.finish_jobs(region));
             judge::verdict(self);
