@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
@@ -57,6 +58,8 @@ pub struct ForwardRequest {
     pub body: Bytes,
     /// Who asks, as this door has found.
     pub actor: Option<String>,
+    /// The answer is waited for so long.
+    pub longest: Duration,
 }
 
 /// Why another region did not answer.

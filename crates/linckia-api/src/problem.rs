@@ -159,6 +159,8 @@ pub(crate) struct Problem {
     pub(crate) seen: Option<Vector>,
     /// The session's token after it.
     pub(crate) session: Option<String>,
+    /// By how much it was answered from behind the session.
+    pub(crate) stale: Option<String>,
 }
 
 /// Refusing is rare, answering is not: the problem is boxed to keep results small.
@@ -175,6 +177,7 @@ impl Problem {
             allow: None,
             seen: None,
             session: None,
+            stale: None,
         })
     }
 

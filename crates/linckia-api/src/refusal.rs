@@ -89,6 +89,11 @@ fn ack_timeout(answer: &Answer, holders: &Holders) -> Box<Problem> {
         let names: Vec<&str> = regions.iter().map(RegionName::as_str).collect();
         if names.is_empty() { "no region".to_owned() } else { names.join(", ") }
     };
+    if holders.durable.is_empty() {
+        let detail = "no region has confirmed yet that the event is on its disk: it may be written \
+                      or not; a retry with the same `eventId` is safe";
+        return Problem::new(Kind::AckTimeout, detail).with("eventId", &*answer.event_id);
+    }
     let detail = format!(
         "the event is written and stays written; it is durable in {}, and not known to be in {}; \
          GET /v1/acks/{} asks again, and a retry with the same `eventId` is safe",
@@ -117,7 +122,7 @@ pub(crate) fn shown(answers: &[Result<Answer, Refusal>]) -> Vector {
     let dots = answers.iter().filter_map(|answer| match answer {
         Ok(answer) => Some(&answer.dot),
         Err(Refusal::IdReused(dot)) => Some(dot),
-        Err(Refusal::AckTimeout(late)) => Some(&late.1.dot),
+        Err(Refusal::AckTimeout(late)) if !late.1.durable.is_empty() => Some(&late.1.dot),
         Err(_) => None,
     });
     dots.map(|dot| (dot.origin.clone(), dot.sequence)).collect()

@@ -104,10 +104,11 @@ pub struct Digests {
 /// The answer to a query.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
-    /// With the dots of the key's latest events, which a reader of it, or of its absence, has seen.
+    /// With the dots of the events that a reader of it, or of its absence, has seen, but for those
+    /// that every region has applied.
     Aggregate {
         view: Option<AggregateView>,
-        frontier: Vector,
+        shown: Vector,
     },
     /// The id to go on after, if there is more.
     Aggregates(Vec<AggregateView>, Option<String>),

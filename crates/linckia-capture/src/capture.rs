@@ -41,7 +41,7 @@ pub struct Captured {
     pub events: Vec<Arc<Event>>,
     /// One answer per event of the request, in order.
     pub answers: Vec<Result<Answer, Refusal>>,
-    /// The answers may be given once this sequence of the own log is durable and applied.
+    /// The answers, refusals too, may be given once this sequence of the own log is durable and applied.
     pub after: u64,
 }
 
@@ -52,6 +52,8 @@ pub struct Capture {
     last: u64,
     fold: FoldSettings,
     staged: Map<Key, Staged>,
+    /// The last event of ours that the state judged last rests on.
+    shown_until: u64,
     /// Events on their way to the disk, by key and identity.
     fresh: Map<Claim, Arc<Event>>,
 }
@@ -88,7 +90,7 @@ struct Draft {
 impl Capture {
     /// Goes on after the last durable sequence of its origin. `seed` is for hashes: a secret.
     pub fn new(origin: Origin, last: u64, fold: FoldSettings, seed: u64) -> Self {
-        Self { origin, last, fold, staged: map(seed), fresh: map(seed) }
+        Self { origin, last, fold, staged: map(seed), shown_until: 0, fresh: map(seed) }
     }
 
     pub fn origin(&self) -> &Origin {
@@ -141,7 +143,10 @@ impl Capture {
             return Ok(());
         }
         match self.judge(new, identity, terms, standing)? {
-            Err(refusal) => captured.answers.push(Err(refusal)),
+            Err(refusal) => {
+                captured.after = captured.after.max(self.shown_until);
+                captured.answers.push(Err(refusal));
+            }
             Ok(draft) => {
                 let hlc = clock.next(now);
                 let transaction = Transaction::single(self.last + 1);
@@ -185,10 +190,15 @@ impl Capture {
                 captured.answers.push(known);
                 continue;
             }
+            let key = new.key.clone();
             match self.judge(new, identity, &terms, standing)? {
                 Err(refusal) => {
+                    // What the refusal shows of this very request is undone with it.
+                    let shown_until =
+                        before.get(&key).and_then(|staged| Some(staged.as_ref()?.last));
                     self.undo(first, before, captured);
                     captured.refuse_all(count, place, refusal);
+                    captured.after = shown_until.unwrap_or(0);
                     return Ok(());
                 }
                 Ok(draft) => {
@@ -280,6 +290,7 @@ impl Capture {
                 Operation::Increment => state.check_increment(&new.data).err(),
                 _ => None,
             });
+        self.shown_until = staged.last;
         let Some(refusal) = refusal else {
             let version = state.version() + 1;
             return Ok(Ok(Draft { new, identity, version, created: !exists }));

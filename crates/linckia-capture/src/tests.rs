@@ -175,6 +175,26 @@ fn preconditions_see_what_is_not_applied_yet() {
 }
 
 #[test]
+fn a_refusal_waits_until_what_it_shows_is_durable() {
+    let mut bench = Bench::new();
+    let put = |id: &str, precondition| {
+        write(vec![new(id, Operation::Put, json!({}))], false, precondition)
+    };
+    let first = bench.write(&put("1", None));
+    let refused = bench.write(&put("2", Some(Precondition::Absent)));
+    assert!(matches!(refusal(&refused), Refusal::VersionConflict { version: 1, .. }));
+    assert_eq!(refused.after, first.after, "the version it tells may still be lost");
+    let batch = write(
+        vec![new("3", Operation::Put, json!({})), new("4", Operation::Increment, json!({"a": 1}))],
+        true,
+        Some(Precondition::Absent),
+    );
+    assert_eq!(bench.write(&batch).after, first.after);
+    bench.apply(&first.events);
+    assert_eq!(bench.write(&put("5", Some(Precondition::Absent))).after, 0, "it is durable");
+}
+
+#[test]
 fn a_delete_of_nothing_writes_nothing() {
     let mut bench = Bench::new();
     let delete =

@@ -160,9 +160,11 @@ impl KeyState {
         self.current.folded()
     }
 
-    /// The stamps of events that no other event of the key covers.
-    pub fn frontier(&self) -> &[Stamp] {
-        &self.current.frontier
+    /// The stamps of the events that what is seen of the key rests on, but for those that every
+    /// region has applied. A frontier is not enough: an event that covers one copy of an id covers
+    /// all of them, and the other copies' deps are not its own.
+    pub fn shown(&self) -> impl Iterator<Item = &Stamp> {
+        self.current.frontier.iter().chain(self.tail.keys())
     }
 
     pub fn version(&self) -> u64 {

@@ -22,6 +22,13 @@ pub(crate) struct Promise {
     deadline: Option<u64>,
 }
 
+impl Promise {
+    /// Its answers, if they wait for other regions.
+    fn remote(&self) -> usize {
+        if self.level == Level::Local { 0 } else { self.answers.len() }
+    }
+}
+
 /// All answers that wait.
 #[derive(Default)]
 pub(crate) struct Promises {
@@ -31,11 +38,18 @@ pub(crate) struct Promises {
     /// (deadline on the monotonic clock, ticket) with where the promise stands.
     deadlines: BTreeMap<(u64, u64), (Level, u64)>,
     count: usize,
+    /// Answers among them that wait for other regions.
+    remote: usize,
 }
 
 impl Promises {
     pub(crate) fn len(&self) -> usize {
         self.count
+    }
+
+    /// Answers, of all requests, that wait for other regions.
+    pub(crate) fn remote(&self) -> usize {
+        self.remote
     }
 
     /// True if an answer waits for another region.
@@ -60,6 +74,7 @@ impl Promises {
             self.deadlines.insert((deadline, ticket), (level.clone(), sequence));
         }
         let promise = Promise { ticket, answers, level: level.clone(), elsewhere, deadline };
+        self.remote += promise.remote();
         self.levels.entry(level).or_default().entry(sequence).or_default().push(promise);
         self.count += 1;
     }
@@ -94,6 +109,7 @@ impl Promises {
             if let Some(deadline) = promise.deadline {
                 self.deadlines.remove(&(deadline, promise.ticket));
             }
+            self.remote -= promise.remote();
             out.push((promise.ticket, promise.answers));
         }
         self.count -= out.len() - before;
@@ -110,8 +126,13 @@ impl Promises {
             let (level, sequence) = entry.remove();
             expired.extend(self.take(ticket, &level, sequence));
         }
-        self.count -= expired.len();
+        self.gone(&expired);
         expired
+    }
+
+    fn gone(&mut self, promises: &[Promise]) {
+        self.count -= promises.len();
+        self.remote -= promises.iter().map(Promise::remote).sum::<usize>();
     }
 
     fn take(&mut self, ticket: u64, level: &Level, sequence: u64) -> Option<Promise> {
@@ -140,7 +161,7 @@ impl Promises {
         self.levels.retain(|_, waiting| !waiting.is_empty());
         let gone: BTreeSet<u64> = lost.iter().map(|promise| promise.ticket).collect();
         self.deadlines.retain(|(_, ticket), _| !gone.contains(ticket));
-        self.count -= lost.len();
+        self.gone(&lost);
         lost
     }
 }

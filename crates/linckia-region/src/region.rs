@@ -47,6 +47,10 @@ pub struct RegionSettings {
 /// Writes whose answers wait: beyond it clients are told to try again.
 pub(crate) const WAITING_MAX: usize = 65_536;
 
+/// Answers among them that wait for other regions: they may wait a minute, and must not leave those
+/// without room that wait for the disk here.
+pub(crate) const REMOTE_MAX: usize = 32_768;
+
 /// So many events for peers do not wait for company.
 const OFFERED_MAX: usize = 256;
 

@@ -10,7 +10,7 @@ use linckia_model::{
 use crate::error::Result;
 use crate::input::Output;
 use crate::promises::{Answers, Promise};
-use crate::region::{Region, Rooms, Step, WAITING_MAX, held_by};
+use crate::region::{REMOTE_MAX, Region, Rooms, Step, WAITING_MAX, held_by};
 use crate::rooms::{Durable, Here};
 
 /// Room that is kept below the bound of the log, so that what was stamped can always be appended.
@@ -56,8 +56,10 @@ impl Region {
         };
         let at_once = self.settings.fault == Some(Fault::AcknowledgedBeforeSync);
         let here = captured.after <= self.apply.applied().get(&self.settings.origin);
+        // A refusal waits for what it shows, and for nothing elsewhere.
         let refused = captured.answers.iter().all(std::result::Result::is_err);
-        let level_here = ack.level == Level::Local || refused;
+        let ack = if refused { Ack::default() } else { ack };
+        let level_here = ack.level == Level::Local;
         if at_once || (here && level_here) {
             steps.push(Step::Out(Output::Answer { ticket, answers: captured.answers }));
             return Ok(());
@@ -81,7 +83,8 @@ impl Region {
         if usage.used + MARGIN_SEGMENTS * segment_bytes > usage.bound {
             return Some(Refusal::LogFull { used: usage.used, bound: usage.bound });
         }
-        (self.promises.len() >= WAITING_MAX).then_some(Refusal::Busy)
+        let remote = ack.level != Level::Local && self.promises.remote() >= REMOTE_MAX;
+        (remote || self.promises.len() >= WAITING_MAX).then_some(Refusal::Busy)
     }
 
     /// Answers what waited as long as it was told to: written, and not known to be where it should.

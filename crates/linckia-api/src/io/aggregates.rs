@@ -31,12 +31,12 @@ pub(super) async fn get<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
     asked.now_only()?;
     let key = asked.key()?;
     let (vector, found) = asked.read(Query::Aggregate { key }).await?;
-    let Found::Aggregate { view, frontier } = found else {
+    let Found::Aggregate { view, shown } = found else {
         return Err(refusal::unexpected(&found));
     };
     let Some(view) = view else {
         let problem = Problem::new(Kind::NotFound, "there is no such aggregate here");
-        return Err(problem.showing(frontier));
+        return Err(problem.showing(shown));
     };
     let held = headers::read_condition(asked.headers(), &view.entity_tag, view.version)?;
     let response = if held {
@@ -49,7 +49,7 @@ pub(super) async fn get<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
         state::write(&mut out, &view, asked.region().name().as_str());
         respond::ok(out)
     };
-    let response = asked.showing(response, || Seen(frontier));
+    let response = asked.showing(response, || Seen(shown));
     Ok(respond::with_tag(respond::at_vector(response, &vector), Some(&view.entity_tag)))
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn read<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
         region: region(asked.query.get("region"))?,
     };
     let after = asked.query.get("after");
-    if OFFERED_OF_LOG[preferred(asked.headers(), &OFFERED_OF_LOG)] == EVENT_STREAM {
+    if wants_stream(&asked) {
         return start_stream(&asked, filter);
     }
     let limit = asked.query.limit()?;
@@ -79,6 +79,11 @@ pub(super) async fn read<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
             .with("resumeAfter", start.to_string()));
     }
     Ok(page(&asked, &events, Next::After(&next), &at))
+}
+
+/// True if the log is asked for as a stream.
+pub(super) fn wants_stream<R: Region>(asked: &Asked<'_, R>) -> bool {
+    OFFERED_OF_LOG[preferred(asked.headers(), &OFFERED_OF_LOG)] == EVENT_STREAM
 }
 
 /// `GET /v1/aggregates/{type}/{id}/events`.

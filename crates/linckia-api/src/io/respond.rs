@@ -11,7 +11,7 @@ use linckia_model::Vector;
 use tokio::sync::mpsc;
 
 use super::body::DoorBody;
-use crate::headers::{SESSION, VECTOR};
+use crate::headers::{SESSION, STALE, VECTOR};
 use crate::media;
 use crate::problem::{Kind, Problem};
 
@@ -88,6 +88,9 @@ pub(super) fn problem(problem: &Problem) -> Answered {
     }
     if let Some(token) = &problem.session {
         add(&mut response, SESSION, token);
+    }
+    if let Some(stale) = &problem.stale {
+        add(&mut response, STALE, stale);
     }
     if let Some(allow) = &problem.allow {
         add(&mut response, ALLOW, allow);

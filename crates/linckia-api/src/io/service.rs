@@ -101,14 +101,16 @@ impl<R: Region> Door<R> {
         *made.headers_mut() = request.headers;
         let (parts, ()) = made.into_parts();
         let response = self.run(parts, RequestBody::Whole(request.body), client).await;
+        if response.body().is_stream() {
+            return whole(forward::no_streams()).await;
+        }
         let (parts, body) = response.into_parts();
         let collected = http_body_util::Limited::new(body, bytes_max).collect().await;
         match collected {
             Ok(whole) => http::Response::from_parts(parts, whole.to_bytes()),
             Err(_) => {
                 let detail = "the answer is too large to be forwarded; ask the region itself";
-                let problem = Problem::new(Kind::Unavailable, detail);
-                respond::problem(&problem).map(|_| Bytes::new())
+                whole(Problem::new(Kind::Unavailable, detail)).await
             }
         }
     }
@@ -201,6 +203,13 @@ impl<R: Region> Door<R> {
             }
         }
     }
+}
+
+/// A refusal with its body in one piece.
+async fn whole(problem: Box<Problem>) -> http::Response<Bytes> {
+    let (parts, body) = respond::problem(&problem).into_parts();
+    let body = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
+    http::Response::from_parts(parts, body)
 }
 
 async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answered> {

@@ -21,6 +21,9 @@ use crate::refusal;
 use crate::route::{Call, Matched, Verb};
 use crate::session::{self, Behind};
 
+/// While a client waits, what lacks is asked for again after this.
+const WANT_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// What an answer shows or wrote, where that is less than everything applied.
 #[derive(Clone)]
 pub(super) struct Seen(pub(super) Vector);
@@ -125,7 +128,6 @@ async fn wait<R: Region>(
     session: Session,
     longest: std::time::Duration,
 ) -> Outcome<CaughtUp> {
-    house.region.want(&session.seen);
     let (mut applied, mut stopping) = (house.region.applied(), house.stopping.clone());
     let covered =
         async { applied.wait_for(|vector| vector.covers_all(&session.seen)).await.is_ok() };
@@ -136,10 +138,19 @@ async fn wait<R: Region>(
             false => return Err(Unavailable::Stopping.into()),
         },
         () = tokio::time::sleep(longest) => {}
+        () = want_on(house, &session.seen) => {}
         _ = stopping.wait_for(|stopping| *stopping) => return Err(Unavailable::Stopping.into()),
     }
     let have = Arc::clone(&house.region.applied().borrow());
     Err(problem(house, &session.seen, &have).await)
+}
+
+/// Asks for what lacks, again and again: a link may fall silent meanwhile.
+async fn want_on<R: Region>(house: &House<R>, seen: &Vector) {
+    loop {
+        house.region.want(seen);
+        tokio::time::sleep(WANT_AGAIN).await;
+    }
 }
 
 /// A region that can be reached and is not behind; the one whose log lacks most here if all are.
@@ -183,6 +194,9 @@ async fn staleness<R: Region>(house: &House<R>, seen: &Vector, have: &Vector) ->
 impl Session {
     /// Puts what the client has seen now into the answer.
     pub(super) fn leave<R: Region>(mut self, house: &House<R>, response: &mut Answered) {
+        if let Some(Ok(stale)) = self.stale.take().map(HeaderValue::try_from) {
+            response.headers_mut().insert(STALE, stale);
+        }
         if response.body().is_stream() {
             // What it will show or write is not known before its headers leave.
             return;
@@ -197,11 +211,8 @@ impl Session {
                 }
             }
         }
-        let (token, stale) = (self.token(house), self.stale);
-        for (name, text) in [(SESSION, Some(token)), (STALE, stale)] {
-            if let Some(Ok(value)) = text.map(HeaderValue::try_from) {
-                response.headers_mut().insert(name, value);
-            }
+        if let Ok(token) = HeaderValue::try_from(self.token(house)) {
+            response.headers_mut().insert(SESSION, token);
         }
     }
 
@@ -211,6 +222,7 @@ impl Session {
 
     /// Puts into a refusal what it shows: the events it names, or how things stand here.
     pub(super) async fn refused<R: Region>(mut self, house: &House<R>, problem: &mut Problem) {
+        problem.stale = self.stale.take();
         let shows = [Kind::NotFound, Kind::VersionConflict, Kind::IdReused].contains(&problem.kind);
         match problem.seen.take() {
             Some(seen) => self.seen.join(&seen),

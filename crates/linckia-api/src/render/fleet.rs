@@ -27,12 +27,9 @@ pub(crate) fn write_region(out: &mut BytesMut, view: &RegionView, said_by: &str)
 /// Writes who holds an event durably, and which levels that is.
 pub(crate) fn write_holders(out: &mut BytesMut, holders: &Holders) {
     let (held, all) = (holders.durable.len(), holders.durable.len() + holders.unconfirmed.len());
-    let levels = [
-        ("local", held >= 1),
-        ("any", held >= 2),
-        ("quorum", 2 * held > all),
-        ("all", held == all),
-    ];
+    let taker = holders.durable.iter().any(|region| holders.dot.origin.is_of(region));
+    let levels =
+        [("local", taker), ("any", held >= 2), ("quorum", 2 * held > all), ("all", held == all)];
     let reached = levels.into_iter().filter(|(_, reached)| *reached);
     let mut object = Object::open(out);
     object.text("dot", &holders.dot.to_string());

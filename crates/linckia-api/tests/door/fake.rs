@@ -291,8 +291,8 @@ impl Fake {
                 let document = state.documents.get(&key);
                 let view = document.and_then(|document| state.view(&key, document));
                 let of_key = state.log.iter().filter(|event| event.key == key);
-                let frontier = of_key.map(|event| (event.dot.origin.clone(), event.dot.sequence));
-                Found::Aggregate { view, frontier: frontier.collect() }
+                let shown = of_key.map(|event| (event.dot.origin.clone(), event.dot.sequence));
+                Found::Aggregate { view, shown: shown.collect() }
             }
             Query::Aggregates { data_set, aggregate_type, prefix, after, at, limit } => {
                 if at.is_some_and(|at| at != self.vector()) {

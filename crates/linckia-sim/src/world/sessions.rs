@@ -184,11 +184,11 @@ impl World {
     pub(super) fn read_by_session(&mut self, ticket: u64, reading: Option<Reading>) {
         let Some(visit) = self.calls.remove(&ticket) else { return };
         self.clients[visit.session].busy = None;
-        let Some(Reading { found: Found::Aggregate { view, frontier }, .. }) = reading else {
+        let Some(Reading { found: Found::Aggregate { view, shown }, .. }) = reading else {
             return;
         };
         if self.fault != Some(Fault::ReadsNotInToken) {
-            self.shown(&visit, &frontier);
+            self.shown(&visit, &shown);
         }
         let data = view.map(|view| view.data).unwrap_or_default();
         let marks = data.as_object().into_iter().flat_map(|members| members.keys().cloned());

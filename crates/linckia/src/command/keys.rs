@@ -110,8 +110,13 @@ fn replace(path: &Path, keys: SessionKeys) -> anyhow::Result<SessionKeys> {
     beside.push(".new");
     let beside = PathBuf::from(beside);
     let written = || -> std::io::Result<()> {
+        // A left-over keeps its mode, and may lead elsewhere.
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
         let mut file: File =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         file.write_all(keys.to_text().as_bytes())?;
         file.sync_all()?;
         fs::rename(&beside, path)

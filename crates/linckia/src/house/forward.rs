@@ -21,8 +21,8 @@ use super::port::House;
 /// Requests under way to one peer, and from one.
 const UNDER_WAY_MAX: usize = 64;
 
-/// An answer comes within this: the other region waits, and the links are slow.
-const ANSWER_LONGEST: Duration = Duration::from_secs(20);
+/// What a peer forwards is worked on for so long: longer than anybody waits.
+const WORK_LONGEST: Duration = Duration::from_secs(90);
 
 /// A body that fits into a frame with its headers.
 const BODY_BYTES_MAX: usize = 12 << 20;
@@ -85,7 +85,7 @@ impl Forwards {
         to: &RegionName,
         request: ForwardRequest,
     ) -> Result<Response<Bytes>, NotForwarded> {
-        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let (number, longest) = (self.number.fetch_add(1, Ordering::Relaxed), request.longest);
         let (sender, answer) = oneshot::channel();
         let sent = self.ways(|ways| {
             let way = ways.get_mut(to)?;
@@ -98,9 +98,9 @@ impl Forwards {
             Some(())
         });
         sent.ok_or(NotForwarded::Unreachable)?;
-        let answered = tokio::time::timeout(ANSWER_LONGEST, answer).await;
-        self.ways(|ways| ways.get_mut(to)?.waiting.remove(&number));
-        match answered {
+        // Whoever asked may leave meanwhile: its place is given back all the same.
+        let _place = Place { forwards: self, to, number };
+        match tokio::time::timeout(longest, answer).await {
             Ok(Ok(forwarded)) => Ok(from_frame(forwarded)),
             _ => Err(NotForwarded::Unanswered),
         }
@@ -123,7 +123,8 @@ impl Forwards {
         tokio::spawn(async move {
             let forwarded = match (forwards.door.get(), request(forward)) {
                 (Some(door), Some(request)) => {
-                    reply(door.handle_forwarded(request, BODY_BYTES_MAX).await)
+                    let work = door.handle_forwarded(request, BODY_BYTES_MAX);
+                    tokio::time::timeout(WORK_LONGEST, work).await.map_or_else(|_| busy(), reply)
                 }
                 _ => busy(),
             };
@@ -138,9 +139,32 @@ impl Forwards {
     }
 }
 
+/// The place of a request that is waited for.
+struct Place<'a> {
+    forwards: &'a Forwards,
+    to: &'a RegionName,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.forwards.ways(|ways| ways.get_mut(self.to)?.waiting.remove(&self.number));
+    }
+}
+
 fn busy() -> Forwarded {
-    let status = StatusCode::SERVICE_UNAVAILABLE.as_u16();
-    Forwarded { status, headers: Vec::new(), body: Vec::new() }
+    let body =
+        br#"{"type":"/problems/unavailable","title":"Temporarily unavailable","status":503,"#;
+    let detail = br#""detail":"the other region answers more requests than it may; try again"}"#;
+    let header = |name: &str, value: &[u8]| (name.to_owned(), value.to_vec());
+    Forwarded {
+        status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+        headers: vec![
+            header("content-type", b"application/problem+json"),
+            header("retry-after", b"1"),
+        ],
+        body: [&body[..], &detail[..]].concat(),
+    }
 }
 
 fn to_frame(request: ForwardRequest) -> Forward {
@@ -160,6 +184,7 @@ fn request(forward: Forward) -> Option<ForwardRequest> {
         headers: map(forward.headers),
         body: forward.body.into(),
         actor: forward.actor.map(String::from),
+        longest: WORK_LONGEST,
     })
 }
 

@@ -61,7 +61,8 @@ pub(super) async fn start(
     tracing::info!(address = %listener.local_address(), "listening for peers");
     let (links, accepted) = mpsc::channel(ACCEPTED_MAX);
     tasks.spawn(listener.serve(links, shutdown));
-    tasks.spawn(accept(accepted, way.clone()));
+    let members = config.peers.iter().map(|peer| peer.region.clone()).collect();
+    tasks.spawn(accept(accepted, members, way.clone()));
     for peer in &config.peers {
         let region = RegionName::parse(&peer.region)?;
         tasks.spawn(dial_for_ever(peer.address.clone(), region, tls.clone(), way.clone()));
@@ -78,11 +79,16 @@ fn identity(peer: &Peer) -> Result<PeerTls> {
     Ok(files.load(SystemTime::now())?.peer_tls()?)
 }
 
-async fn accept(mut accepted: mpsc::Receiver<PeerLink>, way: Way) {
+/// Only members of the fleet are carried: who is none has a certificate and nothing to say here.
+async fn accept(mut accepted: mpsc::Receiver<PeerLink>, members: Vec<String>, way: Way) {
     let mut tasks = JoinSet::new();
     while let Some(link) = accepted.recv().await {
         while tasks.try_join_next().is_some() {}
         let Ok(peer) = RegionName::parse(&link.peer) else { continue };
+        if !members.contains(&link.peer) {
+            tracing::warn!(%peer, address = %link.address, "it is no member of the fleet: refused");
+            continue;
+        }
         tracing::info!(%peer, address = %link.address, "a peer pulls from here");
         tasks.spawn(carry(peer, Role::Serve, link, way.clone()));
     }
