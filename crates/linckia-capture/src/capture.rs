@@ -41,7 +41,8 @@ pub struct Captured {
     pub events: Vec<Arc<Event>>,
     /// One answer per event of the request, in order.
     pub answers: Vec<Result<Answer, Refusal>>,
-    /// The answers, refusals too, may be given once this sequence of the own log is durable and applied.
+    /// The answers, refusals too, may be given once this sequence of the own log is durable and
+    /// applied.
     pub after: u64,
 }
 
