@@ -52,9 +52,10 @@ impl Promises {
         self.remote
     }
 
-    /// True if an answer waits for another region.
-    pub(crate) fn needs_peers(&self) -> bool {
-        !self.late.is_empty() || self.levels.keys().any(|level| *level != Level::Local)
+    /// The last event of ours that an answer waits for in another region.
+    pub(crate) fn awaited(&self) -> Option<u64> {
+        let remote = self.levels.iter().filter(|(level, _)| **level != Level::Local);
+        remote.filter_map(|(_, waiting)| waiting.last_key_value()).map(|(last, _)| *last).max()
     }
 
     /// Keeps answers until `sequence` of the own log, and what they name of `own`'s other logs, is
@@ -191,9 +192,9 @@ mod tests {
         keep(&mut promises, 4, 2, Level::Any, 50);
         assert_eq!(kept(&mut promises, 1, 0), [1]);
         assert_eq!(kept(&mut promises, 2, 1), [3, 2]);
-        assert!(promises.needs_peers());
+        assert_eq!(promises.awaited(), Some(2));
         assert_eq!(kept(&mut promises, 2, 2), [4]);
-        assert_eq!((promises.len(), promises.needs_peers()), (0, false));
+        assert_eq!((promises.len(), promises.awaited()), (0, None));
         assert!(promises.expired(1_000).is_empty(), "what was answered has no deadline");
     }
 

@@ -93,6 +93,8 @@ pub struct Region {
     /// How much may be new to peers since something was sent to them, and when that was.
     pub(crate) unsent: usize,
     sent_at: u64,
+    /// The last event of ours that was offered to peers.
+    pumped: u64,
     /// Since when each peer has not had everything that is known, for its lag.
     pub(crate) peers_behind_since: BTreeMap<RegionName, u64>,
     /// Until when, on the monotonic clock, clients wait for what is not here.
@@ -140,6 +142,7 @@ impl Region {
             beat_at: 0,
             unsent: 0,
             sent_at: 0,
+            pumped: 0,
             peers_behind_since: BTreeMap::new(),
             wanted_until: 0,
             drift_told: false,
@@ -252,7 +255,7 @@ impl Region {
         let waited =
             now.monotonic.saturating_sub(self.sent_at) >= self.settings.gather_milliseconds;
         // Where another region's disk is waited for, company is not.
-        let hurries = self.promises.needs_peers();
+        let hurries = self.promises.awaited().is_some_and(|awaited| awaited > self.pumped);
         self.unsent > 0 && (waited || hurries || self.unsent >= OFFERED_MAX)
     }
 
@@ -264,7 +267,9 @@ impl Region {
         (self.unsent, self.sent_at) = (0, now.monotonic);
         let records = Durable { logs: rooms.logs, known: &self.durable };
         let offered = self.apply.offerable();
-        let prompt = self.promises.needs_peers().then_some(&self.settings.origin);
+        let own = &self.settings.origin;
+        self.pumped = offered.get(own);
+        let prompt = self.promises.awaited().map(|awaited| (own, awaited));
         let mut frames = Vec::new();
         for (peer, serving) in &mut self.serving {
             serving.pump(offered, prompt, &records, &mut frames);

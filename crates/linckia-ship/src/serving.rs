@@ -120,11 +120,11 @@ impl Serving {
     }
 
     /// The batches that fit the window now, of what is offered and the asker lacks; somebody waits
-    /// until those of `prompt` are durable at the asker.
+    /// until the events of `prompt`, an origin and a sequence, are durable at the asker.
     pub fn pump(
         &mut self,
         offered: &Vector,
-        prompt: Option<&Origin>,
+        prompt: Option<(&Origin, u64)>,
         records: &dyn Records,
         out: &mut Vec<Frame>,
     ) {
@@ -151,7 +151,7 @@ impl Serving {
                     number: self.number,
                     origin: origin.clone(),
                     records: chunk.bytes,
-                    prompt: prompt == Some(origin),
+                    prompt: prompt.is_some_and(|(of, until)| of == origin && from <= until),
                 });
                 if self.in_flight_bytes >= WINDOW_BYTES {
                     break;
