@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use linckia_apply::Found;
-use linckia_model::{Answer, Dot, Holders, Level, Refusal, RegionName, Unattainable, Vector};
+use linckia_model::{Answer, Holders, Level, Refusal, RegionName, Unattainable, Vector};
 use serde_json::{Map, Value, json};
 
 use crate::port::Unavailable;
@@ -26,7 +26,9 @@ pub(crate) fn problem_of(refusal: &Refusal, data: &str) -> Box<Problem> {
                 "this event id was used on this aggregate with other content (its first copy is \
                  {dot}); give a new event a new id, or repeat the first one unchanged"
             );
-            Problem::new(Kind::IdReused, detail).with("dot", dot.to_string()).showing(of(dot))
+            Problem::new(Kind::IdReused, detail)
+                .with("dot", dot.to_string())
+                .showing([dot].into_iter().collect())
         }
         Refusal::VersionConflict { version, entity_tag } => {
             let detail = match entity_tag {
@@ -109,12 +111,7 @@ fn ack_timeout(answer: &Answer, holders: &Holders) -> Box<Problem> {
         .with("dot", holders.dot.to_string())
         .with("durable", list(&holders.durable))
         .with("unconfirmed", list(&holders.unconfirmed))
-        .showing(of(&holders.dot))
-}
-
-/// The vector of one event.
-fn of(dot: &Dot) -> Vector {
-    [(dot.origin.clone(), dot.sequence)].into_iter().collect()
+        .showing([&holders.dot].into_iter().collect())
 }
 
 /// What answers and refusals show: events that were written, or that they name.
@@ -125,7 +122,7 @@ pub(crate) fn shown(answers: &[Result<Answer, Refusal>]) -> Vector {
         Err(Refusal::AckTimeout(late)) if !late.1.durable.is_empty() => Some(&late.1.dot),
         Err(_) => None,
     });
-    dots.map(|dot| (dot.origin.clone(), dot.sequence)).collect()
+    dots.collect()
 }
 
 /// The problem of a whole array of which an event is not known to be where it was asked to be: that

@@ -13,10 +13,10 @@ use crate::problem::{Outcome, Problem};
 use crate::time::parse_duration;
 
 /// How long a request waits where the client does not say.
-const WAIT_DEFAULT: Duration = Duration::from_secs(1);
+pub(crate) const WAIT_DEFAULT: Duration = Duration::from_secs(1);
 
 /// The longest wait: within what clients and proxies keep a silent connection open.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Longer ones are not ours: a token names a few origins.
 const TOKEN_BYTES_MAX: usize = 64 << 10;

@@ -93,9 +93,8 @@ impl Apply {
                 let presence = &self.presence;
                 let stored = Stored { view: store, presence, known: &self.applied };
                 let entry = self.keys.load(key, stored)?;
-                let stamps = entry.state.shown();
-                let dots = stamps.map(|stamp| (stamp.dot.origin.clone(), stamp.dot.sequence));
-                Found::Aggregate { shown: dots.collect(), view: view_of(key, entry) }
+                let shown = entry.state.shown().map(|stamp| &stamp.dot).collect();
+                Found::Aggregate { shown, view: view_of(key, entry) }
             }
             Query::Events { after, limit, filter } => self.events(after, *limit, filter, events),
             Query::Aggregates { at: Some(at), .. } if pages.find(at).is_some() => {

@@ -172,3 +172,10 @@ impl FromIterator<(Origin, u64)> for Vector {
         vector
     }
 }
+
+/// The smallest vector that covers these.
+impl<'a> FromIterator<&'a Dot> for Vector {
+    fn from_iter<I: IntoIterator<Item = &'a Dot>>(dots: I) -> Self {
+        dots.into_iter().map(|dot| (dot.origin.clone(), dot.sequence)).collect()
+    }
+}

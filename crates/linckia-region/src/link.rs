@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use linckia_model::{Event, Fault, Now, Origin, RegionName, Vector};
-use linckia_ship::{Frame, News, Reaction, Serving};
+use linckia_ship::{Frame, News, RELAY_MILLISECONDS, Reaction, Serving};
 
 use crate::input::{Alarm, Output, Role};
 use crate::region::{Region, Rooms, Step};
@@ -15,9 +15,6 @@ pub(crate) struct Arrived {
     pub(crate) records: Vec<u8>,
     pub(crate) prompt: bool,
 }
-
-/// A region whose link is silent this long is relayed by the others, in milliseconds.
-const RELAY_MILLISECONDS: u64 = 1_000;
 
 /// While clients wait, this much silence is enough, in milliseconds: a little more than two
 /// heartbeats.
@@ -198,8 +195,7 @@ impl Region {
             false => RELAY_MILLISECONDS,
         };
         for (bit, pulling) in self.pulling.values().enumerate() {
-            let silent = pulling.silent(now);
-            live |= u64::from(silent.is_some_and(|silent| silent <= longest)) << bit;
+            live |= u64::from(pulling.live_within(now, longest)) << bit;
         }
         let due = |(bit, (peer, pulling)): (usize, (&RegionName, &linckia_ship::Pulling))| {
             let direct = live & !(1 << bit);

@@ -144,6 +144,5 @@ impl Region {
 /// The first copies that answers name in other logs than the own one.
 fn elsewhere(answers: &Answers, own: &Origin) -> Vector {
     let dots = answers.iter().flatten().map(|answer| &answer.dot);
-    let others = dots.filter(|dot| dot.origin != *own);
-    others.map(|dot| (dot.origin.clone(), dot.sequence)).collect()
+    dots.filter(|dot| dot.origin != *own).collect()
 }

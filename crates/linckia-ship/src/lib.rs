@@ -17,5 +17,5 @@ mod tests;
 pub use coding::{Encoder, Error, decode};
 pub use frame::{Forward, Forwarded, Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
 pub use port::{Chunk, Records};
-pub use pulling::{Pulling, Reaction};
+pub use pulling::{Pulling, RELAY_MILLISECONDS, Reaction};
 pub use serving::Serving;

@@ -12,7 +12,7 @@ use crate::frame::{Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
 const SILENT_MILLISECONDS: u64 = 2_000;
 
 /// A region whose link is silent this long is relayed by the others, in milliseconds.
-const RELAY_MILLISECONDS: u64 = 1_000;
+pub const RELAY_MILLISECONDS: u64 = 1_000;
 
 /// Received batches are acknowledged at least this often while they come, in milliseconds.
 const ACKNOWLEDGE_MILLISECONDS: u64 = 20;
@@ -102,7 +102,12 @@ impl Pulling {
 
     /// True while the other end is heard.
     pub fn live(&self, now: Now) -> bool {
-        self.heard_at.is_some_and(|at| now.monotonic.saturating_sub(at) <= RELAY_MILLISECONDS)
+        self.live_within(now, RELAY_MILLISECONDS)
+    }
+
+    /// True if the other end was heard within so many milliseconds.
+    pub fn live_within(&self, now: Now, longest: u64) -> bool {
+        self.silent(now).is_some_and(|silent| silent <= longest)
     }
 
     /// How long nothing was heard, in milliseconds; none if nothing was since the link came up.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::append::{created_if, idempotency_key, new_event_id, one};
 use super::asked::Asked;
 use super::respond::{self, Answered};
-use super::sessions::{Seen, seen_of};
+use super::sessions::Seen;
 use crate::cursor;
 use crate::event::{check, cloud, explain};
 use crate::headers;
@@ -89,7 +89,7 @@ pub(super) async fn write<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answere
     answer::write(&mut out, &answer, &asked.ack.level);
     let created = answer.created && !answer.duplicate && operation != Operation::Delete;
     let response = respond::json(created_if(created), out);
-    let response = asked.showing(response, || seen_of([&answer]));
+    let response = asked.showing(response, || Seen([&answer.dot].into_iter().collect()));
     Ok(respond::with_tag(response, answer.entity_tag.as_deref()))
 }
 

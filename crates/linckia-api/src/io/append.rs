@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::asked::Asked;
 use super::lines;
 use super::respond::{self, Answered};
-use super::sessions::{Seen, seen_of};
+use super::sessions::Seen;
 use crate::event::array::{is_array, read_each, read_native};
 use crate::event::{Context, check, cloud, native};
 use crate::headers::{self, IDEMPOTENCY_KEY};
@@ -55,7 +55,7 @@ pub(super) async fn events<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answer
             let mut out = BytesMut::with_capacity(ANSWER_BYTES);
             answer::write(&mut out, &answer, &asked.ack.level);
             let response = respond::json(created_if(!answer.duplicate), out);
-            Ok(asked.showing(response, || seen_of([&answer])))
+            Ok(asked.showing(response, || Seen([&answer.dot].into_iter().collect())))
         }
         Events::Many(events) => {
             let (ack, count) = (asked.ack.clone(), events.len());
@@ -93,7 +93,7 @@ pub(super) async fn to_aggregate<R: Region>(mut asked: Asked<'_, R>) -> Outcome<
     let mut out = BytesMut::with_capacity(ANSWER_BYTES);
     answer::write(&mut out, &answer, &asked.ack.level);
     let response = respond::json(created_if(!answer.duplicate), out);
-    let response = asked.showing(response, || seen_of([&answer]));
+    let response = asked.showing(response, || Seen([&answer.dot].into_iter().collect()));
     Ok(respond::with_tag(response, answer.entity_tag.as_deref()))
 }
 

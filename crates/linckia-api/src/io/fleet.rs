@@ -12,19 +12,15 @@ use serde_json::{Map, Value};
 
 use super::asked::Asked;
 use super::respond::{self, Answered};
+use super::sessions::covered_within;
 use crate::event::{Members, explain};
 use crate::media::{self, Form};
-use crate::port::{Region, Unavailable};
+use crate::port::Region;
 use crate::problem::{Kind, Outcome, Problem};
 use crate::render::{fleet, state};
+use crate::session::{WAIT_DEFAULT, WAIT_MAX};
 use crate::time::parse_duration;
 use crate::{query, refusal};
-
-/// How long is waited where the client does not say, as `Linckia-Behind` has it.
-const WAIT_DEFAULT: Duration = Duration::from_secs(1);
-
-/// The longest wait: within what clients and proxies keep a silent connection open.
-const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Room for a region or a link with a few origins.
 const ITEM_BYTES: usize = 512;
@@ -97,20 +93,10 @@ pub(super) async fn wait<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered
     media::form(asked.headers(), &[Form::Json])?;
     let body = asked.read_body().await?;
     let (wanted, longest) = read_wait(&body)?;
-    let mut applied = asked.region().applied();
-    let mut stopping = asked.house.stopping.clone();
-    let covered = async {
-        let covered = applied.wait_for(|vector| vector.covers_all(&wanted)).await;
-        covered.map(|vector| Vector::clone(&vector)).map_err(|_| Unavailable::Stopping)
-    };
-    tokio::select! {
-        biased;
-        vector = covered => return Ok(now_at(&asked, &vector?)),
-        () = tokio::time::sleep(longest) => {}
-        _ = stopping.wait_for(|stopping| *stopping) => return Err(Unavailable::Stopping.into()),
+    match covered_within(asked.house, &wanted, longest).await? {
+        Some(vector) => Ok(now_at(&asked, &vector)),
+        None => Err(refusal::behind(&wanted, &asked.region().applied_now())),
     }
-    let have = Vector::clone(&asked.region().applied().borrow());
-    Err(refusal::behind(&wanted, &have))
 }
 
 fn now_at<R: Region>(asked: &Asked<'_, R>, vector: &Vector) -> Answered {

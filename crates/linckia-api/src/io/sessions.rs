@@ -5,11 +5,13 @@
 //! vector that covers the client's token, unless the client asked for a stale one and is told; what
 //! an answer shows, or a write made, is in the token that goes back with it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use linckia_apply::{Query, Reading};
-use linckia_model::{Answer, RegionName, SessionKeys, Vector};
+use linckia_model::{RegionName, SessionKeys, Vector};
 use serde_json::{Map, Value};
 
 use super::respond::Answered;
@@ -22,7 +24,7 @@ use crate::route::{Call, Matched, Verb};
 use crate::session::{self, Behind};
 
 /// While a client waits, what lacks is asked for again after this.
-const WANT_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+const WANT_AGAIN: Duration = Duration::from_secs(1);
 
 /// What an answer shows or wrote, where that is less than everything applied.
 #[derive(Clone)]
@@ -55,12 +57,6 @@ pub(super) enum CaughtUp {
 pub(super) struct BehindOne {
     session: Session,
     behind: Behind,
-}
-
-/// What a client that got these answers has seen: the events it wrote, and what refusals named.
-pub(super) fn seen_of<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> Seen {
-    let dots = answers.into_iter().map(|answer| &answer.dot);
-    Seen(dots.map(|dot| (dot.origin.clone(), dot.sequence)).collect())
 }
 
 /// Whether this region has applied what the client has seen. Errors: 400, 501.
@@ -126,27 +122,40 @@ impl BehindOne {
 async fn wait<R: Region>(
     house: &House<R>,
     session: Session,
-    longest: std::time::Duration,
+    longest: Duration,
 ) -> Outcome<CaughtUp> {
+    let covered = tokio::select! {
+        biased;
+        covered = covered_within(house, &session.seen, longest) => covered?,
+        never = want_on(house, &session.seen) => match never {},
+    };
+    match covered {
+        Some(_) => Ok(CaughtUp::Within(session)),
+        None => Err(problem(house, &session.seen, &house.region.applied_now()).await),
+    }
+}
+
+/// The applied vector once it covers the wanted one; none if that takes longer. Errors: 503.
+pub(super) async fn covered_within<R: Region>(
+    house: &House<R>,
+    wanted: &Vector,
+    longest: Duration,
+) -> Outcome<Option<Vector>> {
     let (mut applied, mut stopping) = (house.region.applied(), house.stopping.clone());
-    let covered =
-        async { applied.wait_for(|vector| vector.covers_all(&session.seen)).await.is_ok() };
+    let covered = async {
+        let covered = applied.wait_for(|vector| vector.covers_all(wanted)).await;
+        covered.map(|vector| Vector::clone(&vector)).map_err(|_| Unavailable::Stopping)
+    };
     tokio::select! {
         biased;
-        covered = covered => match covered {
-            true => return Ok(CaughtUp::Within(session)),
-            false => return Err(Unavailable::Stopping.into()),
-        },
-        () = tokio::time::sleep(longest) => {}
-        () = want_on(house, &session.seen) => {}
-        _ = stopping.wait_for(|stopping| *stopping) => return Err(Unavailable::Stopping.into()),
+        vector = covered => Ok(Some(vector?)),
+        () = tokio::time::sleep(longest) => Ok(None),
+        _ = stopping.wait_for(|stopping| *stopping) => Err(Unavailable::Stopping.into()),
     }
-    let have = Arc::clone(&house.region.applied().borrow());
-    Err(problem(house, &session.seen, &have).await)
 }
 
 /// Asks for what lacks, again and again: a link may fall silent meanwhile.
-async fn want_on<R: Region>(house: &House<R>, seen: &Vector) {
+async fn want_on<R: Region>(house: &House<R>, seen: &Vector) -> Infallible {
     loop {
         house.region.want(seen);
         tokio::time::sleep(WANT_AGAIN).await;

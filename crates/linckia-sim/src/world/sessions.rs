@@ -173,8 +173,7 @@ impl World {
         let Some(visit) = self.calls.remove(&ticket) else { return false };
         self.clients[visit.session].busy = None;
         if let (Some(mark), Some(Ok(answer))) = (visit.mark.clone(), answers.first()) {
-            let dot = &answer.dot;
-            self.shown(&visit, &[(dot.origin.clone(), dot.sequence)].into_iter().collect());
+            self.shown(&visit, &[&answer.dot].into_iter().collect());
             let deed = Deed::Wrote { key: visit.key.to_string(), mark };
             self.history.push(Entry { session: visit.session, at: self.now, deed });
         }
