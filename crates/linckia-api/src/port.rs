@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use linckia_apply::{Lag, Query, Reading};
+use linckia_control::{Command, Outcome, Roster, Undecided};
 use linckia_model::{Answer, Dot, Holders, Refusal, RegionName, Vector, Write};
 use tokio::sync::watch;
 
@@ -106,6 +107,16 @@ pub trait Region: Send + Sync + 'static {
         to: &RegionName,
         request: ForwardRequest,
     ) -> impl Future<Output = Result<Response<Bytes>, NotForwarded>> + Send;
+
+    /// What the fleet has decided, as far as is known here.
+    fn roster(&self) -> watch::Receiver<Arc<Roster>>;
+
+    /// Has a majority of the members decide.
+    fn decide(
+        &self,
+        command: Command,
+        longest: Duration,
+    ) -> impl Future<Output = Result<Outcome, Undecided>> + Send;
 
     fn regions(&self) -> impl Future<Output = Result<Vec<RegionView>, Unavailable>> + Send;
 

@@ -88,6 +88,30 @@ const SCHEMAS: &[(&str, &str)] = &[
         "properties":{"vector":{"oneOf":[{"$ref":"#/components/schemas/Vector"},
         {"type":"string"}]},"timeout":{"type":"string","default":"1s"}}}"##,
     ),
+    ("AcquireLock", include_str!("schema/acquire_lock.json")),
+    (
+        "RenewLock",
+        r#"{"type":"object","required":["owner","fence"],"additionalProperties":false,
+        "properties":{"owner":{"type":"string"},"fence":{"type":"integer","minimum":1},
+        "ttl":{"type":"string","description":"Another time; absent: as it was acquired."}}}"#,
+    ),
+    (
+        "ReleaseLock",
+        r#"{"type":"object","required":["owner","fence"],"additionalProperties":false,
+        "properties":{"owner":{"type":"string"},"fence":{"type":"integer","minimum":1}}}"#,
+    ),
+    (
+        "Lease",
+        r#"{"type":"object","required":["name","owner","fence","expiresAt"],
+        "additionalProperties":false,"properties":{"name":{"type":"string"},
+        "owner":{"type":"string"},"fence":{"type":"integer","minimum":1},
+        "expiresAt":{"type":"string","format":"date-time"}}}"#,
+    ),
+    (
+        "Released",
+        r#"{"type":"object","required":["name","released"],"additionalProperties":false,
+        "properties":{"name":{"type":"string"},"released":{"type":"boolean"}}}"#,
+    ),
     (
         "Health",
         r#"{"type":"object","required":["status"],"additionalProperties":false,

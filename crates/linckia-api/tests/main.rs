@@ -11,6 +11,7 @@ mod door {
     mod fake;
     mod fleet;
     mod lines;
+    mod locks;
     mod protocol;
     mod read;
     mod schema;

@@ -296,6 +296,11 @@ impl Machine {
         &self.region.apply
     }
 
+    /// The fleet's time as it is known here, in milliseconds since 1970.
+    pub fn fleet_time(&mut self, now: Now) -> u64 {
+        self.region.clock.fleet_time(now)
+    }
+
     /// Who holds this event durably, as far as is known here; none if no such event is known.
     pub fn holders(&self, dot: &Dot) -> Option<Holders> {
         self.region.known.covers(dot).then(|| self.region.holders(dot))

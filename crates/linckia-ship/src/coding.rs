@@ -24,7 +24,8 @@ const TEXT_BYTES_MAX: usize = 4_096;
 /// A header or a target of a forwarded request: a session token is far below.
 const HEADER_BYTES_MAX: usize = 128 << 10;
 
-/// A body that is forwarded, whole: more than a door takes by default, less than a frame holds.
+/// A body that is forwarded, or a message of the agreement: more than a door takes by default, less
+/// than a frame holds.
 const FORWARDED_BYTES_MAX: usize = 14 << 20;
 
 /// Why bytes are no frame.
@@ -97,6 +98,16 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
             out.number(u64::from(*status));
             put_headers(&mut out, headers);
             out.bytes(body);
+        }
+        Frame::Consult { number, question } => {
+            out.byte(9);
+            out.number(*number);
+            out.bytes(question);
+        }
+        Frame::Consulted { number, answer } => {
+            out.byte(10);
+            out.number(*number);
+            out.bytes(answer);
         }
         Frame::Beat { session, number, echo, news } => {
             out.byte(6);
@@ -219,6 +230,14 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
                 headers: headers(&mut reader)?,
                 body: reader.bytes("body", FORWARDED_BYTES_MAX)?.to_vec(),
             },
+        },
+        9 => Frame::Consult {
+            number: reader.number("number")?,
+            question: reader.bytes("question", FORWARDED_BYTES_MAX)?.to_vec(),
+        },
+        10 => Frame::Consulted {
+            number: reader.number("number")?,
+            answer: reader.bytes("answer", FORWARDED_BYTES_MAX)?.to_vec(),
         },
         kind => return Err(Error::Kind(kind)),
     })

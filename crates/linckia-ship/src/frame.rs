@@ -1,13 +1,14 @@
 //! What regions say to each other.
 //!
 //! The dialler of a link asks (`Hello`, `Pull`), the other end answers (`Welcome`, `Refuse`,
-//! `Batch`, `Beat`). Protocol versions are negotiated once per link.
+//! `Batch`, `Beat`); `Forward` and `Consult`, and what comes back, pass the cores by. Protocol
+//! versions are negotiated once per link.
 
 use linckia_model::{Heartbeat, Origin, RegionName, Vector};
 
 /// The lowest and highest protocol this build speaks.
-pub const PROTOCOL_MIN: u16 = 2;
-pub const PROTOCOL_MAX: u16 = 2;
+pub const PROTOCOL_MIN: u16 = 3;
+pub const PROTOCOL_MAX: u16 = 3;
 
 /// A request for everything beyond what the asker holds durably; repeated as acknowledgement.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +98,17 @@ pub enum Frame {
     Forwarded {
         number: u64,
         forwarded: Forwarded,
+    },
+    /// From the dialler, whose number it is: for the agreement at the other end, which alone reads
+    /// it.
+    Consult {
+        number: u64,
+        question: Vec<u8>,
+    },
+    /// The answer to the question of that number.
+    Consulted {
+        number: u64,
+        answer: Vec<u8>,
     },
     /// Sent at every heartbeat: where the session stands, and what is known of every origin.
     Beat {

@@ -180,7 +180,9 @@ impl Pulling {
             Frame::Hello { .. }
             | Frame::Pull(_)
             | Frame::Forward { .. }
-            | Frame::Forwarded { .. } => Reaction::Nothing,
+            | Frame::Forwarded { .. }
+            | Frame::Consult { .. }
+            | Frame::Consulted { .. } => Reaction::Nothing,
         }
     }
 

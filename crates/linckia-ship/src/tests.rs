@@ -201,6 +201,8 @@ fn frames_survive_their_bytes() {
                 actor: Some("somebody".into()),
             },
         },
+        Frame::Consult { number: 3, question: b"who?".to_vec() },
+        Frame::Consulted { number: 3, answer: Vec::new() },
         Frame::Forwarded {
             number: 9,
             forwarded: Forwarded { status: 201, headers: Vec::new(), body: b"[]".to_vec() },

@@ -41,7 +41,10 @@ pub struct Config {
     pub region: String,
     /// The directory that holds its logs and its store, and that it alone writes.
     pub dir: PathBuf,
-    pub door: Door,
+    /// It holds no data, and only its voice counts in what is agreed.
+    pub witness: bool,
+    /// Absent for a witness, and only there.
+    pub door: Option<Door>,
     /// Present whenever `peers` is not empty.
     pub peer: Option<Peer>,
     /// Every other region, in the order of the file, each name once.
@@ -94,6 +97,8 @@ pub struct PeerAddress {
     pub region: String,
     /// `host:port`; the host may be a name, resolved at each dial.
     pub address: String,
+    /// It is a witness: nothing is replicated to it.
+    pub witness: bool,
 }
 
 /// `[log]`: the durable logs of all origins.

@@ -4,6 +4,8 @@
 //! peers; the door. What always holds: nothing is bound before everything on the disk is recovered,
 //! and on the way out the door closes first and the log last.
 
+mod calls;
+mod consult;
 mod core;
 mod forward;
 mod hands;
@@ -12,6 +14,7 @@ mod measures;
 mod port;
 mod sessions;
 mod time;
+mod witness;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -29,10 +32,12 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 
 use crate::command::Outcome;
-use crate::config::Config;
+use crate::config::{self, Config, PeerAddress};
 use crate::fleet::{ENV_CONTROL, ENV_PARENT_PIPE};
+use consult::{Consults, FleetTime};
 use core::Core;
 use forward::Forwards;
+use links::Takers;
 use port::House;
 use time::Clocks;
 
@@ -59,6 +64,9 @@ pub(crate) fn read_session_keys(path: &Path) -> Result<SessionKeys> {
 /// What kept it from starting or from ending cleanly, for the operator.
 pub fn run_region(config: &Config) -> Result<Outcome> {
     install_tracing();
+    if config.witness {
+        return witness::run(config);
+    }
     let prometheus = install_metrics()?;
     let clocks = Clocks::start();
     let (machine, name) = open(config, &clocks)?;
@@ -67,19 +75,24 @@ pub fn run_region(config: &Config) -> Result<Outcome> {
         applied = machine.region().applied().total(),
         "recovered"
     );
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(SOCKET_THREADS)
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")?;
-    let core = Core::start(machine, clocks)?;
-    let served = runtime.block_on(serve(config, &name, &core, prometheus));
+    let runtime = runtime()?;
+    let time = FleetTime::new(clocks);
+    let core = Core::start(machine, clocks, time.clone())?;
+    let served = runtime.block_on(serve(config, &name, &core, time, prometheus));
     let closed = core.stop();
     runtime.shutdown_timeout(DRAIN);
     served?;
     closed?;
     tracing::info!(region = %name, "stopped");
     Ok(Outcome::Done)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(SOCKET_THREADS)
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")
 }
 
 fn install_tracing() {
@@ -179,10 +192,7 @@ fn region_settings(
     origin: Origin,
     clocks: &Clocks,
 ) -> Result<RegionSettings> {
-    let mut members = vec![name.clone()];
-    for peer in &config.peers {
-        members.push(RegionName::parse(&peer.region)?);
-    }
+    let members = members(config, name, |peer| !peer.witness)?;
     let milliseconds = |duration: Duration| duration.as_millis() as u64;
     Ok(RegionSettings {
         name: name.clone(),
@@ -201,30 +211,51 @@ fn region_settings(
     })
 }
 
+/// This region and those of its peers that are wanted.
+fn members(
+    config: &Config,
+    name: &RegionName,
+    wanted: impl Fn(&PeerAddress) -> bool,
+) -> Result<Vec<RegionName>> {
+    let peers = config.peers.iter().filter(|peer| wanted(peer));
+    let peers = peers.map(|peer| Ok(RegionName::parse(&peer.region)?));
+    [Ok(name.clone())].into_iter().chain(peers).collect()
+}
+
 /// Links and door, until it is time to go.
 async fn serve(
     config: &Config,
     name: &RegionName,
     core: &Core,
+    time: FleetTime,
     prometheus: PrometheusHandle,
 ) -> Result<()> {
     let (trigger, shutdown) = Shutdown::new();
-    let forwards = Arc::new(Forwards::default());
-    let ways = Arc::clone(&forwards);
-    let links = links::start(config, core.orders(), ways, shutdown.clone()).await?;
-    let tls = match &config.door.tls {
+    let settings = config.door.as_ref().context("the configuration has no [door]")?;
+    let (forwards, consults) = (Arc::new(Forwards::default()), Arc::new(Consults::default()));
+    let everyone = members(config, name, |_| true)?;
+    let agreement = consults.begin(&config.dir, name.clone(), everyone, time).await?;
+    let takers = Takers { orders: Some(core.orders()), forwards: Arc::clone(&forwards), consults };
+    let links = links::start(config, takers, shutdown.clone()).await?;
+    let tls = match &settings.tls {
         Some(files) => {
-            Some(DoorTls::load(&files.certificate, &files.key, config.door.client_ca.as_deref())?)
+            Some(DoorTls::load(&files.certificate, &files.key, settings.client_ca.as_deref())?)
         }
         None => None,
     };
-    let options = DoorOptions { idle_longest: config.door.idle_timeout, ..DoorOptions::default() };
-    let listener = Door::bind(config.door.listen, tls.as_ref(), options)?;
+    let options = DoorOptions { idle_longest: settings.idle_timeout, ..DoorOptions::default() };
+    let listener = Door::bind(settings.listen, tls.as_ref(), options)?;
     tracing::info!(region = %name, address = %listener.local_address(), "the door is open");
     let control = std::env::var(ENV_CONTROL).ok();
-    let house = Arc::new(House::new(name.clone(), core, Arc::clone(&forwards), control));
+    let house =
+        Arc::new(House::new(name.clone(), core, Arc::clone(&forwards), agreement.clone(), control));
     let (stop_streams, stopping) = watch::channel(false);
-    let door = linckia_api::Door::new(house, door_settings(config)?, prometheus.clone(), stopping);
+    let door = linckia_api::Door::new(
+        house,
+        door_settings(config, settings)?,
+        prometheus.clone(),
+        stopping,
+    );
     forwards.open(door.clone());
     let service = move |connection: Connection| {
         let door = door.clone();
@@ -242,7 +273,7 @@ async fn serve(
     let mut serving = std::pin::pin!(serving);
     let reason = tokio::select! {
         () = &mut serving => "the door closed",
-        reason = leave(core) => reason,
+        reason = leave(core.ended()) => reason,
     };
     tracing::info!(region = %name, reason, "stopping");
     let _ = stop_streams.send(true);
@@ -250,6 +281,7 @@ async fn serve(
     if !done {
         tracing::info!(region = %name, "some connections did not end in time");
     }
+    agreement.close().await;
     drop(links);
     core.failure().map_or(Ok(()), |reason| Err(anyhow::anyhow!(reason)))
 }
@@ -268,8 +300,8 @@ async fn drain(trigger: &Trigger, serving: std::pin::Pin<&mut impl Future<Output
     trigger.drain(DRAIN).await && ended
 }
 
-fn door_settings(config: &Config) -> Result<DoorSettings> {
-    let token = match &config.door.token_file {
+fn door_settings(config: &Config, door: &config::Door) -> Result<DoorSettings> {
+    let token = match &door.token_file {
         Some(path) => {
             let text = std::fs::read(path)
                 .with_context(|| format!("{} cannot be read", path.display()))?;
@@ -280,19 +312,19 @@ fn door_settings(config: &Config) -> Result<DoorSettings> {
         None => None,
     };
     let limits = Limits {
-        body_bytes: config.door.body_bytes_max as usize,
-        array_events: config.door.events_per_array_max as usize,
-        depth: config.door.depth_max as usize,
-        name_bytes: config.door.name_bytes_max as usize,
+        body_bytes: door.body_bytes_max as usize,
+        array_events: door.events_per_array_max as usize,
+        depth: door.depth_max as usize,
+        name_bytes: door.name_bytes_max as usize,
         ..Limits::default()
     };
-    let require_auth = !config.door.listen.ip().is_loopback();
+    let require_auth = !door.listen.ip().is_loopback();
     let session_keys = config.session.keys.clone().map(sessions::follow).transpose()?;
     Ok(DoorSettings { token, require_auth, limits, session_keys })
 }
 
 /// Resolves with the reason to leave.
-async fn leave(core: &Core) -> &'static str {
+async fn leave(ended: impl Future<Output = ()>) -> &'static str {
     let parent = std::env::var(ENV_PARENT_PIPE).is_ok();
     let mut terminate = match signal() {
         Ok(signal) => signal,
@@ -305,7 +337,7 @@ async fn leave(core: &Core) -> &'static str {
         _ = tokio::signal::ctrl_c() => "SIGINT",
         _ = terminate.recv() => "SIGTERM",
         () = parent_gone(), if parent => "the supervisor is gone",
-        () = core.ended() => "the core ended",
+        () = ended => "the core ended",
     }
 }
 

@@ -14,7 +14,7 @@ use linckia::command::address::AccessArguments;
 use linckia::command::{
     self, Context, Outcome, acks, aggregate, config, conflicts, digests, drill,
 };
-use linckia::command::{events, export, import, keys, log, regions, status};
+use linckia::command::{events, export, import, keys, lock, log, regions, status};
 use linckia::config::Config;
 use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
 
@@ -56,6 +56,8 @@ enum Command {
     Events(events::EventsArguments),
     Conflicts(conflicts::ConflictsArguments),
     Acks(acks::AcksArguments),
+    #[command(subcommand)]
+    Lock(lock::LockCommand),
     /// Rehearses failures and accounts for every acknowledged write.
     #[command(subcommand)]
     Drill(drill::DrillCommand),
@@ -135,6 +137,7 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Events(arguments) => events::run(&context, arguments).await,
         Command::Conflicts(arguments) => conflicts::run(&context, arguments).await,
         Command::Acks(arguments) => acks::run(&context, arguments).await,
+        Command::Lock(command) => lock::run(&context, command).await,
         Command::Drill(command) => drill::run(&context, &cli.global, command).await,
         // Handled by the callers, which never come here with them.
         Command::Up(_)

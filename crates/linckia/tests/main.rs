@@ -31,6 +31,8 @@ mod import;
 mod kills;
 #[path = "blackbox/ledger.rs"]
 mod ledger;
+#[path = "blackbox/locks.rs"]
+mod locks;
 #[path = "blackbox/processes.rs"]
 mod processes;
 #[path = "blackbox/relay.rs"]

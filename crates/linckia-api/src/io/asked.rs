@@ -68,7 +68,12 @@ impl<'a, R: Region> Asked<'a, R> {
         name.map(|name| self.checked(parameter, name).map(str::to_owned)).transpose()
     }
 
-    fn checked<'n>(&self, what: &str, name: &'n str) -> Outcome<&'n str> {
+    /// The lock of the path. Errors: 400.
+    pub(super) fn lock_name(&self) -> Outcome<String> {
+        self.checked("lock", &self.matched.segments[0]).map(str::to_owned)
+    }
+
+    pub(super) fn checked<'n>(&self, what: &str, name: &'n str) -> Outcome<&'n str> {
         match check::check_name(name, &self.house.settings.limits) {
             Ok(()) => Ok(name),
             Err(detail) => Err(Problem::parameter(format!("the {what}: {detail}"))),

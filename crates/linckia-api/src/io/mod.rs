@@ -12,6 +12,7 @@ mod events;
 mod fleet;
 mod forward;
 mod lines;
+mod locks;
 mod pages;
 mod respond;
 mod service;

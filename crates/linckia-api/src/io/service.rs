@@ -18,7 +18,7 @@ use super::asked::Asked;
 use super::body::{self, DoorBody, RequestBody};
 use super::respond::{self, Answered};
 use super::sessions::{self, CaughtUp, Entered};
-use super::{aggregates, append, conflicts, events, fleet, forward, pages};
+use super::{aggregates, append, conflicts, events, fleet, forward, locks, pages};
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
 use crate::metrics::Metrics;
@@ -231,6 +231,9 @@ async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answere
         Call::Acks => fleet::acks(asked).await,
         Call::Vector => fleet::vector(asked).await,
         Call::VectorWait => fleet::wait(asked).await,
+        Call::AcquireLock => locks::acquire(asked).await,
+        Call::RenewLock => locks::renew(asked).await,
+        Call::ReleaseLock => locks::release(asked).await,
         Call::Live => Ok(pages::live()),
         Call::Ready => pages::ready(&asked),
         Call::Metrics => Ok(pages::metrics(&asked)),

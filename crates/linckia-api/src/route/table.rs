@@ -77,6 +77,9 @@ const STATE_PROBLEMS: &[Kind] =
     &[Kind::NotFound, Kind::VersionConflict, Kind::Unsupported, Kind::Behind];
 const LIST_PROBLEMS: &[Kind] = &[Kind::PositionExpired, Kind::Unsupported, Kind::Behind];
 
+const LEASE_PROBLEMS: &[Kind] =
+    &[Kind::LeaseLost, Kind::PayloadTooLarge, Kind::UnsupportedMediaType];
+
 const fn body(media: &'static str, schema: &'static str) -> Body {
     Body { media, schema }
 }
@@ -241,6 +244,29 @@ pub(crate) static BUILT: &[Route] = &[
         .bodies(&[body(JSON, "VectorWait")])
         .replies(&[reply(200, JSON, "VectorNow", "It is covered.")])
         .problems(&[Kind::Behind, Kind::PayloadTooLarge, Kind::UnsupportedMediaType]),
+    Route::new(Post, "/v1/locks/{name}/acquire", Call::AcquireLock, "acquireLock", "Take a lease")
+        .bodies(&[body(JSON, "AcquireLock")])
+        .replies(&[reply(200, JSON, "Lease", "It is the owner's.")])
+        .problems(&[
+            Kind::LockHeld,
+            Kind::PayloadTooLarge,
+            Kind::UnsupportedMediaType,
+            Kind::RateLimited,
+        ]),
+    Route::new(Post, "/v1/locks/{name}/renew", Call::RenewLock, "renewLock", "Keep a lease")
+        .bodies(&[body(JSON, "RenewLock")])
+        .replies(&[reply(200, JSON, "Lease", "Its time begins anew.")])
+        .problems(LEASE_PROBLEMS),
+    Route::new(
+        Post,
+        "/v1/locks/{name}/release",
+        Call::ReleaseLock,
+        "releaseLock",
+        "Give a lease back",
+    )
+    .bodies(&[body(JSON, "ReleaseLock")])
+    .replies(&[reply(200, JSON, "Released", "Anybody may take it.")])
+    .problems(LEASE_PROBLEMS),
     Route::new(Get, "/livez", Call::Live, "live", "The process answers")
         .replies(&[reply(200, JSON, "Health", "It does.")]),
     Route::new(Get, "/readyz", Call::Ready, "ready", "The region takes writes")

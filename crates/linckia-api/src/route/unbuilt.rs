@@ -43,8 +43,5 @@ pub(crate) static UNBUILT: &[Route] = &[
     unbuilt(Put, "/v1/routing-controls", "putRoutingControls", "Set traffic by hand"),
     unbuilt(Get, "/v1/drills", "listDrills", "Rehearsed failures"),
     unbuilt(Post, "/v1/drills", "startDrill", "Rehearse a failure"),
-    unbuilt(Post, "/v1/locks/{name}/acquire", "acquireLock", "Take a lease"),
-    unbuilt(Post, "/v1/locks/{name}/renew", "renewLock", "Keep a lease"),
-    unbuilt(Post, "/v1/locks/{name}/release", "releaseLock", "Give a lease back"),
     unbuilt(Get, "/v1/audit", "readAudit", "Who did what"),
 ];

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::Response;
@@ -15,6 +16,7 @@ use linckia_api::{
 use linckia_apply::{
     AggregateView, ConflictView, Digests, EventFilter, Found, Lag, Query, Range, Reading,
 };
+use linckia_control::{Command, Outcome, Roster, Undecided};
 use linckia_model::{
     Answer, Dot, Event, Hlc, Holders, Identity, Key, Level, NewEvent, Operation, Origin,
     Precondition, Refusal, RegionName, Transaction, Vector, Write,
@@ -52,6 +54,8 @@ pub struct Fake {
     /// Events with a sequence up to this are gone.
     pub truncated: Mutex<u64>,
     pub conflicts: Mutex<Vec<ConflictView>>,
+    /// What was decided; `cut`: nothing is.
+    pub roster: watch::Sender<Arc<Roster>>,
     /// What every region has.
     pub everywhere: Mutex<Vector>,
     /// What clients waited for.
@@ -70,6 +74,7 @@ impl Fake {
             cut: AtomicBool::new(false),
             truncated: Mutex::default(),
             conflicts: Mutex::default(),
+            roster: watch::channel(Arc::default()).0,
             everywhere: Mutex::default(),
             wanted: Mutex::default(),
         }
@@ -438,6 +443,21 @@ impl Region for Fake {
         let text = format!("{} {} {behind}", request.method, request.target);
         let response = Response::builder().status(202).header("linckia-session", "theirs");
         Ok(response.body(Bytes::from([text.as_bytes(), &request.body].join(&b' '))).unwrap())
+    }
+
+    fn roster(&self) -> watch::Receiver<Arc<Roster>> {
+        self.roster.subscribe()
+    }
+
+    async fn decide(&self, command: Command, _: Duration) -> Result<Outcome, Undecided> {
+        if self.cut.load(Ordering::Relaxed) {
+            return Err(Undecided::NoMajority(Vec::new()));
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let mut roster = (**self.roster.borrow()).clone();
+        let outcome = roster.decide(now, &command);
+        self.roster.send_replace(Arc::new(roster));
+        Ok(outcome)
     }
 
     async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {

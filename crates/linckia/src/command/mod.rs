@@ -20,6 +20,7 @@ pub mod events;
 pub mod export;
 pub mod import;
 pub mod keys;
+pub mod lock;
 pub mod log;
 mod progress;
 pub mod regions;

@@ -16,6 +16,7 @@ pub(super) type Count = Option<Spanned<u64>>;
 pub(super) struct RawConfig {
     pub region: Word,
     pub dir: Word,
+    pub witness: Option<Spanned<bool>>,
     pub door: Option<Spanned<RawDoor>>,
     pub peer: Option<Spanned<RawPeer>>,
     #[serde(default)]
@@ -63,6 +64,8 @@ pub(super) struct RawPeer {
 pub(super) struct RawPeerAddress {
     pub region: Word,
     pub address: Word,
+    #[serde(default)]
+    pub witness: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

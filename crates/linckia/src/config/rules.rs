@@ -59,8 +59,17 @@ impl Words<'_> {
         let region = self.region(raw.region.as_ref(), &start, "region")?;
         let dir = self.required(raw.dir.as_ref(), &start, "dir", "dir = \"./data\"")?;
         let dir = self.path_of(&dir);
+        let witness = raw.witness.as_ref().is_some_and(|witness| *witness.get_ref());
         let door = match &raw.door {
-            Some(door) => self.door(door)?,
+            Some(door) if witness => {
+                return Err(self.fault(
+                    &door.span(),
+                    "a witness holds no data and has no door",
+                    "remove the section [door], or `witness = true`",
+                ));
+            }
+            Some(door) => Some(self.door(door)?),
+            None if witness => None,
             None => {
                 return Err(self.fault(
                     &start,
@@ -79,13 +88,20 @@ impl Words<'_> {
             ));
         }
         if let (Some(peer), Some(raw_peer)) = (&peer, &raw.peer)
-            && peer.listen == door.listen
+            && door.as_ref().is_some_and(|door| door.listen == peer.listen)
             && peer.listen.port() != 0
         {
             return Err(self.fault(
                 &raw_peer.span(),
                 format!("[peer] and [door] both listen on {}", peer.listen),
                 "give each its own port",
+            ));
+        }
+        if witness && peers.is_empty() {
+            return Err(self.fault(
+                &raw.witness.as_ref().map_or(start.clone(), Spanned::span),
+                "a witness alone is a witness of nothing",
+                "add [peer] and the regions as [[peers]]",
             ));
         }
         let cache = self.bytes(&raw.store.cache, template::STORE_CACHE, MIB..=TIB)?;
@@ -95,6 +111,7 @@ impl Words<'_> {
         Ok(Config {
             region,
             dir,
+            witness,
             door,
             peer,
             peers,
@@ -234,7 +251,7 @@ impl Words<'_> {
                 let reason = format!("\"{address}\" is not an address");
                 return Err(self.fault(&at, reason, "write host:port, such as \"10.0.0.7:7411\""));
             }
-            peers.push(PeerAddress { region, address });
+            peers.push(PeerAddress { region, address, witness: entry.witness });
         }
         Ok(peers)
     }

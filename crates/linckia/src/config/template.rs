@@ -40,6 +40,10 @@ region = "us-east-1"
 # The directory of this region's logs and store. Nothing else may write there.
 dir = "./data"
 
+# A witness holds no data: it only makes a majority, where there are two regions, for what the
+# members agree on. It has no [door].
+#witness = false
+
 # ---- The HTTP door, for applications and operators -------------------------------------------
 [door]
 # An IP address with a port. Outside loopback the door opens only with certificate, key, and a
@@ -84,6 +88,8 @@ fn peers_and_rooms() -> String {
 #[[peers]]
 #region = "eu-west-1"
 #address = "10.0.0.7:7411"
+# It is a witness: nothing is replicated to it.
+#witness = false
 
 # ---- The durable logs ------------------------------------------------------------------------
 [log]

@@ -44,9 +44,10 @@ fn a_minimal_file_takes_the_defaults() {
     let config = parse(GOOD).unwrap();
     assert_eq!(config.dir, Path::new("conf/data"));
     assert_eq!(config.peers, vec![]);
-    assert_eq!(config.door.body_bytes_max, 8 << 20);
-    assert_eq!(config.door.events_per_array_max, 10_000);
-    assert_eq!(config.door.idle_timeout, Duration::from_secs(120));
+    let door = config.door.unwrap();
+    assert_eq!(door.body_bytes_max, 8 << 20);
+    assert_eq!(door.events_per_array_max, 10_000);
+    assert_eq!(door.idle_timeout, Duration::from_secs(120));
     assert_eq!(config.log.bytes_max, 16 << 30);
     assert_eq!(config.store.cache_bytes, 32 << 20);
     assert_eq!(config.clock.epsilon, Duration::from_millis(500));
@@ -58,8 +59,9 @@ fn a_minimal_file_takes_the_defaults() {
 fn a_full_file_is_read_as_written() {
     let config = parse(FLEET).unwrap();
     assert_eq!(config.dir, Path::new("/var/lib/linckia"));
-    assert_eq!(config.door.tls.unwrap().key, Path::new("conf/door.key"));
-    assert_eq!(config.door.body_bytes_max, 1 << 20);
+    let door = config.door.unwrap();
+    assert_eq!(door.body_bytes_max, 1 << 20);
+    assert_eq!(door.tls.unwrap().key, Path::new("conf/door.key"));
     assert_eq!(config.peer.unwrap().ca, Path::new("conf/ca.crt"));
     let names: Vec<_> = config.peers.iter().map(|peer| peer.region.as_str()).collect();
     assert_eq!(names, ["eu-west-1", "ap-southeast-1"]);
@@ -127,6 +129,21 @@ fn an_open_door_outside_loopback_is_refused() {
 }
 
 #[test]
+fn a_witness_has_peers_and_no_door() {
+    let door = FLEET.find("[door]").unwrap()..FLEET.find("[peer]").unwrap();
+    let mut witness = FLEET.to_owned();
+    witness.replace_range(door, "");
+    let witness = witness.replace("[peer]", "witness = true\n[peer]");
+    let config = parse(&witness).unwrap();
+    assert!(config.witness && config.door.is_none());
+    let bad = |from, to, line, reason, advice| check(FLEET, from, to, line, reason, advice);
+    bad("[door]\n", "witness = true\n[door]\n", 4, "has no door", "remove the section [door]");
+    let alone = "region = \"w\"\ndir = \"data\"\nwitness = true\n";
+    let error = parse(alone).unwrap_err();
+    assert_eq!((error.line, error.reason.contains("of nothing")), (Some(3), true), "{error}");
+}
+
+#[test]
 fn peers_come_in_by_mutual_tls_only() {
     let bad = |from, to, line, reason, advice| check(FLEET, from, to, line, reason, advice);
     bad("ca = \"ca.crt\"\n", "", 9, "peer.ca is missing", "add ca =");
@@ -160,11 +177,12 @@ fn what_init_writes_parses_and_shows_the_defaults() {
         .collect();
     let full = parse(&uncommented).unwrap();
     assert_eq!(full.peers.len(), 1);
-    assert_eq!(full.door.body_bytes_max, config.door.body_bytes_max);
-    assert_eq!(full.door.events_per_array_max, config.door.events_per_array_max);
-    assert_eq!(full.door.depth_max, config.door.depth_max);
-    assert_eq!(full.door.name_bytes_max, config.door.name_bytes_max);
-    assert_eq!(full.door.idle_timeout, config.door.idle_timeout);
+    let (full_door, door) = (full.door.unwrap(), config.door.unwrap());
+    assert_eq!(full_door.body_bytes_max, door.body_bytes_max);
+    assert_eq!(full_door.events_per_array_max, door.events_per_array_max);
+    assert_eq!(full_door.depth_max, door.depth_max);
+    assert_eq!(full_door.name_bytes_max, door.name_bytes_max);
+    assert_eq!(full_door.idle_timeout, door.idle_timeout);
     assert_eq!((full.log, full.store), (config.log, config.store));
     assert_eq!((full.clock, full.ship), (config.clock, config.ship));
     assert!(written.lines().all(|line| line.len() <= 120));

@@ -19,6 +19,7 @@ use linckia_region::{Alarm, Input, Machine, Output, Role, Status};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::consult::FleetTime;
 use super::hands::Hands;
 use super::measures;
 use super::time::Clocks;
@@ -134,7 +135,7 @@ impl Orders {
 
 impl Core {
     /// Starts the threads.
-    pub(super) fn start(machine: Machine, clocks: Clocks) -> anyhow::Result<Self> {
+    pub(super) fn start(machine: Machine, clocks: Clocks, time: FleetTime) -> anyhow::Result<Self> {
         measures::describe();
         let (sender, orders) = sync_channel(ORDERS_MAX);
         let vector = Arc::new(machine.region().applied().clone());
@@ -147,6 +148,7 @@ impl Core {
         let driver = Driver {
             machine,
             clocks,
+            time,
             orders,
             hands,
             applied: applied_sender,
@@ -227,6 +229,7 @@ struct Link {
 struct Driver {
     machine: Machine,
     clocks: Clocks,
+    time: FleetTime,
     orders: Receiver<Order>,
     hands: Hands,
     applied: watch::Sender<Arc<Vector>>,
@@ -265,6 +268,7 @@ impl Driver {
             if ticked.elapsed() >= TICK || self.machine.more(self.clocks.now()) {
                 ticked = Instant::now();
                 self.hand(Input::Tick)?;
+                self.tell_time();
             }
             self.give_work();
             self.publish();
@@ -403,6 +407,11 @@ impl Driver {
         if let Some(job) = self.machine.begin_store(self.clocks.now()) {
             self.hands.store(job);
         }
+    }
+
+    fn tell_time(&mut self) {
+        let now = self.clocks.now();
+        self.time.set(self.machine.fleet_time(now) as i64 - now.wall as i64);
     }
 
     fn publish(&self) {

@@ -1,12 +1,8 @@
 //! Requests that go to another region's door over the link that leads there, and come back.
 //!
-//! Frames of their own on the links (`links.rs`), past the core. What always holds: a bounded
-//! number is under way on each link; one whose link ends is told so; the answer goes to whoever
-//! asked.
+//! What always holds: what a peer forwards is worked on for a bounded time, and answered.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,12 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use linckia_api::{Door, ForwardRequest, NotForwarded};
 use linckia_model::RegionName;
 use linckia_ship::{Forward, Forwarded, Frame};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 
+use super::calls::{Calls, Silent};
 use super::port::House;
-
-/// Requests under way to one peer, and from one.
-const UNDER_WAY_MAX: usize = 64;
 
 /// What a peer forwards is worked on for so long: longer than anybody waits.
 const WORK_LONGEST: Duration = Duration::from_secs(90);
@@ -27,56 +21,18 @@ const WORK_LONGEST: Duration = Duration::from_secs(90);
 /// A body that fits into a frame with its headers.
 const BODY_BYTES_MAX: usize = 12 << 20;
 
-/// The way to one peer.
-struct Way {
-    life: u64,
-    /// Weak: the link ends when the core lets go of it.
-    frames: mpsc::WeakSender<Frame>,
-    waiting: BTreeMap<u64, oneshot::Sender<Forwarded>>,
-}
-
 /// Every way, and the door here for what others forward.
 #[derive(Default)]
 pub(super) struct Forwards {
-    ways: Mutex<BTreeMap<RegionName, Way>>,
-    number: AtomicU64,
+    pub(super) calls: Calls<Forwarded>,
     door: OnceLock<Door<House>>,
 }
 
 impl Forwards {
-    fn ways<T>(&self, act: impl FnOnce(&mut BTreeMap<RegionName, Way>) -> T) -> T {
-        act(&mut self.ways.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// The door is open: what peers forward is answered from now on.
     pub(super) fn open(&self, door: Door<House>) {
         // Opened once, at the start.
         let _ = self.door.set(door);
-    }
-
-    /// A link to a peer came up.
-    pub(super) fn opened(&self, peer: &RegionName, life: u64, frames: &mpsc::Sender<Frame>) {
-        let frames = frames.downgrade();
-        let way = Way { life, frames, waiting: BTreeMap::new() };
-        self.ways(|ways| ways.insert(peer.clone(), way));
-    }
-
-    /// It ended: what waits on it hears so.
-    pub(super) fn closed(&self, peer: &RegionName, life: u64) {
-        self.ways(|ways| {
-            if ways.get(peer).is_some_and(|way| way.life == life) {
-                ways.remove(peer);
-            }
-        });
-    }
-
-    /// The answer to a request of ours.
-    pub(super) fn answered(&self, peer: &RegionName, number: u64, forwarded: Forwarded) {
-        let waiting = self.ways(|ways| ways.get_mut(peer)?.waiting.remove(&number));
-        if let Some(waiting) = waiting {
-            // Whoever asked may have left.
-            let _ = waiting.send(forwarded);
-        }
     }
 
     /// Sends a request to a peer and waits for its answer.
@@ -85,24 +41,12 @@ impl Forwards {
         to: &RegionName,
         request: ForwardRequest,
     ) -> Result<Response<Bytes>, NotForwarded> {
-        let (number, longest) = (self.number.fetch_add(1, Ordering::Relaxed), request.longest);
-        let (sender, answer) = oneshot::channel();
-        let sent = self.ways(|ways| {
-            let way = ways.get_mut(to)?;
-            let frame = Frame::Forward { number, forward: to_frame(request) };
-            if way.waiting.len() >= UNDER_WAY_MAX {
-                return None;
-            }
-            way.frames.upgrade()?.try_send(frame).ok()?;
-            way.waiting.insert(number, sender);
-            Some(())
-        });
-        sent.ok_or(NotForwarded::Unreachable)?;
-        // Whoever asked may leave meanwhile: its place is given back all the same.
-        let _place = Place { forwards: self, to, number };
-        match tokio::time::timeout(longest, answer).await {
-            Ok(Ok(forwarded)) => Ok(from_frame(forwarded)),
-            _ => Err(NotForwarded::Unanswered),
+        let longest = request.longest;
+        let frame = |number| Frame::Forward { number, forward: to_frame(request) };
+        match self.calls.ask(to, longest, frame).await {
+            Ok(forwarded) => Ok(from_frame(forwarded)),
+            Err(Silent::Unreachable) => Err(NotForwarded::Unreachable),
+            Err(Silent::Unanswered) => Err(NotForwarded::Unanswered),
         }
     }
 
@@ -131,24 +75,6 @@ impl Forwards {
             let _ = frames.send(Frame::Forwarded { number, forwarded }).await;
             drop(place);
         });
-    }
-
-    /// The room for what one peer forwards.
-    pub(super) fn room() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(UNDER_WAY_MAX))
-    }
-}
-
-/// The place of a request that is waited for.
-struct Place<'a> {
-    forwards: &'a Forwards,
-    to: &'a RegionName,
-    number: u64,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.forwards.ways(|ways| ways.get_mut(self.to)?.waiting.remove(&self.number));
     }
 }
 

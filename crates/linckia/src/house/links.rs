@@ -16,9 +16,11 @@ use linckia_net::{
 };
 use linckia_region::Role;
 use linckia_ship::{Encoder, Frame, decode};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+use super::calls::UNDER_WAY_MAX;
+use super::consult::Consults;
 use super::core::{Order, Orders};
 use super::forward::Forwards;
 use crate::config::{Config, Peer};
@@ -36,27 +38,42 @@ const REDIAL_LONGEST: Duration = Duration::from_secs(2);
 /// Dropping it ends every link.
 pub(super) struct Links(#[expect(dead_code, reason = "held for its drop")] JoinSet<()>);
 
+/// Who takes what comes over the links.
+#[derive(Clone)]
+pub(super) struct Takers {
+    /// The core; a witness has none.
+    pub(super) orders: Option<Orders>,
+    pub(super) forwards: Arc<Forwards>,
+    pub(super) consults: Arc<Consults>,
+}
+
 /// What every link needs.
 #[derive(Clone)]
 struct Way {
-    orders: Orders,
-    forwards: Arc<Forwards>,
+    takers: Takers,
+    /// Regions that hold no data: their links carry the agreement only.
+    witnesses: Arc<Vec<String>>,
     lives: Arc<AtomicU64>,
     shutdown: Shutdown,
 }
 
+impl Way {
+    /// The core, for a link that leads to another one.
+    fn core_for(&self, peer: &RegionName) -> Option<&Orders> {
+        let witness = self.witnesses.iter().any(|name| name == peer.as_str());
+        self.takers.orders.as_ref().filter(|_| !witness)
+    }
+}
+
 /// Binds the listener and starts dialling.
-pub(super) async fn start(
-    config: &Config,
-    orders: Orders,
-    forwards: Arc<Forwards>,
-    shutdown: Shutdown,
-) -> Result<Links> {
+pub(super) async fn start(config: &Config, takers: Takers, shutdown: Shutdown) -> Result<Links> {
     let mut tasks = JoinSet::new();
     let Some(peer) = &config.peer else { return Ok(Links(tasks)) };
     let tls = identity(peer)?;
     let lives = Arc::new(AtomicU64::new(1));
-    let way = Way { orders, forwards, lives, shutdown: shutdown.clone() };
+    let witnesses = config.peers.iter().filter(|peer| peer.witness);
+    let witnesses = Arc::new(witnesses.map(|peer| peer.region.clone()).collect());
+    let way = Way { takers, witnesses, lives, shutdown: shutdown.clone() };
     let listener = PeerListener::bind(peer.listen, &tls, LinkOptions::for_listener())?;
     tracing::info!(address = %listener.local_address(), "listening for peers");
     let (links, accepted) = mpsc::channel(ACCEPTED_MAX);
@@ -125,12 +142,21 @@ async fn dial_for_ever(address: String, region: RegionName, tls: PeerTls, way: W
 async fn carry(peer: RegionName, role: Role, link: PeerLink, way: Way) {
     let life = way.lives.fetch_add(1, Ordering::Relaxed);
     let (frames, queue) = mpsc::channel(FRAMES_MAX);
-    if role == Role::Pull {
-        way.forwards.opened(&peer, life, &frames);
-    }
     let inner = frames.downgrade();
-    if !way.orders.send(Order::Opened { peer: peer.clone(), role, life, frames }).await {
-        return;
+    let Takers { forwards, consults, .. } = &way.takers;
+    if role == Role::Pull {
+        forwards.calls.opened(&peer, life, &inner);
+        consults.calls.opened(&peer, life, &inner);
+    }
+    // Whoever keeps the sender keeps the link: the core, or, where it has no part in it, this task.
+    let mut kept = None;
+    match way.core_for(&peer) {
+        Some(orders) => {
+            if !orders.send(Order::Opened { peer: peer.clone(), role, life, frames }).await {
+                return;
+            }
+        }
+        None => kept = Some(frames),
     }
     let PeerLink { sender, receiver, .. } = link;
     let inward = read(receiver, &peer, role, life, &inner, &way);
@@ -139,10 +165,14 @@ async fn carry(peer: RegionName, role: Role, link: PeerLink, way: Way) {
         () = write(sender, queue) => {}
         () = way.shutdown.wait() => {}
     }
+    drop(kept);
     if role == Role::Pull {
-        way.forwards.closed(&peer, life);
+        forwards.calls.closed(&peer, life);
+        consults.calls.closed(&peer, life);
     }
-    way.orders.send(Order::Closed { peer, role, life }).await;
+    if let Some(orders) = way.core_for(&peer) {
+        orders.send(Order::Closed { peer, role, life }).await;
+    }
 }
 
 async fn write(sender: FrameSender, mut queue: mpsc::Receiver<Frame>) {
@@ -162,7 +192,8 @@ async fn read(
     frames: &mpsc::WeakSender<Frame>,
     way: &Way,
 ) -> String {
-    let room = Forwards::room();
+    let Takers { forwards, consults, .. } = &way.takers;
+    let rooms = [(); 2].map(|()| Arc::new(Semaphore::new(UNDER_WAY_MAX)));
     loop {
         let bytes = match receiver.recv().await {
             Ok(Some(bytes)) => bytes,
@@ -172,15 +203,24 @@ async fn read(
         match decode(&bytes) {
             Ok(Frame::Forward { number, forward }) => {
                 if role == Role::Serve {
-                    way.forwards.answer(number, forward, frames, &room);
+                    forwards.answer(number, forward, frames, &rooms[0]);
                 }
             }
             Ok(Frame::Forwarded { number, forwarded }) => {
-                way.forwards.answered(peer, number, forwarded);
+                forwards.calls.answered(peer, number, forwarded);
+            }
+            Ok(Frame::Consult { number, question }) => {
+                if role == Role::Serve {
+                    consults.answer(peer, number, question, frames, &rooms[1]);
+                }
+            }
+            Ok(Frame::Consulted { number, answer }) => {
+                consults.calls.answered(peer, number, answer);
             }
             Ok(frame) => {
+                let Some(orders) = way.core_for(peer) else { continue };
                 let peer = peer.clone();
-                if !way.orders.send(Order::Received { peer, role, life, frame }).await {
+                if !orders.send(Order::Received { peer, role, life, frame }).await {
                     return "the core ended".to_owned();
                 }
             }

@@ -9,11 +9,13 @@ use linckia_api::{
     Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, Unavailable,
 };
 use linckia_apply::{Query, Reading};
+use linckia_control::{Agreement, Command, Outcome, Roster, Undecided};
 use linckia_model::{Dot, Holders, RegionName, Vector, Write};
 use linckia_net::{Client, ClientOptions};
 use linckia_region::{Status, Verdict};
 use tokio::sync::{oneshot, watch};
 
+use super::consult::Consults;
 use super::core::{Core, NotTaken, Order, Orders};
 use super::forward::Forwards;
 
@@ -27,6 +29,7 @@ pub(super) struct House {
     applied: watch::Receiver<Arc<Vector>>,
     everywhere: watch::Receiver<Arc<Vector>>,
     forwards: Arc<Forwards>,
+    agreement: Agreement<Consults>,
     /// The supervisor of a local fleet.
     control: Option<Client>,
     poisoned: Arc<Mutex<Option<String>>>,
@@ -37,6 +40,7 @@ impl House {
         name: RegionName,
         core: &Core,
         forwards: Arc<Forwards>,
+        agreement: Agreement<Consults>,
         control: Option<String>,
     ) -> Self {
         let options = ClientOptions {
@@ -47,7 +51,16 @@ impl House {
         let control = control.and_then(|url| Client::new(&url, options).ok());
         let poisoned = core.poisoned();
         let (applied, everywhere) = (core.applied(), core.everywhere());
-        Self { name, orders: core.orders(), applied, everywhere, forwards, control, poisoned }
+        Self {
+            name,
+            orders: core.orders(),
+            applied,
+            everywhere,
+            forwards,
+            agreement,
+            control,
+            poisoned,
+        }
     }
 
     async fn ask<T>(
@@ -129,6 +142,14 @@ impl Region for House {
         request: ForwardRequest,
     ) -> Result<Response<Bytes>, NotForwarded> {
         self.forwards.forward(to, request).await
+    }
+
+    fn roster(&self) -> watch::Receiver<Arc<Roster>> {
+        self.agreement.roster()
+    }
+
+    async fn decide(&self, command: Command, longest: Duration) -> Result<Outcome, Undecided> {
+        self.agreement.decide(command, longest).await
     }
 
     async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {

@@ -1,0 +1,305 @@
+//! The handle: what a region asks to be decided, and what members ask each other.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use linckia_log::Disk;
+use linckia_model::RegionName;
+use openraft::error::{ClientWriteError, RaftError};
+use openraft::{BasicNode, Config, SnapshotPolicy};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::enter::Entering;
+use super::message::{Introduction, Question, Reply};
+use super::network::{Network, ask};
+use super::storage::{Log, Machine};
+use super::{Proposal, Raft};
+use crate::port::Peers;
+use crate::roster::{Command, Outcome, Roster};
+
+/// Time between a leader's signs of life, and how long one message may take: longer than the way
+/// around the earth and back.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// Without a sign of life another member stands for election after a time between these.
+const ELECTION: (Duration, Duration) = (Duration::from_millis(1_500), Duration::from_millis(3_000));
+
+/// Entries behind which a snapshot is taken, and entries kept behind it for members that lag.
+const SNAPSHOT_ENTRIES: u64 = 2_000;
+const KEPT_ENTRIES: u64 = 500;
+
+/// Time between attempts while nobody is known to lead.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// What a member is told at its start.
+#[derive(Clone)]
+pub struct AgreementSettings {
+    pub name: RegionName,
+    /// All members, this one and a witness included.
+    pub members: Vec<RegionName>,
+    /// The fleet's time as it is known here, in milliseconds since 1970.
+    pub time: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// Why nothing was decided, as far as is known here: it may have been, all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undecided {
+    /// The members have not begun: these have never been heard.
+    #[error(
+        "the members have not agreed on anything yet: all of them must have been heard once, and \
+         {} not", names(.0)
+    )]
+    NotBegun(Vec<RegionName>),
+    #[error("no majority of the members answers; {} can be reached from here", names(.0))]
+    NoMajority(Vec<RegionName>),
+    #[error("this region's part in the agreement has failed: {0}")]
+    Failed(String),
+}
+
+fn names(regions: &[RegionName]) -> String {
+    let names: Vec<&str> = regions.iter().map(RegionName::as_str).collect();
+    match names.len() {
+        0 => "no other member".to_owned(),
+        1 => format!("{} has", names[0]),
+        _ => format!("{} have", names.join(", ")),
+    }
+}
+
+/// A member's part in the agreement. Clones are the same part.
+pub struct Agreement<P> {
+    inner: Arc<Inner<P>>,
+}
+
+impl<P> Clone for Agreement<P> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+pub(super) struct Inner<P> {
+    pub(super) settings: AgreementSettings,
+    pub(super) peers: Arc<P>,
+    pub(super) node: u64,
+    pub(super) raft: Raft,
+    roster: watch::Receiver<Arc<Roster>>,
+    entering: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+impl<P: Peers> Agreement<P> {
+    /// Opens the journal of a directory and begins, or goes on. `fresh` numbers a new journal.
+    /// What was known to be decided is in the roster when it returns.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or does not verify.
+    pub async fn open(
+        settings: AgreementSettings,
+        disk: Arc<dyn Disk>,
+        peers: Arc<P>,
+        fresh: impl FnOnce() -> io::Result<u64>,
+    ) -> io::Result<Self> {
+        let log = Log::open(disk, fresh)?;
+        let node = log.node();
+        let (machine, roster) = Machine::new(log.clone());
+        let milliseconds = |time: Duration| time.as_millis() as u64;
+        let config = Config {
+            cluster_name: "linckia".to_owned(),
+            heartbeat_interval: milliseconds(HEARTBEAT),
+            election_timeout_min: milliseconds(ELECTION.0),
+            election_timeout_max: milliseconds(ELECTION.1),
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
+            max_in_snapshot_log_to_keep: KEPT_ENTRIES,
+            ..Config::default()
+        };
+        let config = Arc::new(config.validate().map_err(io::Error::other)?);
+        let network = Network(Arc::clone(&peers));
+        let raft = Raft::new(node, config, network, log, machine).await;
+        let raft = raft.map_err(io::Error::other)?;
+        let entering = std::sync::Mutex::default();
+        let inner = Arc::new(Inner { settings, peers, node, raft, roster, entering });
+        let task = tokio::spawn(Entering::new(Arc::clone(&inner)).run());
+        *inner.entering.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(task);
+        Ok(Self { inner })
+    }
+
+    /// What is decided, as far as is known here, whenever it changes.
+    pub fn roster(&self) -> watch::Receiver<Arc<Roster>> {
+        self.inner.roster.clone()
+    }
+
+    /// Has a command decided. Errors: [`Undecided`], when it was not within `longest`; asking again
+    /// is safe where the command is.
+    pub async fn decide(&self, command: Command, longest: Duration) -> Result<Outcome, Undecided> {
+        let deadline = Instant::now() + longest;
+        let proposal = Proposal { at: (self.inner.settings.time)(), command };
+        match timeout_at(deadline, self.inner.decide(&proposal, deadline)).await {
+            Ok(decided) => decided,
+            Err(_) => Err(self.inner.undecided().await),
+        }
+    }
+
+    /// Answers what another member asks.
+    pub async fn answer(&self, from: &RegionName, question: &[u8]) -> Vec<u8> {
+        let reply = match serde_json::from_slice(question) {
+            Ok(question) => self.inner.answer(from, question).await,
+            Err(error) => Reply::Failed(format!("the question is not understood: {error}")),
+        };
+        serde_json::to_vec(&reply).unwrap_or_default()
+    }
+
+    /// The member that leads, as far as is known here.
+    pub fn leader(&self) -> Option<String> {
+        self.inner.leader()
+    }
+
+    /// Ends its tasks; what is under way may be decided without this member.
+    pub async fn close(&self) {
+        let entering = &self.inner.entering;
+        let task = entering.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(task) = task {
+            task.abort();
+        }
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::warn!(%error, "the agreement did not end cleanly");
+        }
+    }
+}
+
+impl<P: Peers> Inner<P> {
+    /// Members by node; none before they began.
+    pub(super) fn members(&self) -> BTreeMap<u64, String> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let voters = membership.voter_ids().collect::<Vec<_>>();
+        let nodes = membership.nodes().filter(|(node, _)| voters.contains(node));
+        nodes.map(|(node, member)| (*node, member.addr.clone())).collect()
+    }
+
+    pub(super) fn leader(&self) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let leader = metrics.borrow().current_leader?;
+        self.members().remove(&leader)
+    }
+
+    async fn decide(&self, proposal: &Proposal, deadline: Instant) -> Result<Outcome, Undecided> {
+        loop {
+            let leader = match self.propose(proposal.clone()).await? {
+                Ok(outcome) => return Ok(outcome),
+                Err(leader) => leader,
+            };
+            if let Some(region) = leader.and_then(|name| RegionName::parse(&name).ok()) {
+                let question = Question::Propose(proposal.clone());
+                // Who leads may be cut off meanwhile, and another one be elected.
+                let longest = deadline.saturating_duration_since(Instant::now()).min(ELECTION.0);
+                match ask(&*self.peers, &region, &question, longest).await {
+                    Some(Reply::Decided(outcome)) => return Ok(outcome),
+                    Some(Reply::Failed(reason)) => {
+                        tracing::debug!(%region, reason, "a leader could not decide");
+                    }
+                    _ => {}
+                }
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Decides here if this member leads; else says who does.
+    async fn propose(
+        &self,
+        proposal: Proposal,
+    ) -> Result<Result<Outcome, Option<String>>, Undecided> {
+        match self.raft.client_write(proposal).await {
+            Ok(written) => Ok(Ok(written.data)),
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Ok(Err(forward.leader_node.map(|member| member.addr)))
+            }
+            Err(error) => Err(Undecided::Failed(error.to_string())),
+        }
+    }
+
+    async fn undecided(&self) -> Undecided {
+        let others = self.settings.members.iter().filter(|name| **name != self.settings.name);
+        let began = !self.members().is_empty();
+        let asked = others.map(|name| async move {
+            let reply = ask(&*self.peers, name, &Question::Introduce, HEARTBEAT * 2).await;
+            (name.clone(), matches!(reply, Some(Reply::Introduction(_))))
+        });
+        let asked: Vec<(RegionName, bool)> = join_all(asked).await;
+        let of = |wanted: bool| {
+            let some = asked.iter().filter(|(_, heard)| *heard == wanted);
+            some.map(|(name, _)| name.clone()).collect()
+        };
+        if began { Undecided::NoMajority(of(true)) } else { Undecided::NotBegun(of(false)) }
+    }
+
+    async fn answer(&self, from: &RegionName, question: Question) -> Reply {
+        let failed = |error: &dyn std::fmt::Display| Reply::Failed(error.to_string());
+        match question {
+            Question::Append(node, _) | Question::Vote(node, _) | Question::Snapshot(node, ..)
+                if node != self.node =>
+            {
+                Reply::Failed(format!("node {node} is no more: its journal was lost"))
+            }
+            Question::Append(_, request) => match self.raft.append_entries(request).await {
+                Ok(answer) => Reply::Append(answer),
+                Err(error) => failed(&error),
+            },
+            Question::Vote(_, request) => match self.raft.vote(request).await {
+                Ok(answer) => Reply::Vote(answer),
+                Err(error) => failed(&error),
+            },
+            Question::Snapshot(_, vote, meta, snapshot) => {
+                let snapshot = openraft::storage::Snapshot { meta, snapshot };
+                match self.raft.install_full_snapshot(vote, snapshot).await {
+                    Ok(answer) => Reply::Snapshot(answer),
+                    Err(error) => failed(&error),
+                }
+            }
+            Question::Introduce => Reply::Introduction(Introduction {
+                node: self.node,
+                members: self.members(),
+                leader: self.leader(),
+            }),
+            Question::Enter(node) => self.take_in(from, node).await,
+            Question::Propose(proposal) => match self.propose(proposal).await {
+                Ok(Ok(outcome)) => Reply::Decided(outcome),
+                Ok(Err(leader)) => Reply::Elsewhere(leader),
+                Err(error) => failed(&error),
+            },
+        }
+    }
+
+    /// As the leader: a member has lost its journal, its new node takes the old one's place.
+    async fn take_in(&self, from: &RegionName, node: u64) -> Reply {
+        if !self.settings.members.contains(from) {
+            return Reply::Failed(format!("{from} is no member of the fleet"));
+        }
+        let members = self.members();
+        if members.contains_key(&node) {
+            return Reply::Entered;
+        }
+        let entered = async {
+            let member = BasicNode::new(from.as_str());
+            self.raft.add_learner(node, member, true).await?;
+            let others = members.iter().filter(|(_, name)| *name != from.as_str());
+            let voters = others.map(|(node, _)| *node).chain([node]);
+            let voters: std::collections::BTreeSet<u64> = voters.collect();
+            self.raft.change_membership(voters, false).await
+        };
+        match entered.await {
+            Ok(_) => {
+                tracing::info!(region = %from, node, "entered the agreement with a new journal");
+                Reply::Entered
+            }
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
+                Reply::Elsewhere(forward.leader_node.map(|member| member.addr))
+            }
+            Err(error) => Reply::Failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! How the members begin, and how one that lost its journal comes back.
+//!
+//! A member's journal has a number, drawn when it is made, which is its node. A new journal knows
+//! of no vote it gave, so it must not vote for a member that gave one: it asks the others first.
+//! Where one of them knows a membership, it asks the leader to be taken in in its old node's place;
+//! where all members are new, the first of them by name makes them the membership.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use linckia_model::RegionName;
+use openraft::BasicNode;
+use tokio::time::sleep;
+
+use super::agreement::Inner;
+use super::message::{Introduction, Question, Reply};
+use super::network::ask;
+use crate::port::Peers;
+
+/// Time between attempts, and for each.
+const AGAIN: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// A member is taken in once it has what was decided: within this, or it asks again.
+const ENTERING_LONGEST: Duration = Duration::from_secs(30);
+
+/// A member on its way in.
+pub(super) struct Entering<P> {
+    inner: Arc<Inner<P>>,
+}
+
+impl<P: Peers> Entering<P> {
+    pub(super) fn new(inner: Arc<Inner<P>>) -> Self {
+        Self { inner }
+    }
+
+    /// Ends once this member's node is among the members.
+    pub(super) async fn run(self) {
+        while !self.inner.members().contains_key(&self.inner.node) {
+            self.attempt().await;
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn attempt(&self) {
+        let settings = &self.inner.settings;
+        let others = settings.members.iter().filter(|name| **name != settings.name);
+        let asked = others.map(|name| async move {
+            let reply = ask(&*self.inner.peers, name, &Question::Introduce, LONGEST).await;
+            let known = match reply {
+                Some(Reply::Introduction(introduction)) => Some(introduction),
+                _ => None,
+            };
+            (name.clone(), known)
+        });
+        let asked = join_all(asked).await;
+        let heard: BTreeMap<RegionName, Introduction> =
+            asked.iter().filter_map(|(name, known)| Some((name.clone(), known.clone()?))).collect();
+        let began = heard.values().find(|introduction| !introduction.members.is_empty());
+        match began {
+            Some(introduction) => self.ask_to_enter(introduction.leader.clone()).await,
+            None if heard.len() + 1 == settings.members.len() => self.begin(&heard).await,
+            None => {}
+        }
+    }
+
+    /// All members are new: the first by name says who they are.
+    async fn begin(&self, heard: &BTreeMap<RegionName, Introduction>) {
+        let Inner { settings, node, raft, .. } = &*self.inner;
+        if heard.keys().any(|name| *name < settings.name) {
+            return;
+        }
+        let others = heard.iter().map(|(name, introduction)| (introduction.node, name));
+        let members = others.chain([(*node, &settings.name)]);
+        let members: BTreeMap<u64, BasicNode> =
+            members.map(|(node, name)| (node, BasicNode::new(name.as_str()))).collect();
+        match raft.initialize(members).await {
+            Ok(()) => tracing::info!("the members begin to agree"),
+            Err(error) => tracing::warn!(%error, "the members could not begin to agree"),
+        }
+    }
+
+    async fn ask_to_enter(&self, leader: Option<String>) {
+        let Some(leader) = leader.and_then(|name| RegionName::parse(&name).ok()) else { return };
+        let question = Question::Enter(self.inner.node);
+        let reply = ask(&*self.inner.peers, &leader, &question, ENTERING_LONGEST).await;
+        if let Some(Reply::Failed(reason)) = reply {
+            tracing::warn!(%leader, reason, "not taken in yet; asking again");
+        }
+    }
+}

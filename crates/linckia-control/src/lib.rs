@@ -1,0 +1,22 @@
+//! What must be agreed among the regions, and nothing else: leases with fencing tokens.
+//!
+//! A roster is what was decided, in one order, by a majority: a pure state machine that takes
+//! commands. Under it lies Raft (`openraft`), whose messages go over the links between the regions
+//! and whose log is a journal in the region's directory. What always holds:
+//! - every member decides the same from the same commands, whatever its own clock says;
+//! - without a majority nothing is decided, and nothing else of a region waits for it;
+//! - a member that lost its journal never votes under its old name: it enters as a new one;
+//! - a decision that was answered is on the disks of a majority.
+//!
+//! In reading order: `roster` (the state machine), `leases`, then `io`: `agreement` (the handle),
+//! `enter` (how a fleet begins and how a member comes back), `network`, `storage`, `journal`.
+
+mod io;
+mod leases;
+mod port;
+mod roster;
+
+pub use io::{Agreement, AgreementSettings, Undecided};
+pub use leases::{LEASES_MAX, Lease, Leases};
+pub use port::Peers;
+pub use roster::{Command, Outcome, Roster};

@@ -1,0 +1,45 @@
+//! A witness: a member without data, whose voice makes a majority where there are two regions.
+//!
+//! It has the links and the agreement, and neither log nor store nor door.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use linckia_model::RegionName;
+use linckia_net::Shutdown;
+
+use super::consult::{Consults, FleetTime};
+use super::forward::Forwards;
+use super::links::{self, Takers};
+use super::time::Clocks;
+use super::{DRAIN, leave, members, runtime};
+use crate::command::Outcome;
+use crate::config::Config;
+
+/// Runs until a signal, or the end of the supervisor, ends it.
+pub(super) fn run(config: &Config) -> Result<Outcome> {
+    let runtime = runtime()?;
+    let served = runtime.block_on(serve(config));
+    runtime.shutdown_timeout(DRAIN);
+    served.map(|()| Outcome::Done)
+}
+
+async fn serve(config: &Config) -> Result<()> {
+    let name = RegionName::parse(&config.region)?;
+    let (trigger, shutdown) = Shutdown::new();
+    let consults = Arc::new(Consults::default());
+    let everyone = members(config, &name, |_| true)?;
+    // It asks for nothing, so its clock stands in no decision.
+    let time = FleetTime::new(Clocks::start());
+    let agreement = consults.begin(&config.dir, name.clone(), everyone, time).await?;
+    let takers = Takers { orders: None, forwards: Arc::new(Forwards::default()), consults };
+    let links = links::start(config, takers, shutdown).await?;
+    tracing::info!(witness = %name, "a member of the agreement, without data");
+    let reason = leave(std::future::pending()).await;
+    tracing::info!(witness = %name, reason, "stopping");
+    trigger.trigger();
+    agreement.close().await;
+    drop(links);
+    trigger.drain(DRAIN).await;
+    Ok(())
+}
