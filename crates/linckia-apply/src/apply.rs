@@ -6,12 +6,12 @@
 
 mod flushing;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
     ClaimRef, Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Key, KeyState, Now,
-    Origin, RecordChange, RegionName, Settled, Stamp, Vector, map,
+    Origin, Policies, RecordChange, RegionName, Settled, Stamp, Vector, map,
 };
 use linckia_store::{Batch, Table, View};
 
@@ -78,6 +78,9 @@ const UNSETTLED_MAX: usize = 65_536;
 /// The state of a region, and how far it is applied.
 pub struct Apply {
     pub(crate) settings: ApplySettings,
+    policies: Arc<Policies>,
+    /// Origins whose next event is of a policy epoch that is not known here.
+    unknown: BTreeSet<Origin>,
     /// Its own events are never held back.
     own: RegionName,
     pub(crate) applied: Vector,
@@ -137,6 +140,8 @@ impl Apply {
         }
         Ok(Self {
             settings,
+            policies: Arc::default(),
+            unknown: BTreeSet::new(),
             own,
             offerable: applied.clone(),
             stored: applied.clone(),
@@ -155,6 +160,22 @@ impl Apply {
             unsettled: VecDeque::new(),
             conflicts: 0,
         })
+    }
+
+    /// From here on events are folded under these policies; they hold all epochs of those before.
+    pub fn set_policies(&mut self, policies: Arc<Policies>) {
+        self.policies = policies;
+        self.unknown.clear();
+    }
+
+    pub fn policies(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
+    /// True if an event of this region waits for a policy that is not known here: what is applied is
+    /// not all that was written here.
+    pub fn awaits_policy(&self) -> bool {
+        self.unknown.iter().any(|origin| origin.is_of(&self.own))
     }
 
     pub fn applied(&self) -> &Vector {
@@ -202,7 +223,7 @@ impl Apply {
         let (stable, fold) = (self.stability.stable(), self.settings.fold);
         let stored = Stored { view, presence: &self.presence, known: &self.applied };
         let entry = self.keys.load(key, stored)?;
-        entry.state.settle(stable, events, &fold);
+        entry.state.settle(stable, events, self.policies.of(key), &fold);
         Ok(&entry.state)
     }
 
@@ -311,8 +332,8 @@ impl Apply {
             queue.extend(events.events(origin, applied + 1, REFILL_BYTES));
         }
         let first = queue.front()?;
-        let ready = self.settings.fold.fault == Some(Fault::DepsIgnored)
-            || first.depends_within(&self.applied);
+        let fault = self.settings.fold.fault;
+        let ready = fault == Some(Fault::DepsIgnored) || first.depends_within(&self.applied);
         if !ready {
             return None;
         }
@@ -324,6 +345,12 @@ impl Apply {
                 return None;
             }
             queue.extend(more);
+        }
+        let policies = &self.policies;
+        let known = |e: &Arc<Event>| policies.of(&e.key).get(e.policy_epoch).is_some();
+        if !queue.iter().take(size).all(known) && fault != Some(Fault::EpochIgnored) {
+            self.unknown.insert(origin.clone());
+            return None;
         }
         Some((hlc, size))
     }
@@ -356,18 +383,19 @@ impl Apply {
         let stable = self.stability.stable();
         let stored = Stored { view, presence: &self.presence, known: &self.applied };
         let entry = self.keys.change(key, stored)?;
+        let epochs = self.policies.of(key);
         let change = match prepared {
             Some((state, change)) => {
                 entry.state = state;
                 change
             }
             None => {
-                entry.state.settle(stable, events, &fold);
-                entry.state.apply(event, &copies, events, &fold)
+                entry.state.settle(stable, events, epochs, &fold);
+                entry.state.apply(event, &copies, events, epochs, &fold)
             }
         };
         if fold.fault == Some(Fault::TombstoneDroppedEarly) {
-            entry.state.settle(stable, events, &fold);
+            entry.state.settle(stable, events, epochs, &fold);
         }
         entry.conflicts = entry.conflicts.saturating_add_signed(change.growth);
         // With a stamp that waits for a flush it was added already.
@@ -414,7 +442,8 @@ impl Apply {
             let Some((_, key)) = self.unsettled.pop_front() else { break };
             let Some(entry) = self.keys.cached(&key) else { continue };
             let tail = entry.state.tail_length();
-            let settled = entry.state.settle(stable, events, &self.settings.fold);
+            let epochs = self.policies.of(&key);
+            let settled = entry.state.settle(stable, events, epochs, &self.settings.fold);
             entry.settles = false;
             if let Some(hlc) = entry.state.unsettled_until() {
                 entry.settles = true;

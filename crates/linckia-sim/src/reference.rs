@@ -42,6 +42,8 @@ pub enum RefOperation {
     Delete,
     Increment,
     Record,
+    Add,
+    Remove,
 }
 
 /// Something that lost, on record (14).
@@ -220,6 +222,7 @@ impl Replay<'_> {
                 self.increment(event, &[], data);
             }
             RefOperation::Increment | RefOperation::Record => {}
+            RefOperation::Add | RefOperation::Remove => {}
         }
     }
 

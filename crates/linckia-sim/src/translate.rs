@@ -27,6 +27,8 @@ pub(crate) fn event(event: &Event) -> RefEvent {
             Operation::Delete => RefOperation::Delete,
             Operation::Increment => RefOperation::Increment,
             Operation::Record => RefOperation::Record,
+            Operation::Add => RefOperation::Add,
+            Operation::Remove => RefOperation::Remove,
         },
         data: event.data.clone(),
     }
