@@ -5,8 +5,8 @@
 //! sequence. The policy epoch is part of it, a byte while it is small. An operation has its own
 //! byte, so that operations joining format 1 change nothing of what was written before: whoever
 //! does not know one refuses the event by that byte instead of folding it as another. What always
-//! holds: `decode(encode(event)) == event`, and bytes that are not an event
-//! are an error, never a panic.
+//! holds: `decode(encode(event)) == event`, and bytes that are not an event are an error, never a
+//! panic.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

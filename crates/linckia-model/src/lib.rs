@@ -2,8 +2,9 @@
 //!
 //! Everything else stands on this crate. In reading order: `name` (regions, origins, keys), `hlc`
 //! (hybrid time and the clock rules), `vector` (dots and vectors), `event` (what happened) and its
-//! bytes in `codec`, `policy` (the rule of a type), then `fold` (a key's events made into its value, frontier and records).
-//! What always holds: equal inputs give equal outputs, on every machine.
+//! bytes in `codec`, `policy` (the rule of a type), then `fold` (a key's events made into its
+//! value, frontier and records). What always holds: equal inputs give equal outputs, on every
+//! machine.
 
 mod ack;
 mod clock;

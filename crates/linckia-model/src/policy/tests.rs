@@ -1,4 +1,4 @@
-//! Which policies there are, and what they let be written.
+//! Which policies there are, which are refused and why, and what each lets be written.
 
 use serde_json::{Value, json};
 
