@@ -42,6 +42,11 @@ impl Epochs {
         Some(&self.policies[place].1)
     }
 
+    /// The policies by epoch, ascending; that of epoch 0 is not among them.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Policy)> {
+        self.policies.iter().map(|(epoch, policy)| (*epoch, &**policy))
+    }
+
     /// The epoch under which new events are written.
     pub fn open(&self) -> u64 {
         self.policies.last().map_or(0, |(epoch, _)| *epoch)
