@@ -52,6 +52,15 @@ pub(crate) fn problem_of(refusal: &Refusal, data: &str) -> Box<Problem> {
             let detail = format!("the sum at `{path}` would leave the range of 64-bit integers");
             Problem::event(format!("{data}{path}"), detail)
         }
+        Refusal::Inadmissible(no) => {
+            let detail = format!("the policy of this aggregate type does not let it: {no}");
+            Problem::event(format!("{data}{}", no.pointer), detail)
+        }
+        Refusal::PolicyChanging => Problem::new(
+            Kind::Unavailable,
+            "the policy of this aggregate type is being changed; the same request again does it",
+        )
+        .retry_after(RETRY_BUSY_SECONDS),
         Refusal::Sibling => Problem::new(
             Kind::Unavailable,
             "another event of the atomic request was refused, and with it this one",
@@ -185,8 +194,8 @@ pub(crate) fn common(
         return cause.or_else(sibling);
     }
     let passing = |answer: &Result<Answer, Refusal>| {
-        use Refusal::{Busy, LogFull, Poisoned};
-        matches!(answer, Err(Busy | LogFull { .. } | Poisoned(_)))
+        use Refusal::{Busy, LogFull, Poisoned, PolicyChanging};
+        matches!(answer, Err(Busy | LogFull { .. } | PolicyChanging | Poisoned(_)))
     };
     let first = answers.first()?.as_ref().err()?;
     answers.iter().all(passing).then_some((0, first))

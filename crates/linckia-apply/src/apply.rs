@@ -5,13 +5,14 @@
 //! over is filled from the log again, so a restart and a backlog are the same case.
 
 mod flushing;
+mod turns;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
     ClaimRef, Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Key, KeyState, Now,
-    Origin, RecordChange, RegionName, Settled, Stamp, Vector, map,
+    Origin, Policies, RecordChange, RegionName, Settled, Stamp, Vector, map,
 };
 use linckia_store::{Batch, Table, View};
 
@@ -69,15 +70,15 @@ impl Default for ApplySettings {
 /// Durable events of one origin kept in memory for applying: beyond it they are read again.
 const QUEUE_MAX: usize = 16_384;
 
-/// How much is read from the log at once to fill a queue.
-const REFILL_BYTES: u64 = 1 << 20;
-
 /// Keys remembered for settling. Beyond it a key settles when it is next written.
 const UNSETTLED_MAX: usize = 65_536;
 
 /// The state of a region, and how far it is applied.
 pub struct Apply {
     pub(crate) settings: ApplySettings,
+    policies: Arc<Policies>,
+    /// Origins whose next event is of a policy epoch that is not known here.
+    unknown: BTreeSet<Origin>,
     /// Its own events are never held back.
     own: RegionName,
     pub(crate) applied: Vector,
@@ -137,6 +138,8 @@ impl Apply {
         }
         Ok(Self {
             settings,
+            policies: Arc::default(),
+            unknown: BTreeSet::new(),
             own,
             offerable: applied.clone(),
             stored: applied.clone(),
@@ -155,6 +158,22 @@ impl Apply {
             unsettled: VecDeque::new(),
             conflicts: 0,
         })
+    }
+
+    /// From here on events are folded under these policies; they hold all epochs of those before.
+    pub fn set_policies(&mut self, policies: Arc<Policies>) {
+        self.policies = policies;
+        self.unknown.clear();
+    }
+
+    pub fn policies(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
+    /// True if an event of this region waits for a policy that is not known here: what is applied
+    /// is not all that was written here.
+    pub fn awaits_policy(&self) -> bool {
+        self.unknown.iter().any(|origin| origin.is_of(&self.own))
     }
 
     pub fn applied(&self) -> &Vector {
@@ -202,7 +221,7 @@ impl Apply {
         let (stable, fold) = (self.stability.stable(), self.settings.fold);
         let stored = Stored { view, presence: &self.presence, known: &self.applied };
         let entry = self.keys.load(key, stored)?;
-        entry.state.settle(stable, events, &fold);
+        entry.state.settle(stable, events, self.policies.of(key), &fold);
         Ok(&entry.state)
     }
 
@@ -289,58 +308,6 @@ impl Apply {
         self.settings.flush_events_max.saturating_sub(events)
     }
 
-    /// Where the next whole transaction of an origin stands at the front of its queue and its deps
-    /// are applied: its time and its size.
-    fn next(&mut self, origin: &Origin, durable: u64, events: &dyn Events) -> Option<(Hlc, usize)> {
-        let applied = self.applied.get(origin);
-        if applied >= durable {
-            return None;
-        }
-        if !self.queues.contains_key(origin) {
-            self.queues.insert(origin.clone(), VecDeque::new());
-        }
-        let queue = self.queues.get_mut(origin)?;
-        while queue.front().is_some_and(|first| first.dot.sequence <= applied) {
-            queue.pop_front();
-        }
-        let gap = queue.front().is_some_and(|first| first.dot.sequence != applied + 1);
-        if gap {
-            queue.clear();
-        }
-        if queue.is_empty() {
-            queue.extend(events.events(origin, applied + 1, REFILL_BYTES));
-        }
-        let first = queue.front()?;
-        let ready = self.settings.fold.fault == Some(Fault::DepsIgnored)
-            || first.depends_within(&self.applied);
-        if !ready {
-            return None;
-        }
-        let (hlc, size) = (first.hlc, first.transaction.size as usize);
-        while queue.len() < size {
-            let from = queue.back().map_or(applied, |last| last.dot.sequence) + 1;
-            let more = events.events(origin, from, REFILL_BYTES);
-            if more.is_empty() {
-                return None;
-            }
-            queue.extend(more);
-        }
-        Some((hlc, size))
-    }
-
-    /// Held events are relayed: whole transactions of the queue whose deps can be offered too.
-    fn offer_held(&mut self, origin: &Origin) {
-        let Some(queue) = self.queues.get(origin) else { return };
-        for event in queue {
-            if !event.depends_within(&self.offerable) {
-                return;
-            }
-            if event.dot.sequence == event.transaction.last() {
-                self.offerable.raise(origin, event.dot.sequence);
-            }
-        }
-    }
-
     fn apply(
         &mut self,
         event: &Arc<Event>,
@@ -356,18 +323,19 @@ impl Apply {
         let stable = self.stability.stable();
         let stored = Stored { view, presence: &self.presence, known: &self.applied };
         let entry = self.keys.change(key, stored)?;
+        let epochs = self.policies.of(key);
         let change = match prepared {
             Some((state, change)) => {
                 entry.state = state;
                 change
             }
             None => {
-                entry.state.settle(stable, events, &fold);
-                entry.state.apply(event, &copies, events, &fold)
+                entry.state.settle(stable, events, epochs, &fold);
+                entry.state.apply(event, &copies, events, epochs, &fold)
             }
         };
         if fold.fault == Some(Fault::TombstoneDroppedEarly) {
-            entry.state.settle(stable, events, &fold);
+            entry.state.settle(stable, events, epochs, &fold);
         }
         entry.conflicts = entry.conflicts.saturating_add_signed(change.growth);
         // With a stamp that waits for a flush it was added already.
@@ -414,7 +382,8 @@ impl Apply {
             let Some((_, key)) = self.unsettled.pop_front() else { break };
             let Some(entry) = self.keys.cached(&key) else { continue };
             let tail = entry.state.tail_length();
-            let settled = entry.state.settle(stable, events, &self.settings.fold);
+            let epochs = self.policies.of(&key);
+            let settled = entry.state.settle(stable, events, epochs, &self.settings.fold);
             entry.settles = false;
             if let Some(hlc) = entry.state.unsettled_until() {
                 entry.settles = true;

@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use linckia_model::{
-    Claim, Dot, Error, Hlc, Identity, Key, Kind, Reader, Record, RecordKey, Stamp, Vector, Writer,
+    Claim, Dot, Error, Hlc, Identity, Key, Kind, Reader, Record, RecordKey, Stamp, Status, Vector,
+    Writer,
 };
 
 use crate::error::{Result, row};
@@ -148,6 +149,10 @@ pub(crate) const fn index_start() -> [u8; 1] {
     [INDEX]
 }
 
+/// What a record says beyond its paths that waits for a person, or waited.
+const OPEN: u8 = 1;
+const SETTLED_BY: u8 = 2;
+
 pub(crate) fn record(key: &RecordKey, record: &Record) -> Vec<u8> {
     let mut out = Writer::default();
     out.byte(record.kind.code());
@@ -156,6 +161,15 @@ pub(crate) fn record(key: &RecordKey, record: &Record) -> Vec<u8> {
     key.losers.iter().for_each(|loser| put_stamp(&mut out, loser));
     out.number(record.paths.len() as u64);
     record.paths.iter().for_each(|path| out.text(path));
+    // Nothing more is a record that a rule settled.
+    match &record.status {
+        Status::Settled => {}
+        Status::Open => out.byte(OPEN),
+        Status::SettledBy(stamp) => {
+            out.byte(SETTLED_BY);
+            put_stamp(&mut out, stamp);
+        }
+    }
     out.0
 }
 
@@ -171,7 +185,15 @@ pub(crate) fn read_record(bytes: &[u8], known: &Vector) -> Result<(RecordKey, Re
         for _ in 0..reader.number("paths")? {
             paths.insert(reader.text("path", PATH_BYTES_MAX)?.to_owned());
         }
-        Ok((RecordKey { losers: losers?, winner }, Record { paths, kind }))
+        let status = match reader.0.is_empty() {
+            true => Status::Settled,
+            false => match reader.byte("status")? {
+                OPEN => Status::Open,
+                SETTLED_BY => Status::SettledBy(take_stamp(&mut reader, known)?),
+                code => return Err(Error::Code { what: "status", code: u64::from(code) }),
+            },
+        };
+        Ok((RecordKey { losers: losers?, winner }, Record { paths, kind, status }))
     };
     read().map_err(row("records"))
 }

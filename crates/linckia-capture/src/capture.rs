@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use linckia_model::{
     Answer, Claim, ClaimRef, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity, Key,
-    KeyState, Map, NewEvent, Now, Operation, Origin, Precondition, RecordChange, Refusal, Stamp,
-    Transaction, Vector, Write, canonical, map,
+    KeyState, Map, NewEvent, Now, Operation, Origin, Policies, Precondition, RecordChange, Refusal,
+    Stamp, Transaction, Vector, Write, canonical, map,
 };
 
 use crate::port::Standing;
@@ -52,6 +52,7 @@ pub struct Capture {
     /// The sequence given last.
     last: u64,
     fold: FoldSettings,
+    policies: Arc<Policies>,
     staged: Map<Key, Staged>,
     /// The last event of ours that the state judged last rests on.
     shown_until: u64,
@@ -91,7 +92,20 @@ struct Draft {
 impl Capture {
     /// Goes on after the last durable sequence of its origin. `seed` is for hashes: a secret.
     pub fn new(origin: Origin, last: u64, fold: FoldSettings, seed: u64) -> Self {
-        Self { origin, last, fold, staged: map(seed), shown_until: 0, fresh: map(seed) }
+        Self {
+            origin,
+            last,
+            fold,
+            policies: Arc::default(),
+            staged: map(seed),
+            shown_until: 0,
+            fresh: map(seed),
+        }
+    }
+
+    /// From here on these policies say what may be written, and under which epochs.
+    pub fn set_policies(&mut self, policies: Arc<Policies>) {
+        self.policies = policies;
     }
 
     pub fn origin(&self) -> &Origin {
@@ -272,6 +286,13 @@ impl Capture {
         terms: &Terms,
         standing: &mut S,
     ) -> Result<Result<Draft, Refusal>, S::Error> {
+        let epochs = self.policies.of(&new.key);
+        if epochs.is_closed() {
+            return Ok(Err(Refusal::PolicyChanging));
+        }
+        if let Err(inadmissible) = epochs.open_policy().admits(new.operation, &new.data) {
+            return Ok(Err(Refusal::Inadmissible(inadmissible)));
+        }
         if !self.staged.contains_key(&new.key) {
             let state = standing.state(&new.key)?;
             let change = RecordChange::default();
@@ -316,6 +337,7 @@ impl Capture {
         self.last += 1;
         let mut deps: Vector = standing.applied().clone();
         deps.set(&self.origin, self.last - 1);
+        let epochs = self.policies.of(&new.key);
         let event = Arc::new(Event {
             dot: Dot::new(self.origin.clone(), self.last),
             hlc,
@@ -328,13 +350,13 @@ impl Capture {
             ctx: None,
             identity,
             version,
-            policy_epoch: 0,
+            policy_epoch: epochs.open(),
             schema_version: 0,
             extras: new.extras,
         });
         let staged =
             self.staged.get_mut(&event.key).expect("the key was staged when it was judged");
-        staged.change = staged.state.apply(&event, &[], &Ahead(standing), &self.fold);
+        staged.change = staged.state.apply(&event, &[], &Ahead(standing), epochs, &self.fold);
         staged.last = self.last;
         staged.pending += 1;
         let entity_tag = if terms.entity_tag { canonical::entity_tag(&staged.state) } else { None };
@@ -390,7 +412,8 @@ impl Capture {
             let fresh = self.fresh.get(&claim);
             let known = copies.into_iter().chain(fresh.map(|event| event.stamp()));
             let earlier: Vec<Stamp> = known.filter(|stamp| stamp.dot != event.dot).collect();
-            staged.state.apply(event, &earlier, &Ahead(standing), &self.fold);
+            let epochs = self.policies.of(&event.key);
+            staged.state.apply(event, &earlier, &Ahead(standing), epochs, &self.fold);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use linckia_model::{
-    Ack, Answer, Clock, ClockSettings, Dot, Event, EventSource, Extras, FoldSettings, Hlc,
+    Ack, Answer, Clock, ClockSettings, Dot, Epochs, Event, EventSource, Extras, FoldSettings, Hlc,
     Identity, Key, KeyState, NewEvent, Now, Operation, Origin, Precondition, Refusal, RegionName,
     Stamp, Vector, Write, canonical,
 };
@@ -76,7 +76,8 @@ impl Bench {
     fn apply(&mut self, events: &[Arc<Event>]) {
         for event in events {
             let mut state = self.here.states.remove(&event.key).unwrap_or_default();
-            state.apply(event, &[], &self.here, &FoldSettings::default());
+            let epochs = Epochs::none();
+            state.apply(event, &[], &self.here, epochs, &FoldSettings::default());
             self.here.states.insert(event.key.clone(), state);
             self.here.events.insert(event.dot.clone(), Arc::clone(event));
             self.here.applied.set(&event.dot.origin, event.dot.sequence);

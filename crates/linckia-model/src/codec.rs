@@ -2,8 +2,11 @@
 //!
 //! Format 1: a format byte, an operation byte, then big-endian fixed and LEB128 variable integers
 //! and length-prefixed strings. The dot is not inside: the log knows its origin and the record its
-//! sequence. What always holds: `decode(encode(event)) == event`, and bytes that are not an event
-//! are an error, never a panic.
+//! sequence. The policy epoch is part of it, a byte while it is small. An operation has its own
+//! byte, so that operations joining format 1 change nothing of what was written before: whoever
+//! does not know one refuses the event by that byte instead of folding it as another. What always
+//! holds: `decode(encode(event)) == event`, and bytes that are not an event are an error, never a
+//! panic.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -159,6 +162,8 @@ const fn operation_code(operation: Operation) -> u8 {
         Operation::Delete => 3,
         Operation::Increment => 4,
         Operation::Record => 5,
+        Operation::Add => 6,
+        Operation::Remove => 7,
     }
 }
 

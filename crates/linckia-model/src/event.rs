@@ -25,11 +25,22 @@ pub enum Operation {
     Increment,
     /// History and version only.
     Record,
+    /// Puts members into sets, path by path.
+    Add,
+    /// Takes members out of sets, path by path, as far as it covers their adds.
+    Remove,
 }
 
 impl Operation {
-    pub const ALL: [Self; 5] =
-        [Self::Put, Self::Patch, Self::Delete, Self::Increment, Self::Record];
+    pub const ALL: [Self; 7] = [
+        Self::Put,
+        Self::Patch,
+        Self::Delete,
+        Self::Increment,
+        Self::Record,
+        Self::Add,
+        Self::Remove,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -38,6 +49,8 @@ impl Operation {
             Self::Delete => "delete",
             Self::Increment => "increment",
             Self::Record => "record",
+            Self::Add => "add",
+            Self::Remove => "remove",
         }
     }
 
@@ -103,6 +116,7 @@ pub struct Event {
     pub identity: Identity,
     /// The aggregate's version at birth, in the region of birth.
     pub version: u64,
+    /// Of its type, at its birth; 0 is the default policy.
     pub policy_epoch: u64,
     pub schema_version: u32,
     pub extras: Extras,

@@ -9,24 +9,29 @@
 pub mod canonical;
 mod copies;
 mod encoding;
+mod field;
+mod member;
 mod record;
 mod sorted;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod whole;
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
 pub use copies::Copies;
-pub use record::{Kind, Record, RecordKey};
+pub use record::{Kind, Record, RecordKey, Status};
 use record::{Ledger, Records};
 use sorted::Sorted;
 use tree::{Floor, Held, Node, Path};
+use whole::Whole;
 
 use crate::event::{Event, Operation};
 use crate::hlc::Hlc;
+use crate::policy::{Epochs, Policy, Strategy};
 use crate::request::{Fault, Refusal};
 use crate::vector::{Dot, Stamp, Vector};
 
@@ -60,8 +65,12 @@ pub struct State {
     version: u64,
     /// In order.
     frontier: Vec<Stamp>,
-    /// On record above the base; below it they are confirmed and lie in the store only.
+    /// On record above the base, or open; other records are confirmed and lie in the store only.
     records: Records,
+    /// The policy epoch of the last event; 0 is the default policy.
+    epoch: u64,
+    /// Under a policy for which a document is one value; the tree is empty then.
+    whole: Option<Box<Whole>>,
 }
 
 /// What a step back from the fold's caller looks like: which records came and went.
@@ -117,41 +126,96 @@ impl State {
         event: &Event,
         copies: &Copies,
         source: &dyn EventSource,
+        epochs: &Epochs,
         settings: &FoldSettings,
     ) -> Records {
         let stamp = event.stamp();
+        let (epoch, policy) = epochs.rule(event.policy_epoch);
+        if epoch != self.epoch {
+            self.switch(epoch, policy);
+        }
         let window = settings.window_milliseconds;
         let counts = copies.counts(&event.identity, &stamp, window)
             || settings.fault == Some(Fault::CopyCounted);
         self.frontier.retain(|known| !copies.covers(event, known));
         self.frontier.push(stamp.clone());
         self.version += u64::from(counts);
-        let mut records = Records::new();
-        let mut ledger = Ledger::new(event, copies, &mut records, settings);
+        let mut records = match epoch {
+            0 => Records::new(),
+            _ => record::settle(&mut self.records, event, copies),
+        };
+        let manual = policy.strategy() == Strategy::Manual;
+        let mut ledger = Ledger::new(event, copies, &mut records, manual, settings);
         if !counts && let Some(first) = copies.counted_before(&event.identity, &stamp, window) {
             let same = source.event(&first.dot).is_none_or(|first| first.same_content(event));
             if !same {
                 ledger.id_reused(first.clone());
             }
         }
+        if let Some(whole) = &mut self.whole {
+            whole.step(event, counts, policy, &mut ledger);
+            return records;
+        }
+        let root = Path::root(policy.shape());
         match (event.operation, event.data.as_object()) {
             (Operation::Put, Some(_)) => {
-                self.tree.assert(Some(&event.data), &Path::ROOT, &mut ledger);
+                self.tree.assert(Some(&event.data), &root, &mut ledger);
             }
-            (Operation::Delete, _) => self.tree.assert(None, &Path::ROOT, &mut ledger),
+            (Operation::Delete, _) => self.tree.assert(None, &root, &mut ledger),
             (Operation::Patch, Some(patch)) => {
-                self.tree.patch(patch, &Path::ROOT, &mut ledger);
+                self.tree.patch(patch, &root, &mut ledger);
             }
             (Operation::Increment, Some(amounts)) if counts => {
-                self.tree.increment(amounts, &Path::ROOT, &mut ledger);
+                self.tree.increment(amounts, &root, &mut ledger);
+            }
+            (Operation::Add, Some(data)) => self.tree.add_members(data, &root, &mut ledger),
+            (Operation::Remove, Some(data)) => {
+                self.tree.remove_members(data, &root, &mut ledger);
             }
             _ => {}
         }
         records
     }
 
+    /// Ruling 25: what shows goes on as put whole by the last event, under the new policy.
+    fn switch(&mut self, epoch: u64, policy: &Policy) {
+        let shown = self.value().zip(self.frontier.last());
+        let by_path = policy.strategy().by_path();
+        (self.epoch, self.tree, self.whole) = match shown {
+            Some((document, by)) if by_path => {
+                (epoch, Node::planted(&document, by, policy.shape()), None)
+            }
+            Some((document, by)) => {
+                (epoch, Node::default(), Some(Box::new(Whole::planted(document, by))))
+            }
+            None if by_path => (epoch, Node::default(), None),
+            None => (epoch, Node::default(), Some(Box::default())),
+        };
+    }
+
+    fn value(&self) -> Option<Value> {
+        match &self.whole {
+            Some(whole) => whole.document().cloned(),
+            None => self.tree.value(),
+        }
+    }
+
+    fn exists(&self) -> bool {
+        match &self.whole {
+            Some(whole) => whole.document().is_some(),
+            None => matches!(self.tree.held, Held::Value(_) | Held::Object),
+        }
+    }
+
+    fn prune(&mut self, stable: Hlc, floor: Floor<'_>, epochs: &Epochs) {
+        self.tree.prune(stable, floor);
+        if let Some(whole) = &mut self.whole {
+            whole.prune(stable, floor, epochs.rule(self.epoch).1);
+        }
+    }
+
     fn folded(&self) -> Folded<'_> {
-        Folded { value: self.tree.value(), version: self.version, frontier: &self.frontier }
+        Folded { value: self.value(), version: self.version, frontier: &self.frontier }
     }
 }
 
@@ -172,7 +236,7 @@ impl KeyState {
     }
 
     pub fn exists(&self) -> bool {
-        matches!(self.current.tree.held, Held::Value(_) | Held::Object)
+        self.current.exists()
     }
 
     /// Records that replay may still change, or that were put since the base.
@@ -191,12 +255,14 @@ impl KeyState {
     }
 
     /// Takes a new event, wherever in the order it falls; `earlier` are the copies of its identity
-    /// that were applied before. Says which records came and went.
+    /// that were applied before, `epochs` the policies of its type. Says which records came and
+    /// went.
     pub fn apply(
         &mut self,
         event: &Arc<Event>,
         earlier: &[Stamp],
         source: &dyn EventSource,
+        epochs: &Epochs,
         settings: &FoldSettings,
     ) -> RecordChange {
         let stamp = event.stamp();
@@ -211,24 +277,30 @@ impl KeyState {
         self.tail.insert(stamp.clone(), Some(Arc::clone(event)));
         if in_order || settings.fault == Some(Fault::TiesByArrival) {
             let current = Arc::make_mut(&mut self.current);
-            let new = current.step(event, &self.copies, source, settings);
+            let new = current.step(event, &self.copies, source, epochs, settings);
             let put: Vec<_> = new.iter().map(|(key, r)| (key.clone(), r.clone())).collect();
+            let before = current.records.len();
             current.records.extend(new);
-            let growth = put.len() as i64;
+            let growth = (current.records.len() - before) as i64;
             return RecordChange { put, removed: Vec::new(), growth };
         }
-        self.fold_again(source, settings)
+        self.fold_again(source, epochs, settings)
     }
 
     /// Folds the tail over the base anew.
-    fn fold_again(&mut self, source: &dyn EventSource, settings: &FoldSettings) -> RecordChange {
+    fn fold_again(
+        &mut self,
+        source: &dyn EventSource,
+        epochs: &Epochs,
+        settings: &FoldSettings,
+    ) -> RecordChange {
         let mut state = self.base.as_deref().cloned().unwrap_or_default();
         self.tail.for_each_mut(|stamp, event| {
             if event.is_none() {
                 *event = source.event(&stamp.dot);
             }
             let event = event.as_ref().expect("an applied event above stable time is in the log");
-            let new = state.step(event, &self.copies, source, settings);
+            let new = state.step(event, &self.copies, source, epochs, settings);
             state.records.extend(new);
         });
         let before = std::mem::replace(&mut self.current, Arc::new(state));
@@ -248,6 +320,7 @@ impl KeyState {
         &mut self,
         stable: Hlc,
         source: &dyn EventSource,
+        epochs: &Epochs,
         settings: &FoldSettings,
     ) -> Settled {
         let early = settings.fault == Some(Fault::TombstoneDroppedEarly) && !self.exists();
@@ -259,22 +332,25 @@ impl KeyState {
             self.tail.clear();
             self.copies = Copies::default();
             self.settled_at = 0;
-            return self.whole(if early { Hlc::MAX } else { stable });
+            return self.settle_whole(if early { Hlc::MAX } else { stable }, epochs);
         }
         if self.tail.len() >= self.settled_at + TAIL_GROWTH {
-            self.settle_part(stable, source, settings);
+            self.settle_part(stable, source, epochs, settings);
             self.settled_at = self.tail.len();
         }
         Settled::Unsettled
     }
 
-    fn whole(&mut self, stable: Hlc) -> Settled {
+    fn settle_whole(&mut self, stable: Hlc, epochs: &Epochs) -> Settled {
         // What nobody else holds is not copied for nothing.
         let current = &self.current;
-        if !current.records.is_empty() || current.tree.prunable(stable, Floor(None)) {
+        if !current.records.is_empty()
+            || current.whole.is_some()
+            || current.tree.prunable(stable, Floor(None))
+        {
             let current = Arc::make_mut(&mut self.current);
-            current.records.clear();
-            current.tree.prune(stable, Floor(None));
+            current.records.retain(|_, record| record.is_open());
+            current.prune(stable, Floor(None), epochs);
         }
         if self.exists() {
             return Settled::Whole;
@@ -283,19 +359,29 @@ impl KeyState {
         Settled::Gone
     }
 
-    fn settle_part(&mut self, stable: Hlc, source: &dyn EventSource, settings: &FoldSettings) {
+    fn settle_part(
+        &mut self,
+        stable: Hlc,
+        source: &dyn EventSource,
+        epochs: &Epochs,
+        settings: &FoldSettings,
+    ) {
         let mut base = self.base.take().unwrap_or_default();
         for (stamp, event) in self.tail.split_front(|stamp| stamp.hlc <= stable) {
             let event = event.or_else(|| source.event(&stamp.dot));
             let event = event.expect("an applied event above stable time is in the log");
-            Arc::make_mut(&mut base).step(&event, &self.copies, source, settings);
+            let base = Arc::make_mut(&mut base);
+            let mut new = base.step(&event, &self.copies, source, epochs, settings);
+            new.retain(|_, record| record.is_open());
+            base.records.extend(new);
+            base.records.retain(|_, record| record.is_open());
         }
         let first = self.tail.first_key().cloned();
         let current = Arc::make_mut(&mut self.current);
-        current.records.retain(|key, _| first.as_ref().is_some_and(|f| key.at() >= f));
+        current.records.retain(|key, record| record.is_pending(key, first.as_ref()));
         if let Some(floor) = self.floor() {
-            Arc::make_mut(&mut base).tree.prune(stable, Floor(Some(&floor)));
-            Arc::make_mut(&mut self.current).tree.prune(stable, Floor(Some(&floor)));
+            Arc::make_mut(&mut base).prune(stable, Floor(Some(&floor)), epochs);
+            Arc::make_mut(&mut self.current).prune(stable, Floor(Some(&floor)), epochs);
         }
         self.base = Some(base);
     }
@@ -319,7 +405,11 @@ impl KeyState {
         let Some(amounts) = data.as_object() else {
             return Err(Refusal::NotAnInteger(String::new()));
         };
-        self.current.tree.check_increment(amounts, &Path::ROOT).map_err(|(pointer, kind)| {
+        let checked = match &self.current.whole {
+            Some(whole) => whole.check_increment(amounts),
+            None => self.current.tree.check_increment(amounts, &Path::ROOT),
+        };
+        checked.map_err(|(pointer, kind)| {
             if kind { Refusal::NotAnInteger(pointer) } else { Refusal::Overflow(pointer) }
         })
     }

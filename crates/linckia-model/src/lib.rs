@@ -2,8 +2,9 @@
 //!
 //! Everything else stands on this crate. In reading order: `name` (regions, origins, keys), `hlc`
 //! (hybrid time and the clock rules), `vector` (dots and vectors), `event` (what happened) and its
-//! bytes in `codec`, then `fold` (a key's events made into its value, frontier and records).
-//! What always holds: equal inputs give equal outputs, on every machine.
+//! bytes in `codec`, `policy` (the rule of a type), then `fold` (a key's events made into its
+//! value, frontier and records). What always holds: equal inputs give equal outputs, on every
+//! machine.
 
 mod ack;
 mod clock;
@@ -14,6 +15,7 @@ mod fold;
 mod hlc;
 mod map;
 mod name;
+mod policy;
 mod request;
 mod session;
 mod vector;
@@ -25,11 +27,12 @@ pub use error::{Error, Result, with_causes};
 pub use event::{Event, Extras, Heartbeat, Identity, Operation, Transaction};
 pub use fold::{
     Copies, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record, RecordChange,
-    RecordKey, Settled, State, canonical,
+    RecordKey, Settled, State, Status, canonical,
 };
 pub use hlc::Hlc;
 pub use map::{Claim, ClaimRef, Hashing, Map, hashing, map};
 pub use name::{Key, NAME_BYTES_MAX, Origin, RegionName};
+pub use policy::{Epochs, FieldKind, Inadmissible, Policies, Policy, PolicyError, Strategy};
 pub use request::{Answer, Fault, NewEvent, Precondition, Refusal, Write};
 pub use session::{SESSION_KEY_BYTES, SessionError, SessionKeys};
 pub use vector::{Dot, Stamp, Vector};

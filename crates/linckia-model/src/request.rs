@@ -11,6 +11,7 @@ use crate::ack::{Ack, Holders, Unattainable};
 use crate::event::{Extras, Operation};
 use crate::hlc::Hlc;
 use crate::name::Key;
+use crate::policy::Inadmissible;
 use crate::vector::Dot;
 
 /// One event a client wants written; names and limits are checked by the door.
@@ -78,6 +79,10 @@ pub enum Refusal {
     NotAnInteger(String),
     /// An increment would leave the range of 64-bit integers at this pointer.
     Overflow(String),
+    /// The type's policy does not let this be written.
+    Inadmissible(Inadmissible),
+    /// The type's policy is being changed, or is not known here yet; try again soon.
+    PolicyChanging,
     /// A sibling in an atomic batch was refused.
     Sibling,
     /// The log is at its bound.
@@ -120,10 +125,16 @@ pub enum Fault {
     TokenPrunedByApplied,
     /// What a client reads does not go into its token.
     ReadsNotInToken,
+    /// Taking a member out of a set takes out adds that were not seen too.
+    ConcurrentAddRemoved,
+    /// Of the versions that none covers only the winner is kept.
+    MaximalVersionDropped,
+    /// An event of an epoch that is not known is folded under the policy that is.
+    EpochIgnored,
 }
 
 impl Fault {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -136,6 +147,9 @@ impl Fault {
         Self::SessionIgnored,
         Self::TokenPrunedByApplied,
         Self::ReadsNotInToken,
+        Self::ConcurrentAddRemoved,
+        Self::MaximalVersionDropped,
+        Self::EpochIgnored,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -152,6 +166,9 @@ impl Fault {
             Self::SessionIgnored => "session-ignored",
             Self::TokenPrunedByApplied => "token-pruned-by-applied",
             Self::ReadsNotInToken => "reads-not-in-token",
+            Self::ConcurrentAddRemoved => "concurrent-add-removed",
+            Self::MaximalVersionDropped => "maximal-version-dropped",
+            Self::EpochIgnored => "epoch-ignored",
         }
     }
 

@@ -1,8 +1,10 @@
 //! What comes into a region and what goes out of it, as values.
 
+use std::sync::Arc;
+
 use linckia_apply::{Query, Reading};
 use linckia_log::{SpareDone, SyncDone};
-use linckia_model::{Answer, Refusal, RegionName, Vector, Write};
+use linckia_model::{Answer, Policies, Refusal, RegionName, Vector, Write};
 use linckia_ship::Frame;
 
 use crate::machine::StoreDone;
@@ -22,6 +24,8 @@ pub enum Input {
     Write { ticket: u64, write: Write },
     /// A client wants to know; the reading names the ticket.
     Read { ticket: u64, query: Query },
+    /// The fleet agreed on policies: these hold here from now on, with every epoch before.
+    Policies(Arc<Policies>),
     /// A client waits until this is applied.
     Want { vector: Vector },
     /// A link came up.

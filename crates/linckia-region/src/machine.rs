@@ -198,6 +198,11 @@ impl Machine {
                 let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
                 self.region.advance(now, rooms, &mut steps)?;
             }
+            Input::Policies(policies) => {
+                self.region.set_policies(policies);
+                // What waited for a policy can be applied now.
+                self.region.advance(now, rooms, &mut steps)?;
+            }
             Input::Want { vector } => self.region.want(now, &vector, &mut steps),
             Input::Opened { peer, role } => self.region.opened(now, &peer, role, &mut steps),
             Input::Closed { peer, role } => self.region.closed(&peer, role),

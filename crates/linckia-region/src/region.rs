@@ -11,7 +11,7 @@ use linckia_apply::{Apply, ApplySettings};
 use linckia_capture::Capture;
 use linckia_log::Logs;
 use linckia_model::{
-    Clock, ClockSettings, Event, Fault, Heartbeat, Level, Now, Origin, RegionName, Vector,
+    Clock, ClockSettings, Event, Fault, Heartbeat, Level, Now, Origin, Policies, RegionName, Vector,
 };
 use linckia_ship::{Pulling, Serving};
 use linckia_store::View;
@@ -30,6 +30,9 @@ pub struct RegionSettings {
     /// All regions of the fleet, this one included.
     pub members: Vec<RegionName>,
     pub clock: ClockSettings,
+    /// The policies known so far; those of all epochs that its log and store hold events of, or
+    /// these events wait for [`Input::Policies`](crate::Input::Policies).
+    pub policies: Arc<Policies>,
     pub apply: ApplySettings,
     /// Time between heartbeats, in milliseconds.
     pub heartbeat_milliseconds: u64,
@@ -121,7 +124,7 @@ impl Region {
         let peers = || settings.members.iter().filter(|member| **member != settings.name);
         let pulling =
             |peer: &RegionName| (peer.clone(), Pulling::new(settings.name.clone(), settings.seed));
-        Self {
+        let mut region = Self {
             capture: Capture::new(
                 settings.origin.clone(),
                 last,
@@ -150,7 +153,20 @@ impl Region {
             visible: Vec::new(),
             more: false,
             settings,
-        }
+        };
+        region.set_policies(Arc::clone(&region.settings.policies));
+        region
+    }
+
+    /// From here on writes are judged and events folded by these.
+    pub(crate) fn set_policies(&mut self, policies: Arc<Policies>) {
+        self.capture.set_policies(Arc::clone(&policies));
+        self.apply.set_policies(policies);
+    }
+
+    /// The last sequence given to an event of this region, durable or not.
+    pub fn written(&self) -> u64 {
+        self.capture.last()
     }
 
     pub fn name(&self) -> &RegionName {

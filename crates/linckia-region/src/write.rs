@@ -83,6 +83,9 @@ impl Region {
         if usage.used + MARGIN_SEGMENTS * segment_bytes > usage.bound {
             return Some(Refusal::LogFull { used: usage.used, bound: usage.bound });
         }
+        if self.apply.awaits_policy() {
+            return Some(Refusal::PolicyChanging);
+        }
         let remote = ack.level != Level::Local && self.promises.remote() >= REMOTE_MAX;
         (remote || self.promises.len() >= WAITING_MAX).then_some(Refusal::Busy)
     }

@@ -32,6 +32,7 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings, apply: ApplySettin
         origin: Origin::new(&region("a"), 1, 0),
         members: vec![region("a")],
         clock: ClockSettings::default(),
+        policies: Arc::default(),
         apply,
         heartbeat_milliseconds: 100,
         gather_milliseconds: 5,

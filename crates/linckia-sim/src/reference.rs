@@ -12,10 +12,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Number, Value};
+use serde_json::Value;
 
+mod fields;
+mod policy;
+mod replay;
 #[cfg(test)]
 mod tests;
+mod versions;
+
+pub use policy::{RefField, RefPolicies, RefPolicy, RefStrategy};
+use replay::Replay;
 
 /// Origin, as text, and sequence.
 pub type RefDot = (Arc<str>, u64);
@@ -33,6 +40,8 @@ pub struct RefEvent {
     pub event_type: String,
     pub operation: RefOperation,
     pub data: Value,
+    /// Of its type, at its birth; 0 is the default policy.
+    pub epoch: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +51,8 @@ pub enum RefOperation {
     Delete,
     Increment,
     Record,
+    Add,
+    Remove,
 }
 
 /// Something that lost, on record (14).
@@ -52,6 +63,15 @@ pub struct RefRecord {
     /// RFC 6901 pointers.
     pub paths: BTreeSet<String>,
     pub kind: RefKind,
+    pub status: RefStatus,
+}
+
+/// Whether a record waits for a person (29).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefStatus {
+    Settled,
+    Open,
+    SettledBy(RefDot),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,10 +90,19 @@ pub struct RefState {
     pub records: BTreeSet<RefRecord>,
 }
 
-/// Folds the events of one key, handed in in any order, each dot once.
+/// Folds the events of one key, handed in in any order, each dot once, under the default policy.
 pub fn fold(events: &[RefEvent], window_milliseconds: u64) -> RefState {
+    fold_under(&RefPolicies::new(), events, window_milliseconds)
+}
+
+/// [`fold`] under the policies of the key's type, by epoch.
+pub fn fold_under(
+    policies: &RefPolicies,
+    events: &[RefEvent],
+    window_milliseconds: u64,
+) -> RefState {
     let history = History::new(events, window_milliseconds);
-    let mut replay = Replay { history: &history, tree: BTreeMap::new(), hidings: BTreeMap::new() };
+    let mut replay = Replay::new(&history, policies);
     for event in 0..history.ordered.len() {
         replay.apply(event);
     }
@@ -173,6 +202,7 @@ impl<'a> History<'a> {
                     winner: self.dot(counted),
                     paths: BTreeSet::new(),
                     kind: RefKind::IdReused,
+                    status: RefStatus::Settled,
                 });
             }
         }
@@ -183,304 +213,4 @@ impl<'a> History<'a> {
 /// What two copies have to have in common.
 fn content(event: &RefEvent) -> (&str, RefOperation, &Value) {
     (&event.event_type, event.operation, &event.data)
-}
-
-/// The names of the members from the root down.
-type Path = Vec<String>;
-
-/// What a path holds, and by which event; one that is *never* has no slot.
-type Slot = (Place, Holds);
-
-enum Holds {
-    Absence,
-    Object,
-    /// A scalar or an array: the assertion (none, where an increment made it), the increments.
-    Value(Option<Value>, BTreeMap<Place, i128>),
-}
-
-/// The key while its events are replayed.
-struct Replay<'a> {
-    history: &'a History<'a>,
-    tree: BTreeMap<Path, Slot>,
-    /// The records by losers and winner.
-    hidings: BTreeMap<(BTreeSet<Place>, Place), (BTreeSet<String>, RefKind)>,
-}
-
-impl Replay<'_> {
-    fn apply(&mut self, event: Place) {
-        let said = self.history.ordered[event];
-        let data = &said.data;
-        let bare = matches!(said.operation, RefOperation::Delete | RefOperation::Record);
-        assert!(bare || data.is_object(), "what sets members is an object");
-        match said.operation {
-            RefOperation::Put => self.put(event, data),
-            RefOperation::Delete => self.delete(event),
-            RefOperation::Patch => self.patch(event, &[], data),
-            RefOperation::Increment if self.history.counts(event) => {
-                self.increment(event, &[], data);
-            }
-            RefOperation::Increment | RefOperation::Record => {}
-        }
-    }
-
-    /// (8)
-    fn put(&mut self, event: Place, document: &Value) {
-        let mut asserted = BTreeMap::new();
-        flatten(&[], document, &mut asserted);
-        self.hide_shown(event, &[], |path| !asserted.contains_key(path));
-        for path in asserted.keys() {
-            self.hide_absence(event, path);
-        }
-        self.empty(event, &[]);
-        for (path, holds) in asserted {
-            self.set(event, &path, holds);
-        }
-    }
-
-    /// (9)
-    fn delete(&mut self, event: Place) {
-        self.hide_shown(event, &[], |_| true);
-        self.empty(event, &[]);
-    }
-
-    /// (10)
-    fn patch(&mut self, event: Place, path: &[String], patch: &Value) {
-        match patch {
-            Value::Object(members) => {
-                self.assert_object(event, path);
-                for (name, member) in members {
-                    self.patch(event, &child(path, name), member);
-                }
-            }
-            Value::Null => {
-                self.hide_shown(event, path, |_| true);
-                self.empty(event, path);
-            }
-            value => {
-                self.hide_shown(event, path, |shown| shown != path);
-                self.hide_absence(event, path);
-                self.empty(event, path);
-                self.set(event, path, value_asserted(value));
-            }
-        }
-    }
-
-    /// (11)
-    fn increment(&mut self, event: Place, path: &[String], data: &Value) {
-        let Value::Object(members) = data else {
-            return self.add(event, path, data);
-        };
-        if let Some((by, Holds::Value(..))) = self.tree.get(path) {
-            return self.refuse(event, *by, path, data);
-        }
-        self.assert_object(event, path);
-        for (name, member) in members {
-            self.increment(event, &child(path, name), member);
-        }
-    }
-
-    /// One leaf of an increment (11).
-    fn add(&mut self, event: Place, path: &[String], leaf: &Value) {
-        let Some(amount) = integer(leaf) else {
-            panic!("the leaves of an increment are integers");
-        };
-        match self.tree.get_mut(path) {
-            None | Some((_, Holds::Absence)) => {
-                self.hide_absence(event, path);
-                let increments = BTreeMap::from([(event, amount)]);
-                self.set(event, path, Holds::Value(None, increments));
-            }
-            Some((_, Holds::Value(assertion, increments))) if counts_from(assertion).is_some() => {
-                increments.insert(event, amount);
-            }
-            Some((by, _)) => {
-                let holder = *by;
-                self.refuse(event, holder, path, leaf);
-            }
-        }
-    }
-
-    /// Every leaf at or below the path has no effect, because of what the holder holds (11).
-    fn refuse(&mut self, event: Place, holder: Place, path: &[String], data: &Value) {
-        match data {
-            Value::Object(members) => {
-                for (name, member) in members {
-                    self.refuse(event, holder, &child(path, name), member);
-                }
-            }
-            _ => self.lose(BTreeSet::from([event]), holder, path, false),
-        }
-    }
-
-    /// An object of a patch or an increment: one that is there goes on under the event's name.
-    fn assert_object(&mut self, event: Place, path: &[String]) {
-        if !matches!(self.tree.get(path), Some((_, Holds::Object))) {
-            self.hide(event, path, false);
-        }
-        self.set(event, path, Holds::Object);
-    }
-
-    fn set(&mut self, event: Place, path: &[String], holds: Holds) {
-        self.tree.insert(path.to_vec(), (event, holds));
-    }
-
-    /// The paths at or below this one that hold a value or an object, in order.
-    fn live(&self, path: &[String]) -> Vec<Path> {
-        let slots = self.tree.range(path.to_vec()..);
-        let known = slots.take_while(|(at, _)| at.starts_with(path));
-        let live = known.filter(|(_, (_, holds))| !matches!(holds, Holds::Absence));
-        live.map(|(at, _)| at.clone()).collect()
-    }
-
-    /// The paths at or below this one that show: values, and objects with nothing live below.
-    fn shown(&self, path: &[String]) -> Vec<Path> {
-        let live = self.live(path);
-        // Sorted, what is live below a path follows it at once; nothing is live below a value.
-        let shows = |(place, path): &(usize, &Path)| {
-            let next = live.get(place + 1);
-            !next.is_some_and(|next| next.starts_with(path))
-        };
-        let shown = live.iter().enumerate().filter(shows);
-        shown.map(|(_, path)| path.clone()).collect()
-    }
-
-    /// Hides all that shows at or below the path; `emptied` says where absence takes its place.
-    fn hide_shown(&mut self, event: Place, path: &[String], emptied: impl Fn(&[String]) -> bool) {
-        for shown in self.shown(path) {
-            self.hide(event, &shown, emptied(&shown));
-        }
-    }
-
-    /// For an event that gives the path a value or an object (7).
-    fn hide_absence(&mut self, event: Place, path: &[String]) {
-        if let Some((_, Holds::Absence)) = self.tree.get(path) {
-            self.hide(event, path, false);
-        }
-    }
-
-    /// Hides what the path holds: what the event does not cover of it goes on record (6, 12).
-    fn hide(&mut self, event: Place, path: &[String], emptied: bool) {
-        let Some((by, holds)) = self.tree.get(path) else {
-            return;
-        };
-        let own = BTreeSet::from([*by]);
-        let (hidden, absence) = match holds {
-            Holds::Absence => (vec![own], true),
-            Holds::Object => (vec![own], emptied),
-            Holds::Value(assertion, increments) => {
-                let asserted = assertion.iter().map(|_| own.clone());
-                let added = increments.keys().copied().collect();
-                (asserted.chain([added]).collect(), emptied)
-            }
-        };
-        for mut losers in hidden {
-            losers.retain(|loser| !self.history.covers(event, *loser));
-            if !losers.is_empty() {
-                self.lose(losers, event, path, absence);
-            }
-        }
-    }
-
-    /// Puts the losers on record at the path.
-    fn lose(&mut self, losers: BTreeSet<Place>, winner: Place, path: &[String], absence: bool) {
-        let nothing_yet = (BTreeSet::new(), RefKind::UpdateUpdate);
-        let (paths, kind) = self.hidings.entry((losers, winner)).or_insert(nothing_yet);
-        paths.insert(pointer(path));
-        if absence {
-            *kind = RefKind::UpdateDelete;
-        }
-    }
-
-    /// Every path at or below this one that holds a value or an object becomes absent by the event;
-    /// an absence stays that of the event that emptied the path (7).
-    fn empty(&mut self, event: Place, path: &[String]) {
-        for live in self.live(path) {
-            self.set(event, &live, Holds::Absence);
-        }
-    }
-
-    /// (14)
-    fn records(&self) -> BTreeSet<RefRecord> {
-        let mut records = BTreeSet::new();
-        for ((losers, winner), (paths, kind)) in &self.hidings {
-            let losers = losers.iter().map(|loser| self.history.dot(*loser));
-            records.insert(RefRecord {
-                losers: losers.collect(),
-                winner: self.history.dot(*winner),
-                paths: paths.clone(),
-                kind: *kind,
-            });
-        }
-        records
-    }
-
-    /// What the tree shows, as one document.
-    fn value(&self) -> Option<Value> {
-        let mut root = None;
-        for (path, (_, holds)) in &self.tree {
-            let shown = match holds {
-                Holds::Absence => continue,
-                Holds::Object => Value::Object(Map::new()),
-                Holds::Value(assertion, increments) => sum(assertion, increments),
-            };
-            let Some((name, parents)) = path.split_last() else {
-                root = Some(shown);
-                continue;
-            };
-            let names = parents.iter();
-            let parent = names.fold(root.as_mut(), |at, name| at?.get_mut(name.as_str()));
-            let Some(Value::Object(members)) = parent else {
-                panic!("what shows stands below an object");
-            };
-            members.insert(name.clone(), shown);
-        }
-        root
-    }
-}
-
-/// The document's own paths, as the put asserts them.
-fn flatten(path: &[String], document: &Value, into: &mut BTreeMap<Path, Holds>) {
-    let Value::Object(members) = document else {
-        into.insert(path.to_vec(), value_asserted(document));
-        return;
-    };
-    into.insert(path.to_vec(), Holds::Object);
-    for (name, member) in members {
-        flatten(&child(path, name), member, into);
-    }
-}
-
-fn value_asserted(value: &Value) -> Holds {
-    Holds::Value(Some(value.clone()), BTreeMap::new())
-}
-
-fn child(path: &[String], name: &str) -> Path {
-    [path, &[name.to_owned()]].concat()
-}
-
-/// RFC 6901.
-fn pointer(path: &[String]) -> String {
-    path.iter().map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1"))).collect()
-}
-
-/// A number without fraction and exponent.
-fn integer(value: &Value) -> Option<i128> {
-    value.as_number().and_then(Number::as_i128)
-}
-
-/// What the increments of a value are added to: its assertion, where that is an integer, or 0.
-fn counts_from(assertion: &Option<Value>) -> Option<i128> {
-    assertion.as_ref().map_or(Some(0), integer)
-}
-
-/// The assertion plus the increments, exact where an integer of JSON can hold it here.
-fn sum(assertion: &Option<Value>, increments: &BTreeMap<Place, i128>) -> Value {
-    let added: i128 = increments.values().sum();
-    match (assertion, counts_from(assertion)) {
-        (Some(value), _) if increments.is_empty() => value.clone(),
-        (_, Some(base)) => Number::from_i128(base + added)
-            .or_else(|| Number::from_f64((base + added) as f64))
-            .map_or(Value::Null, Value::Number),
-        (_, None) => panic!("only an integer has increments"),
-    }
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use linckia_model::{Dot, Event, KeyState, Kind, Operation, Record, RecordKey, Stamp};
+use linckia_model::{Dot, Event, KeyState, Kind, Operation, Record, RecordKey, Stamp, Status};
 
-use crate::reference::{RefDot, RefEvent, RefKind, RefOperation, RefRecord};
+use crate::reference::{RefDot, RefEvent, RefKind, RefOperation, RefRecord, RefStatus};
 
 pub(crate) fn dot(dot: &Dot) -> RefDot {
     (Arc::from(dot.origin.as_str()), dot.sequence)
@@ -27,8 +27,11 @@ pub(crate) fn event(event: &Event) -> RefEvent {
             Operation::Delete => RefOperation::Delete,
             Operation::Increment => RefOperation::Increment,
             Operation::Record => RefOperation::Record,
+            Operation::Add => RefOperation::Add,
+            Operation::Remove => RefOperation::Remove,
         },
         data: event.data.clone(),
+        epoch: event.policy_epoch,
     }
 }
 
@@ -42,6 +45,11 @@ pub(crate) fn record((key, record): &(RecordKey, Record)) -> RefRecord {
             Kind::UpdateUpdate => RefKind::UpdateUpdate,
             Kind::UpdateDelete => RefKind::UpdateDelete,
             Kind::IdReused => RefKind::IdReused,
+        },
+        status: match &record.status {
+            Status::Settled => RefStatus::Settled,
+            Status::Open => RefStatus::Open,
+            Status::SettledBy(stamp) => RefStatus::SettledBy(of(stamp)),
         },
     }
 }

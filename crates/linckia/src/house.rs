@@ -202,6 +202,7 @@ fn region_settings(
             epsilon_milliseconds: milliseconds(config.clock.epsilon),
             ..ClockSettings::default()
         },
+        policies: Arc::default(),
         apply: ApplySettings { seed: random()?, ..ApplySettings::default() },
         heartbeat_milliseconds: milliseconds(config.ship.heartbeat),
         gather_milliseconds: milliseconds(config.ship.gather),

@@ -162,15 +162,10 @@ fn addressed<'t>(
 fn operation(given: Option<&str>, names: &Names) -> Outcome<Operation> {
     let Some(name) = given else { return Ok(Operation::Patch) };
     Operation::from_name(name).ok_or_else(|| {
-        let detail = match name {
-            "add" | "remove" => format!(
-                "`{name}` changes the members of a set, and no aggregate type has a set policy; \
-                 use `patch`"
-            ),
-            other => format!(
-                "`{other}` is no operation; `patch`, `put`, `delete`, `increment` and `record` are"
-            ),
-        };
+        let detail = format!(
+            "`{name}` is no operation; `patch`, `put`, `delete`, `increment`, `add`, `remove` and \
+             `record` are"
+        );
         fault(names, names.operation, detail)
     })
 }

@@ -102,8 +102,6 @@ fn bad_events_are_refused_in_place() {
     beside(r#","eventId":"a\u0001""#, "/eventId", "printable");
     beside(&format!(r#","eventId":"{}""#, "x".repeat(129)), "/eventId", "128");
     beside(r#","operation":"merge""#, "/operation", "no operation");
-    beside(r#","operation":"add""#, "/operation", "set policy");
-    beside(r#","operation":"remove""#, "/operation", "set policy");
     beside(r#","eventData":[]"#, "/eventData", "not an array");
     beside(r#","eventData":null"#, "/eventData", "not null");
     beside(r#","eventData":"x""#, "/eventData", "not a string");

@@ -18,7 +18,7 @@ use linckia_apply::{
 };
 use linckia_control::{Command, Outcome, Roster, Undecided};
 use linckia_model::{
-    Answer, Dot, Event, Hlc, Holders, Identity, Key, Level, NewEvent, Operation, Origin,
+    Answer, Dot, Event, Hlc, Holders, Identity, Key, Level, NewEvent, Operation, Origin, Policy,
     Precondition, Refusal, RegionName, Transaction, Vector, Write,
 };
 use serde_json::{Value, json};
@@ -207,6 +207,10 @@ fn apply(data: &mut Option<Value>, new: &NewEvent) -> Result<(), Refusal> {
         Operation::Record => {}
         Operation::Patch => merge(data.get_or_insert_with(|| json!({})), &new.data),
         Operation::Increment => add(data.get_or_insert_with(|| json!({})), &new.data, "")?,
+        Operation::Add | Operation::Remove => {
+            let judged = Policy::default().admits(new.operation, &new.data);
+            judged.map_err(Refusal::Inadmissible)?;
+        }
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! A key's state as bytes, for the store.
 //!
 //! Format 1: the origins that occur, then base, tail and current state naming origins by place.
-//! Tail events are stored by their stamps only: their bytes are in the log. What always holds:
+//! Tail events are stored by their stamps only: their bytes are in the log. Format 2, of keys that
+//! were ever written under a policy, adds each state's policy epoch, its versions, fields and what
+//! records wait for; keys under the default policy pay nothing for it. What always holds:
 //! `decode(encode(state)) == state`, tail events aside, which are read again when needed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,9 +11,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::record::{Kind, Record, RecordKey, Records};
+use super::field::Field;
+use super::member::Member;
+use super::record::{Kind, Record, RecordKey, Records, Status};
 use super::sorted::Sorted;
 use super::tree::{Counter, Held, Node};
+use super::whole::{Version, Whole};
 use super::{Copies, KeyState, State};
 use crate::codec::{Reader, Writer};
 use crate::error::{Error, Result};
@@ -21,6 +26,10 @@ use crate::name::Origin;
 use crate::vector::{Dot, Stamp, Vector};
 
 const FORMAT: u8 = 1;
+const FORMAT_POLICY: u8 = 2;
+
+/// A node with a field's memory.
+const FIELD: u8 = 1 << 4;
 
 /// Names and ids in a state are bounded by those of events; this only stops nonsense early.
 const TEXT_BYTES_MAX: usize = 16 << 20;
@@ -32,6 +41,7 @@ const DEPTH_MAX: usize = 512;
 struct Out {
     body: Writer,
     origins: Vec<Origin>,
+    policy: bool,
 }
 
 impl Out {
@@ -57,6 +67,7 @@ impl Out {
             Held::Absent => 1,
             Held::Value(_) => 2,
             Held::Object => 3,
+            Held::Field(_) => FIELD,
         };
         let flags = u8::from(node.by.is_some()) << 2 | u8::from(node.counter.is_some()) << 3;
         self.body.byte(held | flags);
@@ -64,7 +75,10 @@ impl Out {
             self.stamp(by);
         }
         if let Held::Value(value) = &node.held {
-            self.body.bytes(&serde_json::to_vec(value).expect("a JSON value has a text"));
+            self.value(value);
+        }
+        if let Held::Field(field) = &node.held {
+            self.field(field);
         }
         if let Some(counter) = &node.counter {
             self.body.byte(u8::from(counter.made));
@@ -82,7 +96,54 @@ impl Out {
         }
     }
 
+    fn value(&mut self, value: &Value) {
+        self.body.bytes(&serde_json::to_vec(value).expect("a JSON value has a text"));
+    }
+
+    fn field(&mut self, field: &Field) {
+        match field {
+            Field::Set(members) => {
+                self.body.byte(0);
+                self.body.number(members.len() as u64);
+                for (member, adds) in members {
+                    self.value(&member.value());
+                    self.stamps(adds.iter());
+                }
+            }
+            Field::Most(given) => self.given(1, given, Member::value),
+            Field::Least(given) => self.given(2, given, Member::value),
+            Field::Flag(writes) => self.given(3, writes, |on| Value::Bool(*on)),
+        }
+    }
+
+    fn given<T>(&mut self, code: u8, given: &[(Stamp, T)], value: impl Fn(&T) -> Value) {
+        self.body.byte(code);
+        self.body.number(given.len() as u64);
+        for (by, what) in given {
+            self.stamp(by);
+            self.value(&value(what));
+        }
+    }
+
+    fn policy(&mut self, state: &State) {
+        self.body.number(state.epoch);
+        self.body.byte(u8::from(state.whole.is_some()));
+        let Some(whole) = &state.whole else { return };
+        self.body.number(whole.shown as u64);
+        self.body.number(whole.versions.len() as u64);
+        for Version { by, document } in &whole.versions {
+            self.stamp(by);
+            self.body.byte(u8::from(document.is_some()));
+            if let Some(document) = document {
+                self.value(document);
+            }
+        }
+    }
+
     fn state(&mut self, state: &State) {
+        if self.policy {
+            self.policy(state);
+        }
         self.node(&state.tree);
         self.body.number(state.version);
         self.stamps(state.frontier.iter());
@@ -93,6 +154,20 @@ impl Out {
             self.body.byte(record.kind.code());
             self.body.number(record.paths.len() as u64);
             record.paths.iter().for_each(|path| self.body.text(path));
+            if self.policy {
+                self.status(&record.status);
+            }
+        }
+    }
+
+    fn status(&mut self, status: &Status) {
+        match status {
+            Status::Settled => self.body.byte(0),
+            Status::Open => self.body.byte(1),
+            Status::SettledBy(by) => {
+                self.body.byte(2);
+                self.stamp(by);
+            }
         }
     }
 }
@@ -100,6 +175,7 @@ impl Out {
 struct In<'a> {
     body: Reader<'a>,
     origins: Vec<Origin>,
+    policy: bool,
 }
 
 impl In<'_> {
@@ -123,7 +199,8 @@ impl In<'_> {
         }
         let flags = self.body.byte("node")?;
         let by = if flags & 4 != 0 { Some(self.stamp()?) } else { None };
-        let held = match flags & 3 {
+        let held = match flags & (FIELD | 3) {
+            FIELD => Held::Field(Box::new(self.field()?)),
             0 => Held::Never,
             1 => Held::Absent,
             2 => Held::Value(self.value()?),
@@ -142,6 +219,56 @@ impl In<'_> {
     fn value(&mut self) -> Result<Value> {
         let bytes = self.body.bytes("value", TEXT_BYTES_MAX)?;
         serde_json::from_slice(bytes).map_err(|error| Error::Json(error.to_string()))
+    }
+
+    fn member(&mut self) -> Result<Member> {
+        Member::new(&self.value()?).ok_or(Error::Code { what: "member", code: 0 })
+    }
+
+    fn field(&mut self) -> Result<Field> {
+        let code = self.body.byte("field")?;
+        let count = self.body.number("field")?;
+        if code == 0 {
+            let members = (0..count).map(|_| Ok((self.member()?, self.stamps()?)));
+            return Ok(Field::Set(members.collect::<Result<_>>()?));
+        }
+        let given = (0..count).map(|_| Ok((self.stamp()?, self.member()?)));
+        let given: Vec<(Stamp, Member)> = given.collect::<Result<_>>()?;
+        let on = |(by, member)| match member {
+            Member::Bool(on) => Ok((by, on)),
+            _ => Err(Error::Code { what: "flag", code: 0 }),
+        };
+        match code {
+            1 => Ok(Field::Most(given)),
+            2 => Ok(Field::Least(given)),
+            3 => Ok(Field::Flag(given.into_iter().map(on).collect::<Result<_>>()?)),
+            code => Err(Error::Code { what: "field", code: u64::from(code) }),
+        }
+    }
+
+    fn policy(&mut self) -> Result<(u64, Option<Box<Whole>>)> {
+        let epoch = self.body.number("epoch")?;
+        if self.body.byte("versions")? == 0 {
+            return Ok((epoch, None));
+        }
+        let shown = self.body.number("version")? as usize;
+        let mut versions = Vec::new();
+        for _ in 0..self.body.number("versions")? {
+            let by = self.stamp()?;
+            let known = self.body.byte("document")? != 0;
+            let document = if known { Some(self.value()?) } else { None };
+            versions.push(Version { by, document });
+        }
+        Ok((epoch, Some(Box::new(Whole { versions, shown }))))
+    }
+
+    fn status(&mut self) -> Result<Status> {
+        match self.body.byte("status")? {
+            0 => Ok(Status::Settled),
+            1 => Ok(Status::Open),
+            2 => Ok(Status::SettledBy(self.stamp()?)),
+            code => Err(Error::Code { what: "status", code: u64::from(code) }),
+        }
     }
 
     fn counter(&mut self) -> Result<Counter> {
@@ -166,13 +293,17 @@ impl In<'_> {
             for _ in 0..self.body.number("paths")? {
                 paths.insert(self.body.text("path", TEXT_BYTES_MAX)?.to_owned());
             }
-            records.insert(RecordKey { losers, winner }, Record { paths, kind });
+            let status = if self.policy { self.status()? } else { Status::Settled };
+            records.insert(RecordKey { losers, winner }, Record { paths, kind, status });
         }
         Ok(records)
     }
 
     fn state(&mut self) -> Result<State> {
+        let (epoch, whole) = if self.policy { self.policy()? } else { (0, None) };
         Ok(State {
+            epoch,
+            whole,
             tree: self.node(0)?,
             version: self.body.number("version")?,
             frontier: self.stamps()?,
@@ -184,7 +315,9 @@ impl In<'_> {
 impl KeyState {
     /// The bytes for the store.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Out::default();
+        let states = self.base.iter().chain([&self.current]);
+        let policy = states.into_iter().any(|state| state.epoch != 0);
+        let mut out = Out { policy, ..Out::default() };
         out.body.byte(u8::from(self.base.is_some()));
         if let Some(base) = &self.base {
             out.state(base);
@@ -198,7 +331,7 @@ impl KeyState {
             out.stamps(stamps.iter());
         }
         let mut whole = Writer(Vec::with_capacity(out.body.0.len() + 64));
-        whole.byte(FORMAT);
+        whole.byte(if policy { FORMAT_POLICY } else { FORMAT });
         whole.number(out.origins.len() as u64);
         out.origins.iter().for_each(|origin| whole.text(origin.as_str()));
         whole.0.extend_from_slice(&out.body.0);
@@ -210,14 +343,14 @@ impl KeyState {
     pub fn decode(bytes: &[u8], known: &Vector) -> Result<Self> {
         let mut body = Reader(bytes);
         let format = body.byte("format")?;
-        if format != FORMAT {
+        if format != FORMAT && format != FORMAT_POLICY {
             return Err(Error::Format(format));
         }
         let mut origins = Vec::new();
         for _ in 0..body.number("origins")? {
             origins.push(body.origin(known)?);
         }
-        let mut input = In { body, origins };
+        let mut input = In { body, origins, policy: format == FORMAT_POLICY };
         let has_base = input.body.byte("base")? != 0;
         let base = if has_base { Some(Arc::new(input.state()?)) } else { None };
         let tail: Vec<Stamp> = input.stamps()?;

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tree::Path;
-use super::{Copies, FoldSettings};
+use super::{Copies, FoldFault, FoldSettings};
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, Operation};
+use crate::policy;
 use crate::request::Fault;
 use crate::vector::Stamp;
 
@@ -57,11 +58,78 @@ impl RecordKey {
     }
 }
 
+/// Whether a record waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Status {
+    /// A rule settled it.
+    #[default]
+    Settled,
+    /// It waits (ruling 29).
+    Open,
+    /// It waited until this event.
+    SettledBy(Stamp),
+}
+
 /// One loser, or the increments of a path, and the write that hid them, with all paths.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub paths: BTreeSet<String>,
     pub kind: Kind,
+    pub status: Status,
+}
+
+impl Record {
+    pub fn is_open(&self) -> bool {
+        self.status == Status::Open
+    }
+
+    /// True if an event at or after `first` may still change it.
+    pub(super) fn is_pending(&self, key: &RecordKey, first: Option<&Stamp>) -> bool {
+        self.is_open()
+            || first.is_some_and(|first| {
+                let settled_by = match &self.status {
+                    Status::SettledBy(stamp) => stamp >= first,
+                    _ => false,
+                };
+                settled_by || key.at() >= first
+            })
+    }
+
+    /// The event sets every path of this record, and covers both sides of it (29).
+    fn is_settled_by(&self, key: &RecordKey, event: &Event, copies: &Copies) -> bool {
+        self.is_open()
+            && self.paths.iter().all(|path| sets(event, path))
+            && key.losers.iter().chain([&key.winner]).all(|stamp| copies.covers(event, stamp))
+    }
+}
+
+/// Settles what of these waited for that event; answers it.
+pub(super) fn settle(records: &mut Records, event: &Event, copies: &Copies) -> Records {
+    let mut settled = Records::new();
+    for (key, record) in records {
+        if record.is_settled_by(key, event, copies) {
+            record.status = Status::SettledBy(event.stamp());
+            settled.insert(key.clone(), record.clone());
+        }
+    }
+    settled
+}
+
+/// True if the event says what is at that path.
+fn sets(event: &Event, pointer: &str) -> bool {
+    match event.operation {
+        Operation::Put | Operation::Delete => true,
+        Operation::Patch => {
+            let mut at = &event.data;
+            for name in policy::names(pointer).unwrap_or_default() {
+                let Some(members) = at.as_object() else { return true };
+                let Some(member) = members.get(&name) else { return false };
+                at = member;
+            }
+            true
+        }
+        _ => false,
+    }
 }
 
 pub(super) type Records = BTreeMap<RecordKey, Record>;
@@ -72,7 +140,9 @@ pub(super) struct Ledger<'a> {
     stamp: Stamp,
     copies: &'a Copies,
     records: &'a mut Records,
-    dropped: bool,
+    /// What is hidden waits for a person.
+    manual: bool,
+    pub(super) fault: FoldFault,
 }
 
 impl<'a> Ledger<'a> {
@@ -80,28 +150,32 @@ impl<'a> Ledger<'a> {
         event: &'a Event,
         copies: &'a Copies,
         records: &'a mut Records,
+        manual: bool,
         settings: &FoldSettings,
     ) -> Self {
-        let dropped = settings.fault == Some(Fault::LoserDropped);
-        Self { event, stamp: event.stamp(), copies, records, dropped }
+        Self { event, stamp: event.stamp(), copies, records, manual, fault: settings.fault }
     }
 
     pub(super) fn stamp(&self) -> &Stamp {
         &self.stamp
     }
 
-    fn covers(&self, stamp: &Stamp) -> bool {
+    pub(super) fn covers(&self, stamp: &Stamp) -> bool {
         self.copies.covers(self.event, stamp)
     }
 
     fn add(&mut self, losers: Vec<Stamp>, winner: Stamp, path: Option<&Path<'_>>, kind: Kind) {
-        if self.dropped {
+        if self.fault == Some(Fault::LoserDropped) {
             return;
         }
-        let record = self
-            .records
-            .entry(RecordKey { losers, winner })
-            .or_insert_with(|| Record { paths: BTreeSet::new(), kind });
+        let record = self.records.entry(RecordKey { losers, winner }).or_insert_with(|| Record {
+            paths: BTreeSet::new(),
+            kind,
+            status: Status::Settled,
+        });
+        if self.manual && kind != Kind::IdReused {
+            record.status = Status::Open;
+        }
         record.kind = record.kind.max(kind);
         record.paths.extend(path.map(Path::pointer));
     }
@@ -140,6 +214,18 @@ impl<'a> Ledger<'a> {
     /// Rule 11: the event itself loses against what is in its way.
     pub(super) fn ineffective(&mut self, winner: &Stamp, path: &Path<'_>) {
         self.add(vec![self.stamp.clone()], winner.clone(), Some(path), Kind::UpdateUpdate);
+    }
+
+    /// The event itself loses against what shows.
+    pub(super) fn yield_to(&mut self, winner: &Stamp, emptied: bool, path: &Path<'_>) {
+        let kind = if emptied { Kind::UpdateDelete } else { Kind::UpdateUpdate };
+        self.add(vec![self.stamp.clone()], winner.clone(), Some(path), kind);
+    }
+
+    /// Ruling 17: what is out of place loses against what is there, or stands alone.
+    pub(super) fn out_of_place(&mut self, holder: Option<&Stamp>, path: &Path<'_>) {
+        let winner = holder.unwrap_or(&self.stamp).clone();
+        self.ineffective(&winner, path);
     }
 
     /// Rule 2.

@@ -1,5 +1,8 @@
 //! The rulings of `docs/fold.md` on small cases; every case is tried in every order of arrival.
 
+mod policies;
+mod random;
+
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
@@ -48,6 +51,10 @@ fn event(case: &Case<'_>, id: Option<&str>) -> Arc<Event> {
 }
 
 fn fold(events: &[Arc<Event>]) -> KeyState {
+    fold_under(events, Epochs::none())
+}
+
+fn fold_under(events: &[Arc<Event>], epochs: &Epochs) -> KeyState {
     let settings = FoldSettings::default();
     let log = Log(events.iter().map(|e| (e.dot.clone(), Arc::clone(e))).collect());
     let mut state = KeyState::default();
@@ -55,7 +62,7 @@ fn fold(events: &[Arc<Event>]) -> KeyState {
     for event in events {
         let copies = seen.iter().filter(|e| e.identity == event.identity);
         let earlier: Vec<Stamp> = copies.map(|e| e.stamp()).collect();
-        state.apply(event, &earlier, &log, &settings);
+        state.apply(event, &earlier, &log, epochs, &settings);
         seen.push(Arc::clone(event));
         let decoded = KeyState::decode(&state.encode(), &Vector::new()).unwrap();
         assert_eq!(decoded.current, state.current);
@@ -84,9 +91,19 @@ fn permutations(events: &[Arc<Event>]) -> Vec<Vec<Arc<Event>>> {
 type Expected<'a> = (&'a [&'a str], &'a str, &'a [&'a str], Kind);
 
 fn check_events(events: &[Arc<Event>], value: Option<Value>, version: u64, on: &[Expected<'_>]) {
+    check_under(Epochs::none(), events, value, version, on);
+}
+
+fn check_under(
+    epochs: &Epochs,
+    events: &[Arc<Event>],
+    value: Option<Value>,
+    version: u64,
+    on: &[Expected<'_>],
+) {
     let short = |stamp: &Stamp| format!("{}{}", stamp.dot.origin.region(), stamp.dot.sequence);
     for order in permutations(events) {
-        let state = fold(&order);
+        let state = fold_under(&order, epochs);
         let arrival: Vec<String> = order.iter().map(|e| short(&e.stamp())).collect();
         assert_eq!(state.folded().value, value, "arrival {arrival:?}");
         assert_eq!(state.version(), version, "arrival {arrival:?}");
@@ -287,8 +304,11 @@ fn what_is_stable_is_forgotten_and_only_the_version_stays() {
     let log = Log(HashMap::new());
     let settings = FoldSettings::default();
     let below = Hlc::from_milliseconds(1);
-    assert_eq!(state.settle(below, &log, &settings), Settled::Unsettled);
-    assert_eq!(state.settle(Hlc::from_milliseconds(2), &log, &settings), Settled::Gone);
+    assert_eq!(state.settle(below, &log, Epochs::none(), &settings), Settled::Unsettled);
+    assert_eq!(
+        state.settle(Hlc::from_milliseconds(2), &log, Epochs::none(), &settings),
+        Settled::Gone
+    );
     let mut gone = KeyState::default();
     Arc::make_mut(&mut gone.current).version = 2;
     assert_eq!(state, gone);

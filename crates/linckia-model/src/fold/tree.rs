@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Number, Value};
 
+use super::field::Field;
 use super::record::Ledger;
 use super::sorted::Sorted;
 use crate::hlc::Hlc;
+use crate::policy::Shape;
 use crate::vector::{Dot, Stamp, Vector};
 
 /// What a path holds.
@@ -24,6 +26,8 @@ pub(super) enum Held {
     /// A scalar or an array.
     Value(Value),
     Object,
+    /// A field of the policy with a memory of its own.
+    Field(Box<Field>),
 }
 
 /// The increments of an integer path since its assertion.
@@ -52,13 +56,19 @@ pub(super) struct Node {
 pub(super) struct Path<'a> {
     parent: Option<&'a Path<'a>>,
     name: &'a str,
+    /// What it is to the policy's fields.
+    pub(super) shape: Shape<'a>,
 }
 
 impl<'a> Path<'a> {
-    pub(super) const ROOT: Path<'static> = Path { parent: None, name: "" };
+    pub(super) const ROOT: Path<'static> = Path::root(Shape::Plain);
 
-    fn child(&'a self, name: &'a str) -> Path<'a> {
-        Path { parent: Some(self), name }
+    pub(super) const fn root(shape: Shape<'a>) -> Self {
+        Path { parent: None, name: "", shape }
+    }
+
+    pub(super) fn child(&'a self, name: &'a str) -> Path<'a> {
+        Path { parent: Some(self), name, shape: self.shape.child(name) }
     }
 
     /// The RFC 6901 pointer.
@@ -72,14 +82,19 @@ impl<'a> Path<'a> {
 }
 
 impl Node {
-    fn holds(&self) -> bool {
-        matches!(self.held, Held::Value(_) | Held::Object)
+    pub(super) fn holds(&self) -> bool {
+        matches!(self.held, Held::Value(_) | Held::Object | Held::Field(_))
+    }
+
+    /// The event that holds this path, if it holds anything.
+    pub(super) fn holder(&self) -> Option<&Stamp> {
+        self.by.as_ref().filter(|_| self.holds())
     }
 
     fn shows(&self) -> bool {
         match self.held {
             Held::Never | Held::Absent => false,
-            Held::Value(_) => true,
+            Held::Value(_) | Held::Field(_) => true,
             Held::Object => !self.children.values().any(|child| child.holds()),
         }
     }
@@ -92,6 +107,7 @@ impl Node {
                 Some(counter) => number(counter.sum(value)),
                 None => value.clone(),
             }),
+            Held::Field(field) => Some(field.value()),
             Held::Object => {
                 let members = self.children.iter();
                 let shown = members.filter_map(|(name, n)| Some((name.to_string(), n.value()?)));
@@ -106,11 +122,7 @@ impl Node {
             self.hide(new.is_none(), path, ledger);
         }
         let Some(value) = new else {
-            self.children.for_each_mut(|name, child| {
-                if child.holds_anywhere() {
-                    Arc::make_mut(child).assert(None, &path.child(name), ledger);
-                }
-            });
+            self.empty_below(path, ledger);
             if self.holds() {
                 self.set(Held::Absent, ledger);
             }
@@ -119,32 +131,56 @@ impl Node {
         if self.held == Held::Absent {
             ledger.hide_absence(self.by.as_ref(), path);
         }
-        let empty = Map::new();
-        let members = value.as_object().unwrap_or(&empty);
+        let Some(members) = value.as_object() else {
+            self.empty_below(path, ledger);
+            return self.set(Held::Value(value.clone()), ledger);
+        };
         self.children.for_each_mut(|name, child| {
             let member = members.get(&**name);
             if member.is_some() || child.holds_anywhere() {
-                Arc::make_mut(child).assert(member, &path.child(name), ledger);
+                Arc::make_mut(child).put(member, &path.child(name), ledger);
             }
         });
         for (name, member) in members {
             if self.children.get(name.as_str()).is_none() {
                 let path = path.child(name);
-                self.child(name).assert(Some(member), &path, ledger);
+                self.child(name).put(Some(member), &path, ledger);
             }
         }
-        let held = if value.is_object() { Held::Object } else { Held::Value(value.clone()) };
-        self.set(held, ledger);
+        self.set(Held::Object, ledger);
     }
 
-    fn set(&mut self, held: Held, ledger: &Ledger<'_>) {
+    /// What a put says of this path, which lies in an object of it.
+    fn put(&mut self, new: Option<&Value>, path: &Path<'_>, ledger: &mut Ledger<'_>) {
+        match path.shape {
+            Shape::Plain | Shape::Above(_) => self.assert(new, path, ledger),
+            Shape::Member if new.is_none() => self.take_out(ledger),
+            Shape::Member => self.assert(new, path, ledger),
+            Shape::Field(kind) => self.write_field(kind, new, true, path, ledger),
+        }
+    }
+
+    /// Everything below becomes absent.
+    fn empty_below(&mut self, path: &Path<'_>, ledger: &mut Ledger<'_>) {
+        self.children.for_each_mut(|name, child| {
+            if child.holds_anywhere() {
+                Arc::make_mut(child).assert(None, &path.child(name), ledger);
+            }
+        });
+    }
+
+    pub(super) fn set(&mut self, held: Held, ledger: &Ledger<'_>) {
         self.held = held;
         self.by = Some(ledger.stamp().clone());
         self.counter = None;
     }
 
     /// Puts on record what this path shows, where the event does not cover it (6, 12).
-    fn hide(&self, emptied: bool, path: &Path<'_>, ledger: &mut Ledger<'_>) {
+    pub(super) fn hide(&self, emptied: bool, path: &Path<'_>, ledger: &mut Ledger<'_>) {
+        if let Held::Field(field) = &self.held {
+            field.stamps().into_iter().for_each(|stamp| ledger.hide(stamp, emptied, path));
+            return;
+        }
         match &self.counter {
             Some(counter) => {
                 if let (false, Some(by)) = (counter.made, &self.by) {
@@ -162,9 +198,9 @@ impl Node {
     }
 
     /// Rule 10: an object is asserted here; an object already here only changes hands.
-    fn assert_object(&mut self, path: &Path<'_>, ledger: &mut Ledger<'_>) {
+    pub(super) fn assert_object(&mut self, path: &Path<'_>, ledger: &mut Ledger<'_>) {
         match self.held {
-            Held::Value(_) => self.hide(false, path, ledger),
+            Held::Value(_) | Held::Field(_) => self.hide(false, path, ledger),
             Held::Absent => ledger.hide_absence(self.by.as_ref(), path),
             Held::Never | Held::Object => {}
         }
@@ -181,19 +217,32 @@ impl Node {
         self.assert_object(path, ledger);
         for (name, value) in patch {
             let path = path.child(name);
-            match value {
-                Value::Null => {
-                    if let Some(child) = self.children.get_mut(name.as_str()) {
-                        Arc::make_mut(child).assert(None, &path, ledger);
+            match (value, path.shape) {
+                (Value::Null, shape) => {
+                    let Some(child) = self.children.get_mut(name.as_str()) else { continue };
+                    let child = Arc::make_mut(child);
+                    match shape {
+                        Shape::Plain | Shape::Above(_) => child.assert(None, &path, ledger),
+                        Shape::Member => child.take_out(ledger),
+                        Shape::Field(kind) => child.write_field(kind, None, false, &path, ledger),
                     }
                 }
-                Value::Object(members) => self.child(name).patch(members, &path, ledger),
-                scalar => self.child(name).assert(Some(scalar), &path, ledger),
+                (value, Shape::Field(kind)) => {
+                    let holder = self.children.get(name.as_str()).and_then(|c| c.holder());
+                    match kind.takes(value) {
+                        true => {
+                            self.child(name).write_field(kind, Some(value), false, &path, ledger)
+                        }
+                        false => ledger.out_of_place(holder, &path),
+                    }
+                }
+                (Value::Object(members), _) => self.child(name).patch(members, &path, ledger),
+                (scalar, _) => self.child(name).assert(Some(scalar), &path, ledger),
             }
         }
     }
 
-    fn child(&mut self, name: &str) -> &mut Node {
+    pub(super) fn child(&mut self, name: &str) -> &mut Node {
         Arc::make_mut(self.children.entry(name, || (name.into(), Arc::default())))
     }
 
@@ -204,16 +253,20 @@ impl Node {
         path: &Path<'_>,
         ledger: &mut Ledger<'_>,
     ) {
-        if let (Held::Value(_), Some(by)) = (&self.held, &self.by) {
+        if let (Held::Value(_) | Held::Field(_), Some(by)) = (&self.held, &self.by) {
             ineffective(amounts, by, path, ledger);
             return;
         }
         self.assert_object(path, ledger);
         for (name, amount) in amounts {
             let path = path.child(name);
-            match amount {
-                Value::Object(members) => self.child(name).increment(members, &path, ledger),
-                leaf => {
+            match (amount, path.shape) {
+                (amount, Shape::Field(kind)) if !kind.counts(amount) => {
+                    let child = self.children.get(name.as_str());
+                    ledger.out_of_place(child.and_then(|child| child.holder()), &path);
+                }
+                (Value::Object(members), _) => self.child(name).increment(members, &path, ledger),
+                (leaf, _) => {
                     if let Some(amount) = leaf.as_i64() {
                         self.child(name).add(amount, &path, ledger);
                     }
@@ -230,7 +283,7 @@ impl Node {
                 true
             }
             Held::Value(value) if integer(value).is_some() => false,
-            Held::Value(_) | Held::Object => {
+            Held::Value(_) | Held::Object | Held::Field(_) => {
                 if let Some(by) = &self.by {
                     ledger.ineffective(by, path);
                 }
@@ -262,6 +315,9 @@ impl Node {
                 keep
             });
         }
+        if let Held::Field(field) = &mut self.held {
+            field.prune(stable, floor);
+        }
         if self.held == Held::Absent && self.by.as_ref().is_none_or(|by| floor.settles(by, stable))
         {
             self.held = Held::Never;
@@ -278,11 +334,12 @@ impl Node {
         absent
             || (self.held == Held::Never && self.children.is_empty())
             || counter.is_some_and(|c| c.increments.iter().any(|(stamp, _)| settles(stamp)))
+            || matches!(&self.held, Held::Field(field) if field.prunable(stable, floor))
             || self.children.values().any(|child| child.prunable(stable, floor))
     }
 
     /// True if a value or an object is here or below.
-    fn holds_anywhere(&self) -> bool {
+    pub(super) fn holds_anywhere(&self) -> bool {
         self.holds() || self.children.values().any(|child| child.holds_anywhere())
     }
 
@@ -292,7 +349,7 @@ impl Node {
         amounts: &Map<String, Value>,
         path: &Path<'_>,
     ) -> Result<(), (String, bool)> {
-        if matches!(self.held, Held::Value(_)) {
+        if matches!(self.held, Held::Value(_) | Held::Field(_)) {
             return Err((path.pointer(), true));
         }
         for (name, amount) in amounts {
@@ -311,7 +368,7 @@ impl Node {
         let wrong = |not_integer| Err((path.pointer(), not_integer));
         match &self.held {
             Held::Never | Held::Absent => Ok(()),
-            Held::Object => wrong(true),
+            Held::Object | Held::Field(_) => wrong(true),
             Held::Value(value) => {
                 let Some(base) = integer(value) else { return wrong(true) };
                 let sum = self.counter.as_ref().map_or(base, |counter| counter.sum(value));
@@ -338,12 +395,17 @@ impl Floor<'_> {
         self.0.is_none_or(|vector| vector.covers(dot))
     }
 
-    fn settles(&self, stamp: &Stamp, stable: Hlc) -> bool {
+    pub(super) fn settles(&self, stamp: &Stamp, stable: Hlc) -> bool {
         stamp.hlc <= stable && self.covers(&stamp.dot)
     }
 }
 
-fn ineffective(amounts: &Map<String, Value>, by: &Stamp, path: &Path<'_>, ledger: &mut Ledger<'_>) {
+pub(super) fn ineffective(
+    amounts: &Map<String, Value>,
+    by: &Stamp,
+    path: &Path<'_>,
+    ledger: &mut Ledger<'_>,
+) {
     for (name, amount) in amounts {
         let path = path.child(name);
         match amount {
@@ -353,13 +415,13 @@ fn ineffective(amounts: &Map<String, Value>, by: &Stamp, path: &Path<'_>, ledger
     }
 }
 
-fn integer(value: &Value) -> Option<i128> {
+pub(super) fn integer(value: &Value) -> Option<i128> {
     let number = value.as_number()?;
     number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
 }
 
 /// An exact integer as JSON; beyond 64 bits the nearest floating-point number.
-fn number(sum: i128) -> Value {
+pub(super) fn number(sum: i128) -> Value {
     if let Ok(number) = i64::try_from(sum) {
         return Value::from(number);
     }

@@ -40,6 +40,7 @@ fn event(text: &str, at: u64) -> RefEvent {
         event_type: "changed".to_owned(),
         operation: RefOperation::Record,
         data: Value::Null,
+        epoch: 0,
     };
     loop {
         let (word, after) = rest.split_once(' ').unwrap_or((rest, "null"));

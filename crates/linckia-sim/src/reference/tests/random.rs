@@ -12,7 +12,7 @@ fn without_memory(document: &mut Option<Value>, event: &RefEvent) {
         RefOperation::Delete => *document = None,
         RefOperation::Patch => merge(document.get_or_insert_default(), &event.data),
         RefOperation::Increment => count(document.get_or_insert_default(), &event.data),
-        RefOperation::Record => {}
+        RefOperation::Record | RefOperation::Add | RefOperation::Remove => {}
     }
 }
 
