@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use linckia_apply::{Lag, Query, Reading};
 use linckia_control::{Command, Outcome, Roster, Undecided};
-use linckia_model::{Answer, Dot, Holders, Refusal, RegionName, Vector, Write};
+use linckia_model::{Answer, Dot, Holders, Policies, Refusal, RegionName, Vector, Write};
 use tokio::sync::watch;
 
 /// Why the region did not answer at all.
@@ -21,6 +21,8 @@ pub enum Unavailable {
     Busy,
     /// The region is stopping or its core has stopped.
     Stopping,
+    /// Its directory is new, and the other members have not taken it in yet.
+    Entering,
 }
 
 /// One answer per event of the write, in order.
@@ -107,6 +109,13 @@ pub trait Region: Send + Sync + 'static {
         to: &RegionName,
         request: ForwardRequest,
     ) -> impl Future<Output = Result<Response<Bytes>, NotForwarded>> + Send;
+
+    /// The policies as they hold here, whenever they change: types that are not written now are
+    /// closed.
+    fn policies(&self) -> watch::Receiver<Arc<Policies>>;
+
+    /// The regions of the fleet, this one included.
+    fn members(&self) -> &[RegionName];
 
     /// What the fleet has decided, as far as is known here.
     fn roster(&self) -> watch::Receiver<Arc<Roster>>;

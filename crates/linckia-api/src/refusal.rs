@@ -162,6 +162,11 @@ impl From<Unavailable> for Box<Problem> {
     fn from(reason: Unavailable) -> Self {
         match reason {
             Unavailable::Busy => busy(),
+            Unavailable::Entering => {
+                let detail = "this region's directory is new: it takes writes once the other \
+                              members have taken it in; ask another region, or try again";
+                Problem::new(Kind::Unavailable, detail).retry_after(RETRY_BUSY_SECONDS)
+            }
             Unavailable::Stopping => {
                 Problem::new(Kind::Unavailable, "this region is stopping; ask another one")
                     .retry_after(RETRY_BUSY_SECONDS)

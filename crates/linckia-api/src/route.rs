@@ -71,6 +71,10 @@ pub(crate) enum Call {
     Acks,
     Vector,
     VectorWait,
+    ResolveConflict,
+    Policies,
+    GetPolicy,
+    PutPolicy,
     AcquireLock,
     RenewLock,
     ReleaseLock,
@@ -303,7 +307,7 @@ mod tests {
             Some("d"),
             ["T", "+"],
         );
-        check(Method::GET, "/v1/policies/dry-run", Call::Unbuilt, None, ["dry-run", ""]);
+        check(Method::GET, "/v1/policies/dry-run", Call::GetPolicy, None, ["dry-run", ""]);
         check(Method::POST, "/v1/policies/dry-run", Call::Unbuilt, None, ["", ""]);
         check(Method::GET, "/", Call::Root, None, ["", ""]);
     }

@@ -88,6 +88,20 @@ const SCHEMAS: &[(&str, &str)] = &[
         "properties":{"vector":{"oneOf":[{"$ref":"#/components/schemas/Vector"},
         {"type":"string"}]},"timeout":{"type":"string","default":"1s"}}}"##,
     ),
+    ("NewPolicy", include_str!("schema/new_policy.json")),
+    ("Policy", include_str!("schema/policy.json")),
+    (
+        "Policies",
+        r##"{"type":"object","required":["items","next"],"additionalProperties":false,
+        "properties":{"items":{"type":"array","items":{"$ref":"#/components/schemas/Policy"}},
+        "next":{"type":["string","null"]}}}"##,
+    ),
+    (
+        "Resolve",
+        r#"{"type":"object","additionalProperties":false,"description":"Either of the two.",
+        "properties":{"choose":{"type":"string","description":"An event of the conflict."},
+        "data":{"type":"object","description":"What shall be: a document or a merge patch."}}}"#,
+    ),
     ("AcquireLock", include_str!("schema/acquire_lock.json")),
     (
         "RenewLock",

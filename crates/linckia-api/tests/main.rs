@@ -12,6 +12,7 @@ mod door {
     mod fleet;
     mod lines;
     mod locks;
+    mod policies;
     mod protocol;
     mod read;
     mod schema;

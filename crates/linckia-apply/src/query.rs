@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use linckia_model::{Event, Hlc, Key, Kind, Origin, Stamp, Vector};
+use linckia_model::{Event, Hlc, Key, Kind, Origin, Stamp, Strategy, Vector};
 use serde_json::Value;
 
 /// A question. Limits are checked by the door: at most 1000 items.
@@ -82,6 +82,12 @@ pub struct ConflictView {
     /// In order.
     pub losers: Vec<Arc<Event>>,
     pub winner: Arc<Event>,
+    /// Of the policy under which they met.
+    pub strategy: Strategy,
+    /// It waits for a person.
+    pub open: bool,
+    /// What a person wrote to settle it.
+    pub settled_by: Option<Arc<Event>>,
     /// Below stable time: replay cannot change it.
     pub confirmed: bool,
 }

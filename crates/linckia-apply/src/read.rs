@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    Copies, Event, Key, KeyState, Now, Origin, Record, RecordKey, Stamp, Vector, canonical,
+    Copies, Event, Key, KeyState, Now, Origin, Policy, Record, RecordKey, Stamp, Status, Strategy,
+    Vector, canonical,
 };
 use linckia_store::{Store, Table, View};
 
@@ -317,12 +318,9 @@ impl Apply {
             Some(row) if row >= prefix => [&row[..], &[0]].concat(),
             _ => prefix,
         };
-        // Every record so far is settled by rule: none waits for a person.
-        if filter.open == Some(true) {
-            return Ok(Found::Conflicts(Vec::new(), None));
-        }
-        // Only an id without its type makes rows on the way that are not wanted.
-        let sparse = filter.aggregate_id.is_some() && filter.aggregate_type.is_none();
+        // An id without its type, and a status, make rows on the way that are not wanted.
+        let by_id = filter.aggregate_id.is_some() && filter.aggregate_type.is_none();
+        let sparse = by_id || filter.open.is_some();
         let bound = if sparse { RECORDS_SCANNED_MAX } else { limit + 1 };
         let rows = view.scan(Table::Records, &from, &until, bound, false)?;
         let (mut found, mut last, mut more) = (Vec::new(), None, rows.len() == bound);
@@ -334,7 +332,8 @@ impl Apply {
             let (key, _) = rows::key_of(&bytes)?;
             let id = filter.aggregate_id.as_ref();
             if id.is_none_or(|id| **id == *key.aggregate_id) {
-                found.extend(self.conflict_view(key, &value, events)?);
+                let view = self.conflict_view(key, &value, events)?;
+                found.extend(view.filter(|view| filter.open.is_none_or(|open| open == view.open)));
             }
             last = Some(rows::hex(&bytes));
         }
@@ -364,7 +363,17 @@ impl Apply {
         let losers: Option<Vec<Arc<Event>>> =
             record_key.losers.iter().map(|loser| events.event(&loser.dot)).collect();
         let winner = events.event(&record_key.winner.dot);
+        let epochs = self.policies().of(&key);
+        let settled_by = match &record.status {
+            Status::SettledBy(stamp) => events.event(&stamp.dot),
+            _ => None,
+        };
         Ok(losers.zip(winner).map(|(losers, winner)| ConflictView {
+            strategy: epochs
+                .get(winner.policy_epoch)
+                .map_or(Strategy::LastWriterWins, Policy::strategy),
+            open: record.is_open(),
+            settled_by,
             id: rows::hex(&rows::conflict_id(&record_key)),
             kind: record.kind,
             key,

@@ -1,4 +1,5 @@
-//! What must be agreed among the regions, and nothing else: leases with fencing tokens.
+//! What must be agreed among the regions, and nothing else: leases with fencing tokens, and the
+//! policies of aggregate types, epoch by epoch.
 //!
 //! A roster is what was decided, in one order, by a majority: a pure state machine that takes
 //! commands. Under it lies Raft (`openraft`), whose messages go over the links between the regions
@@ -8,15 +9,18 @@
 //! - a member that lost its journal never votes under its old name: it enters as a new one;
 //! - a decision that was answered is on the disks of a majority.
 //!
-//! In reading order: `roster` (the state machine), `leases`, then `io`: `agreement` (the handle),
+//! In reading order: `roster` (the state machine), `leases`, `policies`, then `io`: `agreement` (the handle),
 //! `enter` (how a fleet begins and how a member comes back), `network`, `storage`, `journal`.
 
 mod io;
 mod leases;
+mod policies;
 mod port;
 mod roster;
+mod words;
 
 pub use io::{Agreement, AgreementSettings, Undecided};
 pub use leases::{LEASES_MAX, Lease, Leases};
+pub use policies::{Change, PolicyBooks, names, written};
 pub use port::Peers;
 pub use roster::{Command, Outcome, Roster};

@@ -6,15 +6,52 @@
 
 use serde::{Deserialize, Serialize};
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use linckia_model::{Policy, TypeName};
+
 use crate::leases::{Lease, Leases, NoLease};
+use crate::policies::{PolicyBooks, Step};
+use crate::words;
 
 /// Something to be decided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Command {
-    Acquire { name: String, owner: String, ttl_milliseconds: u64 },
-    Renew { name: String, owner: String, fence: u64, ttl_milliseconds: Option<u64> },
-    Release { name: String, owner: String, fence: u64 },
+    Acquire {
+        name: String,
+        owner: String,
+        ttl_milliseconds: u64,
+    },
+    Renew {
+        name: String,
+        owner: String,
+        fence: u64,
+        ttl_milliseconds: Option<u64>,
+    },
+    Release {
+        name: String,
+        owner: String,
+        fence: u64,
+    },
+    /// Begins another policy of a type; these regions write it.
+    BeginPolicy {
+        name: TypeName,
+        #[serde(with = "words::policy")]
+        policy: Policy,
+        members: BTreeSet<String>,
+    },
+    /// The region has stopped writing the type, and what was written is durable up to there.
+    PolicyReady {
+        name: TypeName,
+        epoch: u64,
+        region: String,
+        written: BTreeMap<String, u64>,
+    },
+    AbortPolicy {
+        name: TypeName,
+        epoch: u64,
+    },
 }
 
 /// What became of a command.
@@ -30,16 +67,30 @@ pub enum Outcome {
     /// It is not held under this fence by this owner.
     Lost,
     Released,
-    /// More leases are held than the fleet takes.
+    /// As many leases are held, or policies agreed, as the fleet takes.
     Full,
+    /// A change of policy is under way, with this epoch.
+    PolicyBegun(u64),
+    /// The policy holds already, under this epoch.
+    PolicyHolds(u64),
+    /// Another change of this type is under way.
+    PolicyChanging(u64),
+    /// The epoch is open.
+    PolicyOpened(u64),
+    /// Noted; other regions are waited for.
+    PolicyAwaits,
+    /// There is no such change any more.
+    PolicyGone,
 }
 
 /// What was decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Roster {
     /// The latest time of a decision, in milliseconds since 1970.
     now: u64,
     leases: Leases,
+    #[serde(default)]
+    policies: PolicyBooks,
 }
 
 impl Roster {
@@ -60,7 +111,23 @@ impl Roster {
                     Err(no) => no.into(),
                 }
             }
+            Command::BeginPolicy { name, policy, members } => {
+                self.policies.begin(now, name, policy, members).into()
+            }
+            Command::PolicyReady { name, epoch, region, written } => {
+                self.policies.ready(name, *epoch, region, written).into()
+            }
+            Command::AbortPolicy { name, epoch } => self.policies.abort(name, *epoch).into(),
         }
+    }
+
+    /// The latest time of a decision, in milliseconds since 1970.
+    pub const fn now(&self) -> u64 {
+        self.now
+    }
+
+    pub const fn policies(&self) -> &PolicyBooks {
+        &self.policies
     }
 
     pub const fn leases(&self) -> &Leases {
@@ -78,6 +145,20 @@ impl From<NoLease<'_>> for Outcome {
             NoLease::Held(lease) => Self::Held(lease.clone()),
             NoLease::Lost => Self::Lost,
             NoLease::Full => Self::Full,
+        }
+    }
+}
+
+impl From<Step> for Outcome {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Begun(epoch) => Self::PolicyBegun(epoch),
+            Step::Holds(epoch) => Self::PolicyHolds(epoch),
+            Step::Changing(epoch) => Self::PolicyChanging(epoch),
+            Step::Opened(epoch) => Self::PolicyOpened(epoch),
+            Step::Awaits => Self::PolicyAwaits,
+            Step::Gone => Self::PolicyGone,
+            Step::Full => Self::Full,
         }
     }
 }

@@ -32,7 +32,10 @@ pub use fold::{
 pub use hlc::Hlc;
 pub use map::{Claim, ClaimRef, Hashing, Map, hashing, map};
 pub use name::{Key, NAME_BYTES_MAX, Origin, RegionName};
-pub use policy::{Epochs, FieldKind, Inadmissible, Policies, Policy, PolicyError, Strategy};
+pub use policy::{
+    AgreedPolicies, Epochs, FieldKind, Inadmissible, Policies, Policy, PolicyError, Strategy,
+    TypeName,
+};
 pub use request::{Answer, Fault, NewEvent, Precondition, Refusal, Write};
 pub use session::{SESSION_KEY_BYTES, SessionError, SessionKeys};
 pub use vector::{Dot, Stamp, Vector};

@@ -5,6 +5,7 @@
 //! door takes and gives, without the epoch. Rulings 16 and on of `docs/fold.md`.
 
 mod admission;
+mod agreed;
 mod epochs;
 mod shape;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 pub use admission::Inadmissible;
+pub use agreed::{AgreedPolicies, TypeName};
 pub use epochs::{Epochs, Policies};
 pub(crate) use shape::{Fields, Shape, is_members, names};
 

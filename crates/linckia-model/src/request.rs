@@ -131,10 +131,12 @@ pub enum Fault {
     MaximalVersionDropped,
     /// An event of an epoch that is not known is folded under the policy that is.
     EpochIgnored,
+    /// A type is written on while its policy changes.
+    BarrierSkipped,
 }
 
 impl Fault {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -150,6 +152,7 @@ impl Fault {
         Self::ConcurrentAddRemoved,
         Self::MaximalVersionDropped,
         Self::EpochIgnored,
+        Self::BarrierSkipped,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -169,6 +172,7 @@ impl Fault {
             Self::ConcurrentAddRemoved => "concurrent-add-removed",
             Self::MaximalVersionDropped => "maximal-version-dropped",
             Self::EpochIgnored => "epoch-ignored",
+            Self::BarrierSkipped => "barrier-skipped",
         }
     }
 

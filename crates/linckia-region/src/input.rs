@@ -1,10 +1,8 @@
 //! What comes into a region and what goes out of it, as values.
 
-use std::sync::Arc;
-
 use linckia_apply::{Query, Reading};
 use linckia_log::{SpareDone, SyncDone};
-use linckia_model::{Answer, Policies, Refusal, RegionName, Vector, Write};
+use linckia_model::{AgreedPolicies, Answer, Refusal, RegionName, TypeName, Vector, Write};
 use linckia_ship::Frame;
 
 use crate::machine::StoreDone;
@@ -25,7 +23,7 @@ pub enum Input {
     /// A client wants to know; the reading names the ticket.
     Read { ticket: u64, query: Query },
     /// The fleet agreed on policies: these hold here from now on, with every epoch before.
-    Policies(Arc<Policies>),
+    Policies(AgreedPolicies),
     /// A client waits until this is applied.
     Want { vector: Vector },
     /// A link came up.
@@ -60,6 +58,13 @@ pub enum Output {
         peer: RegionName,
         role: Role,
         frame: Frame,
+    },
+    /// The type is no longer written here, for the epoch that begins, and what was written is
+    /// durable up to there.
+    Stopped {
+        name: TypeName,
+        epoch: u64,
+        written: Vector,
     },
     Alarm(Alarm),
 }

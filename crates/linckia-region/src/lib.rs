@@ -7,6 +7,7 @@
 //! of an event that is not durable here, and the same inputs at the same times give the same
 //! outputs.
 
+mod barrier;
 mod error;
 mod input;
 mod link;

@@ -199,7 +199,8 @@ impl Machine {
                 self.region.advance(now, rooms, &mut steps)?;
             }
             Input::Policies(policies) => {
-                self.region.set_policies(policies);
+                self.region.agree(policies);
+                self.region.tell_stopped(&mut steps);
                 // What waited for a policy can be applied now.
                 self.region.advance(now, rooms, &mut steps)?;
             }

@@ -11,11 +11,13 @@ use linckia_apply::{Apply, ApplySettings};
 use linckia_capture::Capture;
 use linckia_log::Logs;
 use linckia_model::{
-    Clock, ClockSettings, Event, Fault, Heartbeat, Level, Now, Origin, Policies, RegionName, Vector,
+    AgreedPolicies, Clock, ClockSettings, Event, Fault, Heartbeat, Level, Now, Origin, RegionName,
+    Vector,
 };
 use linckia_ship::{Pulling, Serving};
 use linckia_store::View;
 
+use crate::barrier::Barrier;
 use crate::error::Result;
 use crate::input::{Output, Role};
 use crate::promises::Promises;
@@ -30,9 +32,9 @@ pub struct RegionSettings {
     /// All regions of the fleet, this one included.
     pub members: Vec<RegionName>,
     pub clock: ClockSettings,
-    /// The policies known so far; those of all epochs that its log and store hold events of, or
-    /// these events wait for [`Input::Policies`](crate::Input::Policies).
-    pub policies: Arc<Policies>,
+    /// What is known to be agreed; events of other epochs wait for
+    /// [`Input::Policies`](crate::Input::Policies).
+    pub policies: AgreedPolicies,
     pub apply: ApplySettings,
     /// Time between heartbeats, in milliseconds.
     pub heartbeat_milliseconds: u64,
@@ -102,6 +104,7 @@ pub struct Region {
     pub(crate) peers_behind_since: BTreeMap<RegionName, u64>,
     /// Until when, on the monotonic clock, clients wait for what is not here.
     pub(crate) wanted_until: u64,
+    pub(crate) barrier: Barrier,
     pub(crate) drift_told: bool,
     pub(crate) poisoned: Option<String>,
     /// How long remote events took to become visible, for the metrics.
@@ -148,20 +151,15 @@ impl Region {
             pumped: 0,
             peers_behind_since: BTreeMap::new(),
             wanted_until: 0,
+            barrier: Barrier::default(),
             drift_told: false,
             poisoned: None,
             visible: Vec::new(),
             more: false,
             settings,
         };
-        region.set_policies(Arc::clone(&region.settings.policies));
+        region.agree(region.settings.policies.clone());
         region
-    }
-
-    /// From here on writes are judged and events folded by these.
-    pub(crate) fn set_policies(&mut self, policies: Arc<Policies>) {
-        self.capture.set_policies(Arc::clone(&policies));
-        self.apply.set_policies(policies);
     }
 
     /// The last sequence given to an event of this region, durable or not.
@@ -231,6 +229,7 @@ impl Region {
                 self.visible.push(now.wall.saturating_sub(event.hlc.milliseconds()));
             }
         }
+        self.pass_barriers();
         self.answer(steps);
         // What is held back for its clock is offered, and not applied.
         self.unsent += (self.apply.offerable().total() - offerable) as usize;

@@ -28,6 +28,7 @@ impl Region {
             }
         }
         self.tell_what_is_held();
+        self.tell_stopped(steps);
         if let Some(heartbeat) = self.heartbeat.take_if(|heartbeat| heartbeat.hlc <= clock) {
             self.apply.heard(heartbeat);
         }
@@ -53,6 +54,7 @@ impl Region {
     pub(crate) fn tick(&mut self, now: Now, rooms: Rooms<'_>, steps: &mut Vec<Step>) -> Result<()> {
         if now.monotonic.saturating_sub(self.beat_at) >= self.settings.heartbeat_milliseconds {
             self.beat_at = now.monotonic;
+            self.tell_stopped(steps);
             self.take_heartbeat(now, steps);
             self.send_beats(now, steps);
             self.watch_clock(now, steps);

@@ -4,6 +4,7 @@
 //! peers; the door. What always holds: nothing is bound before everything on the disk is recovered,
 //! and on the way out the door closes first and the log last.
 
+mod agreed;
 mod calls;
 mod consult;
 mod core;
@@ -23,8 +24,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use linckia_api::{ClientIdentity, DoorSettings, Limits};
 use linckia_apply::ApplySettings;
+use linckia_control::Agreement;
 use linckia_log::{Identity, LocalDisk, Logs, Settings};
-use linckia_model::{ClockSettings, Origin, RegionName, SessionKeys};
+use linckia_model::{AgreedPolicies, ClockSettings, Origin, RegionName, SessionKeys};
 use linckia_net::{Connection, Door, DoorOptions, DoorTls, Shutdown, Trigger};
 use linckia_region::{Machine, RegionSettings};
 use linckia_store::FjallStore;
@@ -69,16 +71,23 @@ pub fn run_region(config: &Config) -> Result<Outcome> {
     }
     let prometheus = install_metrics()?;
     let clocks = Clocks::start();
-    let (machine, name) = open(config, &clocks)?;
+    let name = RegionName::parse(&config.region)?;
+    let disk = log_disk(config)?;
+    let runtime = runtime()?;
+    let (consults, time) = (Arc::new(Consults::default()), FleetTime::new(clocks));
+    let everyone = members(config, &name, |_| true)?;
+    let begun = consults.begin(&config.dir, name.clone(), everyone, time.clone());
+    let agreement = runtime.block_on(begun)?;
+    let agreed = agreement.roster().borrow().policies().agreed();
+    let machine = open(config, &name, disk, agreed, &clocks)?;
     tracing::info!(
         region = %name,
         applied = machine.region().applied().total(),
         "recovered"
     );
-    let runtime = runtime()?;
-    let time = FleetTime::new(clocks);
     let core = Core::start(machine, clocks, time.clone())?;
-    let served = runtime.block_on(serve(config, &name, &core, time, prometheus));
+    let members = Members { consults, agreement, time };
+    let served = runtime.block_on(serve(config, &name, &core, members, prometheus));
     let closed = core.stop();
     runtime.shutdown_timeout(DRAIN);
     served?;
@@ -110,12 +119,21 @@ fn install_metrics() -> Result<PrometheusHandle> {
         .context("the metrics recorder cannot be installed")
 }
 
-/// Disk, identity, log and store of the configured directory, recovered.
-fn open(config: &Config, clocks: &Clocks) -> Result<(Machine, RegionName)> {
-    let name = RegionName::parse(&config.region)?;
+/// The disk of the configured directory's logs: while it is held, no other process has the region.
+fn log_disk(config: &Config) -> Result<LocalDisk> {
     std::fs::create_dir_all(&config.dir)
         .with_context(|| format!("{} cannot be created", config.dir.display()))?;
-    let disk = LocalDisk::open(config.dir.join("log"))?;
+    Ok(LocalDisk::open(config.dir.join("log"))?)
+}
+
+/// Identity, log and store of the configured directory, recovered.
+fn open(
+    config: &Config,
+    name: &RegionName,
+    disk: LocalDisk,
+    agreed: AgreedPolicies,
+    clocks: &Clocks,
+) -> Result<Machine> {
     let settings = Settings {
         segment_bytes_first: config.log.segment_bytes_first,
         segment_bytes_max: config.log.segment_bytes_max,
@@ -140,12 +158,11 @@ fn open(config: &Config, clocks: &Clocks) -> Result<(Machine, RegionName)> {
             "cut off what a crash left half written; nobody was told it was durable"
         );
     }
-    let identity = identity(&mut logs, &name, clocks)?;
-    let origin = Origin::new(&name, identity.incarnation, 0);
+    let identity = identity(&mut logs, name, clocks)?;
+    let origin = Origin::new(name, identity.incarnation, 0);
     let store = open_store(&config.dir.join("store"), config.store.cache_bytes)?;
-    let settings = region_settings(config, &name, origin, clocks)?;
-    let machine = Machine::open(settings, logs, Arc::new(store), segment_bytes, clocks.now())?;
-    Ok((machine, name))
+    let settings = region_settings(config, name, origin, agreed, clocks)?;
+    Ok(Machine::open(settings, logs, Arc::new(store), segment_bytes, clocks.now())?)
 }
 
 fn open_store(path: &Path, cache_bytes: u64) -> Result<FjallStore> {
@@ -190,6 +207,7 @@ fn region_settings(
     config: &Config,
     name: &RegionName,
     origin: Origin,
+    policies: AgreedPolicies,
     clocks: &Clocks,
 ) -> Result<RegionSettings> {
     let members = members(config, name, |peer| !peer.witness)?;
@@ -202,7 +220,7 @@ fn region_settings(
             epsilon_milliseconds: milliseconds(config.clock.epsilon),
             ..ClockSettings::default()
         },
-        policies: Arc::default(),
+        policies,
         apply: ApplySettings { seed: random()?, ..ApplySettings::default() },
         heartbeat_milliseconds: milliseconds(config.ship.heartbeat),
         gather_milliseconds: milliseconds(config.ship.gather),
@@ -210,6 +228,13 @@ fn region_settings(
         seed: clocks.now().wall,
         fault: None,
     })
+}
+
+/// This region's part in what the members agree on.
+struct Members {
+    consults: Arc<Consults>,
+    agreement: Agreement<Consults>,
+    time: FleetTime,
 }
 
 /// This region and those of its peers that are wanted.
@@ -228,14 +253,12 @@ async fn serve(
     config: &Config,
     name: &RegionName,
     core: &Core,
-    time: FleetTime,
+    Members { consults, agreement, time }: Members,
     prometheus: PrometheusHandle,
 ) -> Result<()> {
     let (trigger, shutdown) = Shutdown::new();
     let settings = config.door.as_ref().context("the configuration has no [door]")?;
-    let (forwards, consults) = (Arc::new(Forwards::default()), Arc::new(Consults::default()));
-    let everyone = members(config, name, |_| true)?;
-    let agreement = consults.begin(&config.dir, name.clone(), everyone, time).await?;
+    let forwards = Arc::new(Forwards::default());
     let takers = Takers { orders: Some(core.orders()), forwards: Arc::clone(&forwards), consults };
     let links = links::start(config, takers, shutdown.clone()).await?;
     let tls = match &settings.tls {
@@ -248,8 +271,20 @@ async fn serve(
     let listener = Door::bind(settings.listen, tls.as_ref(), options)?;
     tracing::info!(region = %name, address = %listener.local_address(), "the door is open");
     let control = std::env::var(ENV_CONTROL).ok();
-    let house =
-        Arc::new(House::new(name.clone(), core, Arc::clone(&forwards), agreement.clone(), control));
+    let (enters, entered) = watch::channel(false);
+    let following = agreed::follow(
+        name.clone(),
+        agreement.clone(),
+        core.orders(),
+        core.stopped(),
+        time,
+        enters,
+    );
+    let following = tokio::spawn(following);
+    let regions = members(config, name, |peer| !peer.witness)?;
+    let agreed = port::Agreed { agreement: agreement.clone(), entered, regions };
+    let house = House::new(name.clone(), core, Arc::clone(&forwards), agreed, control);
+    let house = Arc::new(house);
     let (stop_streams, stopping) = watch::channel(false);
     let door = linckia_api::Door::new(
         house,
@@ -282,6 +317,7 @@ async fn serve(
     if !done {
         tracing::info!(region = %name, "some connections did not end in time");
     }
+    following.abort();
     agreement.close().await;
     drop(links);
     core.failure().map_or(Ok(()), |reason| Err(anyhow::anyhow!(reason)))

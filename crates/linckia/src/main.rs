@@ -14,7 +14,7 @@ use linckia::command::address::AccessArguments;
 use linckia::command::{
     self, Context, Outcome, acks, aggregate, config, conflicts, digests, drill,
 };
-use linckia::command::{events, export, import, keys, lock, log, regions, status};
+use linckia::command::{events, export, import, keys, lock, log, policy, regions, status};
 use linckia::config::Config;
 use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
 
@@ -55,6 +55,9 @@ enum Command {
     Get(aggregate::GetArguments),
     Events(events::EventsArguments),
     Conflicts(conflicts::ConflictsArguments),
+    Resolve(policy::ResolveArguments),
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     Acks(acks::AcksArguments),
     #[command(subcommand)]
     Lock(lock::LockCommand),
@@ -137,6 +140,8 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Events(arguments) => events::run(&context, arguments).await,
         Command::Conflicts(arguments) => conflicts::run(&context, arguments).await,
         Command::Acks(arguments) => acks::run(&context, arguments).await,
+        Command::Resolve(arguments) => policy::resolve(&context, arguments).await,
+        Command::Policy(command) => policy::run(&context, command).await,
         Command::Lock(command) => lock::run(&context, command).await,
         Command::Drill(command) => drill::run(&context, &cli.global, command).await,
         // Handled by the callers, which never come here with them.

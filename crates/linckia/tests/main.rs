@@ -33,6 +33,8 @@ mod kills;
 mod ledger;
 #[path = "blackbox/locks.rs"]
 mod locks;
+#[path = "blackbox/policies.rs"]
+mod policies;
 #[path = "blackbox/processes.rs"]
 mod processes;
 #[path = "blackbox/relay.rs"]

@@ -107,7 +107,7 @@ async fn document<R: Region>(
     Ok(data)
 }
 
-fn event_type<R>(asked: &Asked<'_, R>, key: &Key, suffix: &str) -> Outcome<Arc<str>> {
+pub(super) fn event_type<R>(asked: &Asked<'_, R>, key: &Key, suffix: &str) -> Outcome<Arc<str>> {
     let name = format!("{}{suffix}", key.aggregate_type);
     match check::check_name(&name, &asked.house.settings.limits) {
         Ok(()) => Ok(name.into()),

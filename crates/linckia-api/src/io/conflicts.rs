@@ -56,9 +56,11 @@ pub(super) async fn get<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
             conflict::write(&mut out, &record);
             Ok(respond::at_vector(respond::ok(out), &vector))
         }
-        Found::Conflict(_) => {
-            Err(Problem::new(Kind::NotFound, "there is no such conflict on record here"))
-        }
+        Found::Conflict(_) => Err(not_found()),
         other => Err(refusal::unexpected(&other)),
     }
+}
+
+pub(super) fn not_found() -> Box<Problem> {
+    Problem::new(Kind::NotFound, "there is no such conflict on record here")
 }

@@ -161,7 +161,10 @@ fn remaining(lease: &Lease) -> Duration {
     until.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
-async fn decide<R: Region>(asked: &Asked<'_, R>, command: Command) -> problem::Outcome<Outcome> {
+pub(super) async fn decide<R: Region>(
+    asked: &Asked<'_, R>,
+    command: Command,
+) -> problem::Outcome<Outcome> {
     let decided = asked.region().decide(command, DECISION_LONGEST).await;
     decided.map_err(|undecided| undecided_problem(&undecided))
 }
@@ -218,6 +221,6 @@ fn answer(name: &str, outcome: Outcome) -> problem::Outcome<Answered> {
             let detail = format!("{LEASES_MAX} locks are held, the most that a fleet keeps");
             Err(Problem::new(Kind::RateLimited, detail).with("limit", LEASES_MAX).retry_after(1))
         }
-        Outcome::Nothing => Err(crate::refusal::broken("a lock")),
+        _ => Err(crate::refusal::broken("a lock")),
     }
 }

@@ -14,6 +14,8 @@ mod forward;
 mod lines;
 mod locks;
 mod pages;
+mod policies;
+mod resolve;
 mod respond;
 mod service;
 mod sessions;

@@ -18,7 +18,9 @@ use super::asked::Asked;
 use super::body::{self, DoorBody, RequestBody};
 use super::respond::{self, Answered};
 use super::sessions::{self, CaughtUp, Entered};
-use super::{aggregates, append, conflicts, events, fleet, forward, locks, pages};
+use super::{
+    aggregates, append, conflicts, events, fleet, forward, locks, pages, policies, resolve,
+};
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
 use crate::metrics::Metrics;
@@ -231,6 +233,10 @@ async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answere
         Call::Acks => fleet::acks(asked).await,
         Call::Vector => fleet::vector(asked).await,
         Call::VectorWait => fleet::wait(asked).await,
+        Call::ResolveConflict => resolve::resolve(asked).await,
+        Call::Policies => policies::list(asked).await,
+        Call::GetPolicy => policies::get(asked).await,
+        Call::PutPolicy => policies::put(asked).await,
         Call::AcquireLock => locks::acquire(asked).await,
         Call::RenewLock => locks::renew(asked).await,
         Call::ReleaseLock => locks::release(asked).await,

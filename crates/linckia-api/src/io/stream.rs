@@ -146,8 +146,10 @@ impl<R: Region> Stream<R> {
             match self.house.region.read(query.clone()).await {
                 Ok(reading) => return Ok(reading),
                 Err(Unavailable::Stopping) => return Err(Over),
-                Err(Unavailable::Busy) if self.is_over() => return Err(Over),
-                Err(Unavailable::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
+                Err(_) if self.is_over() => return Err(Over),
+                Err(Unavailable::Busy | Unavailable::Entering) => {
+                    tokio::time::sleep(BUSY_PAUSE).await
+                }
             }
         }
     }

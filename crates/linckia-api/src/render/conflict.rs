@@ -14,6 +14,7 @@ use crate::time::Timestamp;
 
 pub(crate) fn write(out: &mut BytesMut, record: &ConflictView) {
     let winner = &record.winner;
+    let settled_by = record.settled_by.as_ref().unwrap_or(winner);
     let mut events: Vec<&Arc<Event>> = record.losers.iter().chain([winner]).collect();
     events.sort_by_key(|event| event.stamp());
     let mut object = Object::open(out);
@@ -23,15 +24,15 @@ pub(crate) fn write(out: &mut BytesMut, record: &ConflictView) {
     object.text("aggregateId", &record.key.aggregate_id);
     json::array(object.member("paths"), &record.paths, |out, path| json::text(out, path));
     json::array(object.member("conflictingEvents"), events, |out, event| write_event(out, event));
-    object.text("resolutionStrategy", "LastWriterWins");
-    object.text("resolvedEvent", &winner.identity.event_id);
+    object.text("resolutionStrategy", record.strategy.name());
+    object.text("resolvedEvent", &settled_by.identity.event_id);
     let mut fields = serde_json::Map::new();
     for path in &record.paths {
-        fields.insert(path.clone(), (&*winner.identity.event_id).into());
+        fields.insert(path.clone(), (&*settled_by.identity.event_id).into());
     }
     json::serialized(object.member("resolvedFields"), &fields);
-    object.text("resolvedAt", Timestamp::of(winner.hlc).as_str());
-    object.text("status", "settled");
+    object.text("resolvedAt", Timestamp::of(settled_by.hlc).as_str());
+    object.text("status", if record.open { "open" } else { "settled" });
     object.text("stage", if record.confirmed { "confirmed" } else { "provisional" });
     object.close();
 }

@@ -226,6 +226,49 @@ pub(crate) static BUILT: &[Route] = &[
         .headers(READ)
         .replies(&[reply(200, JSON, "Conflict", "The record.")])
         .problems(&[Kind::NotFound, Kind::Unsupported]),
+    Route::new(
+        Post,
+        "/v1/conflicts/{id}/resolve",
+        Call::ResolveConflict,
+        "resolveConflict",
+        "Flip or settle a conflict",
+    )
+    .in_data_sets()
+    .headers(WRITE)
+    .bodies(&[body(JSON, "Resolve")])
+    .replies(&[
+        reply(201, JSON, "Answer", "The event that settles it."),
+        reply(200, JSON, "Answer", "It was written before."),
+    ])
+    .problems(GUARDED_PROBLEMS),
+    Route::new(Get, "/v1/policies", Call::Policies, "listPolicies", "Policies by aggregate type")
+        .in_data_sets()
+        .replies(&[reply(200, JSON, "Policies", "Those that were agreed.")]),
+    Route::new(
+        Get,
+        "/v1/policies/{aggregateType}",
+        Call::GetPolicy,
+        "getPolicy",
+        "A type's policy",
+    )
+    .in_data_sets()
+    .replies(&[reply(200, JSON, "Policy", "What holds; epoch 0 is the default.")]),
+    Route::new(
+        Put,
+        "/v1/policies/{aggregateType}",
+        Call::PutPolicy,
+        "putPolicy",
+        "Set a type's policy",
+    )
+    .in_data_sets()
+    .bodies(&[body(JSON, "NewPolicy")])
+    .replies(&[reply(200, JSON, "Policy", "It holds: its epoch is open.")])
+    .problems(&[
+        Kind::VersionConflict,
+        Kind::PayloadTooLarge,
+        Kind::UnsupportedMediaType,
+        Kind::RateLimited,
+    ]),
     Route::new(Get, "/v1/regions", Call::Regions, "listRegions", "The fleet as seen from here")
         .replies(&[reply(200, JSON, "Regions", "All regions.")]),
     Route::new(Get, "/v1/links", Call::Links, "listLinks", "This region's links")

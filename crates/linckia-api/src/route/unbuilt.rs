@@ -13,13 +13,8 @@ const fn unbuilt(verb: Verb, path: &'static str, id: &'static str, what: &'stati
 use Verb::{Delete, Get, Post, Put};
 
 pub(crate) static UNBUILT: &[Route] = &[
-    unbuilt(Post, "/v1/conflicts/{id}/resolve", "resolveConflict", "Flip or settle a conflict")
-        .in_data_sets(),
-    unbuilt(Get, "/v1/policies", "listPolicies", "Policies by aggregate type").in_data_sets(),
     unbuilt(Post, "/v1/policies/dry-run", "dryRunPolicy", "Another policy on recorded history")
         .in_data_sets(),
-    unbuilt(Get, "/v1/policies/{aggregateType}", "getPolicy", "A type's policy").in_data_sets(),
-    unbuilt(Put, "/v1/policies/{aggregateType}", "putPolicy", "Set a type's policy").in_data_sets(),
     unbuilt(Get, "/v1/dead-letters", "listDeadLetters", "Events set aside").in_data_sets(),
     unbuilt(Post, "/v1/dead-letters/retry", "retryDeadLetters", "Retry many").in_data_sets(),
     unbuilt(Post, "/v1/dead-letters/{id}/retry", "retryDeadLetter", "Retry one").in_data_sets(),

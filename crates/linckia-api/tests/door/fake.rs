@@ -18,8 +18,8 @@ use linckia_apply::{
 };
 use linckia_control::{Command, Outcome, Roster, Undecided};
 use linckia_model::{
-    Answer, Dot, Event, Hlc, Holders, Identity, Key, Level, NewEvent, Operation, Origin, Policy,
-    Precondition, Refusal, RegionName, Transaction, Vector, Write,
+    Answer, Dot, Event, Hlc, Holders, Identity, Key, Level, NewEvent, Operation, Origin, Policies,
+    Policy, Precondition, Refusal, RegionName, Transaction, Vector, Write,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -56,6 +56,10 @@ pub struct Fake {
     pub conflicts: Mutex<Vec<ConflictView>>,
     /// What was decided; `cut`: nothing is.
     pub roster: watch::Sender<Arc<Roster>>,
+    policies: watch::Sender<Arc<Policies>>,
+    members: [RegionName; 2],
+    /// A region that does not stop writing.
+    pub late: AtomicBool,
     /// What every region has.
     pub everywhere: Mutex<Vector>,
     /// What clients waited for.
@@ -75,9 +79,18 @@ impl Fake {
             truncated: Mutex::default(),
             conflicts: Mutex::default(),
             roster: watch::channel(Arc::default()).0,
+            policies: watch::channel(Arc::default()).0,
+            members: ["us-east-1", "eu-west-1"].map(|name| RegionName::parse(name).unwrap()),
+            late: AtomicBool::new(false),
             everywhere: Mutex::default(),
             wanted: Mutex::default(),
         }
+    }
+
+    /// The region that does not stop, if one is late.
+    fn late(&self) -> RegionName {
+        let late = if self.late.load(Ordering::Relaxed) { "eu-west-1" } else { "nobody" };
+        RegionName::parse(late).unwrap()
     }
 
     pub fn log(&self) -> Vec<Arc<Event>> {
@@ -344,7 +357,7 @@ impl Fake {
                 let mut records = self.conflicts.lock().unwrap().clone();
                 records.retain(|record| {
                     record.key.data_set == filter.data_set
-                        && filter.open != Some(true)
+                        && filter.open.is_none_or(|open| open == record.open)
                         && after.as_ref().is_none_or(|after| record.id > *after)
                 });
                 let more = records.len() > limit;
@@ -449,6 +462,14 @@ impl Region for Fake {
         Ok(response.body(Bytes::from([text.as_bytes(), &request.body].join(&b' '))).unwrap())
     }
 
+    fn policies(&self) -> watch::Receiver<Arc<Policies>> {
+        self.policies.subscribe()
+    }
+
+    fn members(&self) -> &[RegionName] {
+        &self.members
+    }
+
     fn roster(&self) -> watch::Receiver<Arc<Roster>> {
         self.roster.subscribe()
     }
@@ -460,6 +481,16 @@ impl Region for Fake {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         let mut roster = (**self.roster.borrow()).clone();
         let outcome = roster.decide(now, &command);
+        if let Outcome::PolicyBegun(epoch) = outcome
+            && let Command::BeginPolicy { name, .. } = &command
+        {
+            let stopped = self.members.iter().filter(|member| **member != self.late());
+            for region in stopped.map(ToString::to_string) {
+                let (name, written) = (name.clone(), BTreeMap::new());
+                roster.decide(now, &Command::PolicyReady { name, epoch, region, written });
+            }
+        }
+        self.policies.send_replace(Arc::new(roster.policies().agreed().policies));
         self.roster.send_replace(Arc::new(roster));
         Ok(outcome)
     }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::enter::Entering;
 use super::message::{Introduction, Question, Reply};
 use super::network::{Network, ask};
-use super::storage::{Log, Machine};
+use super::storage::{Heard, Log, Machine};
 use super::{Proposal, Raft};
 use crate::port::Peers;
 use crate::roster::{Command, Outcome, Roster};
@@ -86,7 +86,7 @@ pub(super) struct Inner<P> {
     pub(super) peers: Arc<P>,
     pub(super) node: u64,
     pub(super) raft: Raft,
-    roster: watch::Receiver<Arc<Roster>>,
+    heard: Heard,
     entering: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -104,7 +104,7 @@ impl<P: Peers> Agreement<P> {
     ) -> io::Result<Self> {
         let log = Log::open(disk, fresh)?;
         let node = log.node();
-        let (machine, roster) = Machine::new(log.clone());
+        let (machine, heard) = Machine::new(log.clone());
         let milliseconds = |time: Duration| time.as_millis() as u64;
         let config = Config {
             cluster_name: "linckia".to_owned(),
@@ -120,7 +120,7 @@ impl<P: Peers> Agreement<P> {
         let raft = Raft::new(node, config, network, log, machine).await;
         let raft = raft.map_err(io::Error::other)?;
         let entering = std::sync::Mutex::default();
-        let inner = Arc::new(Inner { settings, peers, node, raft, roster, entering });
+        let inner = Arc::new(Inner { settings, peers, node, raft, heard, entering });
         let task = tokio::spawn(Entering::new(Arc::clone(&inner)).run());
         *inner.entering.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(task);
         Ok(Self { inner })
@@ -128,7 +128,13 @@ impl<P: Peers> Agreement<P> {
 
     /// What is decided, as far as is known here, whenever it changes.
     pub fn roster(&self) -> watch::Receiver<Arc<Roster>> {
-        self.inner.roster.clone()
+        self.inner.heard.roster.clone()
+    }
+
+    /// True once this member is one of those that decide, and knows what was decided before: a
+    /// member whose journal was lost is not, until it was taken in.
+    pub fn entered(&self) -> watch::Receiver<bool> {
+        self.inner.heard.entered.clone()
     }
 
     /// Has a command decided. Errors: [`Undecided`], when it was not within `longest`; asking again

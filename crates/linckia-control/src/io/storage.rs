@@ -132,16 +132,33 @@ pub(super) struct Machine {
     applied: Option<EntryId>,
     membership: StoredMembership<u64, BasicNode>,
     roster: watch::Sender<Arc<Roster>>,
+    /// This member's node is among those that decide, and everything before that is applied.
+    entered: watch::Sender<bool>,
+}
+
+/// What is heard of the roster.
+pub(super) struct Heard {
+    pub(super) roster: watch::Receiver<Arc<Roster>>,
+    pub(super) entered: watch::Receiver<bool>,
 }
 
 impl Machine {
     /// As of the last snapshot; Raft brings the entries behind it.
-    pub(super) fn new(log: Log) -> (Self, watch::Receiver<Arc<Roster>>) {
+    pub(super) fn new(log: Log) -> (Self, Heard) {
         let snapshot = log.read(|memory| memory.snapshot.clone());
         let (meta, roster) = snapshot.unwrap_or_default();
         let (roster, decided) = watch::channel(Arc::new(*roster));
+        let (entered, has_entered) = watch::channel(false);
         let (applied, membership) = (meta.last_log_id, meta.last_membership);
-        (Self { log, applied, membership, roster }, decided)
+        let machine = Self { log, applied, membership, roster, entered };
+        machine.look_who_decides();
+        (machine, Heard { roster: decided, entered: has_entered })
+    }
+
+    fn look_who_decides(&self) {
+        let node = self.log.node();
+        let decides = self.membership.membership().voter_ids().any(|voter| voter == node);
+        self.entered.send_if_modified(|entered| decides && !std::mem::replace(entered, true));
     }
 }
 
@@ -173,6 +190,7 @@ impl RaftStateMachine<Types> for Machine {
             });
         }
         self.roster.send_replace(Arc::new(roster));
+        self.look_who_decides();
         Ok(outcomes)
     }
 
@@ -199,6 +217,7 @@ impl RaftStateMachine<Types> for Machine {
         saved.map_err(|error| failed(subject, ErrorVerb::Write, &error))?;
         (self.applied, self.membership) = (meta.last_log_id, meta.last_membership.clone());
         self.roster.send_replace(Arc::new(*roster));
+        self.look_who_decides();
         Ok(())
     }
 

@@ -22,6 +22,7 @@ pub mod import;
 pub mod keys;
 pub mod lock;
 pub mod log;
+pub mod policy;
 mod progress;
 pub mod regions;
 mod retry;

@@ -38,7 +38,7 @@ impl FleetTime {
         self.offset.store(offset, Ordering::Relaxed);
     }
 
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         self.clocks.now().wall.saturating_add_signed(self.offset.load(Ordering::Relaxed))
     }
 }

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use linckia_api::{Answers, Unavailable};
 use linckia_apply::{Query, Reading};
-use linckia_model::{Dot, Holders, RegionName, Vector, Write};
+use linckia_model::{AgreedPolicies, Dot, Holders, Policies, RegionName, Vector, Write};
 use linckia_region::{Alarm, Input, Machine, Output, Role, Status};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::agreed::Stopped;
 use super::consult::FleetTime;
 use super::hands::Hands;
 use super::measures;
@@ -63,6 +64,8 @@ pub(super) enum Order {
     Want {
         vector: Vector,
     },
+    /// The fleet agreed on policies.
+    Agreed(AgreedPolicies),
     Status {
         reply: oneshot::Sender<Status>,
     },
@@ -96,6 +99,8 @@ pub(super) struct Core {
     orders: Orders,
     applied: watch::Receiver<Arc<Vector>>,
     everywhere: watch::Receiver<Arc<Vector>>,
+    policies: watch::Receiver<Arc<Policies>>,
+    stopped: Arc<Stopped>,
     thread: Mutex<Option<JoinHandle<anyhow::Result<()>>>>,
     alive: watch::Receiver<()>,
     failure: Arc<Mutex<Option<String>>>,
@@ -141,6 +146,8 @@ impl Core {
         let vector = Arc::new(machine.region().applied().clone());
         let (applied_sender, applied) = watch::channel(vector);
         let (everywhere_sender, everywhere) = watch::channel(Arc::default());
+        let (policies_sender, policies) = watch::channel(Arc::default());
+        let stopped = Arc::new(Stopped::default());
         let (alive_sender, alive) = watch::channel(());
         let failure = Arc::new(Mutex::new(None));
         let poisoned = Arc::new(Mutex::new(None));
@@ -153,6 +160,8 @@ impl Core {
             hands,
             applied: applied_sender,
             everywhere: everywhere_sender,
+            policies: policies_sender,
+            stopped: Arc::clone(&stopped),
             tickets: BTreeMap::new(),
             readers: BTreeMap::new(),
             ticket: 0,
@@ -176,7 +185,17 @@ impl Core {
             })
             .context("the core's thread cannot be started")?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { orders: Orders(sender), applied, everywhere, thread, alive, failure, poisoned })
+        Ok(Self {
+            orders: Orders(sender),
+            applied,
+            everywhere,
+            policies,
+            stopped,
+            thread,
+            alive,
+            failure,
+            poisoned,
+        })
     }
 
     pub(super) fn orders(&self) -> Orders {
@@ -189,6 +208,16 @@ impl Core {
 
     pub(super) fn everywhere(&self) -> watch::Receiver<Arc<Vector>> {
         self.everywhere.clone()
+    }
+
+    /// The policies as they hold here.
+    pub(super) fn policies(&self) -> watch::Receiver<Arc<Policies>> {
+        self.policies.clone()
+    }
+
+    /// What is no longer written, because its policy changes.
+    pub(super) fn stopped(&self) -> Arc<Stopped> {
+        Arc::clone(&self.stopped)
     }
 
     /// Why the region takes no writes, once its log has failed.
@@ -234,6 +263,8 @@ struct Driver {
     hands: Hands,
     applied: watch::Sender<Arc<Vector>>,
     everywhere: watch::Sender<Arc<Vector>>,
+    policies: watch::Sender<Arc<Policies>>,
+    stopped: Arc<Stopped>,
     tickets: BTreeMap<u64, oneshot::Sender<Answers>>,
     readers: BTreeMap<u64, oneshot::Sender<Result<Reading, Unavailable>>>,
     ticket: u64,
@@ -311,6 +342,7 @@ impl Driver {
                 Ok(())
             }
             Order::Want { vector } => self.hand(Input::Want { vector }),
+            Order::Agreed(agreed) => self.hand(Input::Policies(agreed)),
             Order::Status { reply } => {
                 let _ = reply.send(self.machine.status(self.clocks.now()));
                 Ok(())
@@ -375,6 +407,7 @@ impl Driver {
                     let _ = link.frames.try_send(frame);
                 }
             }
+            Output::Stopped { name, epoch, written } => self.stopped.tell(name, epoch, written),
             Output::Alarm(alarm) => self.alarm(alarm),
         }
     }
@@ -427,6 +460,14 @@ impl Driver {
                 grew
             });
         }
+        let policies = region.policies();
+        self.policies.send_if_modified(|last| {
+            let changed = !Arc::ptr_eq(last, policies);
+            if changed {
+                *last = Arc::clone(policies);
+            }
+            changed
+        });
     }
 
     fn measure(&mut self) {

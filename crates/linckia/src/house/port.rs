@@ -10,7 +10,7 @@ use linckia_api::{
 };
 use linckia_apply::{Query, Reading};
 use linckia_control::{Agreement, Command, Outcome, Roster, Undecided};
-use linckia_model::{Dot, Holders, RegionName, Vector, Write};
+use linckia_model::{Dot, Holders, Policies, RegionName, Vector, Write};
 use linckia_net::{Client, ClientOptions};
 use linckia_region::{Status, Verdict};
 use tokio::sync::{oneshot, watch};
@@ -22,6 +22,15 @@ use super::forward::Forwards;
 /// The supervisor is on this machine: it answers at once or not at all.
 const CONTROL_LONGEST: Duration = Duration::from_secs(1);
 
+/// What the members agree on, and whether this region is one of them.
+pub(super) struct Agreed {
+    pub(super) agreement: Agreement<Consults>,
+    /// The core knows what was decided before this region entered.
+    pub(super) entered: watch::Receiver<bool>,
+    /// The regions, this one included: those that hold data.
+    pub(super) regions: Vec<RegionName>,
+}
+
 /// The region behind the door.
 pub(super) struct House {
     name: RegionName,
@@ -29,7 +38,8 @@ pub(super) struct House {
     applied: watch::Receiver<Arc<Vector>>,
     everywhere: watch::Receiver<Arc<Vector>>,
     forwards: Arc<Forwards>,
-    agreement: Agreement<Consults>,
+    policies: watch::Receiver<Arc<Policies>>,
+    agreed: Agreed,
     /// The supervisor of a local fleet.
     control: Option<Client>,
     poisoned: Arc<Mutex<Option<String>>>,
@@ -40,7 +50,7 @@ impl House {
         name: RegionName,
         core: &Core,
         forwards: Arc<Forwards>,
-        agreement: Agreement<Consults>,
+        agreed: Agreed,
         control: Option<String>,
     ) -> Self {
         let options = ClientOptions {
@@ -57,7 +67,8 @@ impl House {
             applied,
             everywhere,
             forwards,
-            agreement,
+            policies: core.policies(),
+            agreed,
             control,
             poisoned,
         }
@@ -108,6 +119,9 @@ impl Region for House {
     }
 
     async fn write(&self, write: Write) -> Result<Answers, Unavailable> {
+        if !*self.agreed.entered.borrow() {
+            return Err(Unavailable::Entering);
+        }
         self.ask(|reply| Order::Write { write, reply }).await
     }
 
@@ -144,12 +158,20 @@ impl Region for House {
         self.forwards.forward(to, request).await
     }
 
+    fn policies(&self) -> watch::Receiver<Arc<Policies>> {
+        self.policies.clone()
+    }
+
+    fn members(&self) -> &[RegionName] {
+        &self.agreed.regions
+    }
+
     fn roster(&self) -> watch::Receiver<Arc<Roster>> {
-        self.agreement.roster()
+        self.agreed.agreement.roster()
     }
 
     async fn decide(&self, command: Command, longest: Duration) -> Result<Outcome, Undecided> {
-        self.agreement.decide(command, longest).await
+        self.agreed.agreement.decide(command, longest).await
     }
 
     async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {
@@ -185,6 +207,12 @@ impl Region for House {
     fn ready(&self) -> Result<(), String> {
         // The door opens after recovery, so only a log that failed since is in the way.
         let poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
-        poisoned.as_ref().map_or(Ok(()), |reason| Err(format!("the log failed: {reason}")))
+        if let Some(reason) = poisoned.as_ref() {
+            return Err(format!("the log failed: {reason}"));
+        }
+        if *self.agreed.entered.borrow() {
+            return Ok(());
+        }
+        Err("its directory is new: it takes writes once the other members have taken it in".into())
     }
 }
