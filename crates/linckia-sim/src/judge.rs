@@ -11,7 +11,8 @@ use linckia_model::{
 };
 use linckia_region::{Input, Machine, Output};
 
-use crate::reference::{self, RefDot, RefEvent, RefRecord};
+use crate::plan::Plan;
+use crate::reference::{self, RefDot, RefEvent, RefPolicies, RefRecord};
 use crate::translate;
 use crate::world::{Acknowledged, Asked, World, key, key_name};
 
@@ -99,10 +100,10 @@ fn event_at(machine: &Machine, origin: &Origin, sequence: u64) -> Option<Event> 
 
 /// Looks at one region in the middle of things.
 pub(crate) fn probe(world: &mut World, region: usize) {
-    let keys = world.plan.keys;
+    let wanted = Judged::of(&world.plan);
     let Some(machine) = &mut world.places[region].machine else { return };
     let flushed = machine.flush(NOW).map_err(|error| error.to_string());
-    let judged = flushed.and_then(|()| shows(machine, &Histories::of(machine, keys)?));
+    let judged = flushed.and_then(|()| shows(machine, &Histories::of(machine, &wanted)?));
     if let Err(violation) = judged {
         world.fail(format!("{}: {violation}", key_name(region)));
     }
@@ -116,7 +117,7 @@ pub(crate) fn verdict(world: &mut World) {
 }
 
 fn judge_all(world: &mut World) -> Result<(), String> {
-    let keys = world.plan.keys;
+    let wanted = Judged::of(&world.plan);
     let mut first: Option<(Vector, Histories)> = None;
     let mut digests = Vec::new();
     for (number, place) in world.places.iter_mut().enumerate() {
@@ -126,7 +127,7 @@ fn judge_all(world: &mut World) -> Result<(), String> {
         let applied = machine.region().applied().clone();
         let (vector, histories) = match first.take() {
             None => {
-                let histories = Histories::of(machine, keys).map_err(at)?;
+                let histories = Histories::of(machine, &wanted).map_err(at)?;
                 acknowledged(&world.ledger, &histories).map_err(at)?;
                 (applied.clone(), histories)
             }
@@ -216,6 +217,19 @@ fn order_extends_causality(all: &[Event]) -> Result<(), String> {
     Ok(())
 }
 
+/// What is looked at: so many aggregates, under these policies.
+struct Judged {
+    keys: usize,
+    policies: RefPolicies,
+}
+
+impl Judged {
+    fn of(plan: &Plan) -> Self {
+        let policies = plan.policies.iter().map(translate::policy);
+        Self { keys: plan.keys, policies: (1..).zip(policies).collect() }
+    }
+}
+
 /// What a region's logs hold up to its vector, and what the plain fold makes of it.
 struct Histories {
     all: Vec<Event>,
@@ -225,7 +239,7 @@ struct Histories {
 }
 
 impl Histories {
-    fn of(machine: &Machine, keys: usize) -> Result<Self, String> {
+    fn of(machine: &Machine, judged: &Judged) -> Result<Self, String> {
         let upto = machine.region().applied().clone();
         let all = events(machine, &upto)?;
         order_extends_causality(&all)?;
@@ -236,9 +250,9 @@ impl Histories {
         let window = FoldSettings::default().window_milliseconds;
         let folded = |number: usize| {
             let events = by_key.remove(&key(number)).unwrap_or_default();
-            reference::fold(&events, window)
+            reference::fold_under(&judged.policies, &events, window)
         };
-        let wanted = (0..keys).map(folded).collect();
+        let wanted = (0..judged.keys).map(folded).collect();
         let chain =
             |(origin, last): (&Origin, u64)| Ok((origin.clone(), chain_at(machine, origin, last)?));
         let chains: Result<_, String> = upto.iter().map(chain).collect();

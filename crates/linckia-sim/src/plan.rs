@@ -3,8 +3,10 @@
 //! The plan is drawn whole before anything runs, so that a change in the code under test does not
 //! change what is tested.
 
-use linckia_model::{Ack, Level, Operation, RegionName};
+use linckia_model::{Ack, Level, Operation, Policy, RegionName};
 use serde_json::{Value, json};
+
+mod policies;
 
 use crate::random::Random;
 use crate::world::{Call, LEDGER_KEYS};
@@ -74,6 +76,8 @@ pub enum Happening {
     DiskFault { region: usize, nth: u64, sync: bool },
     /// The judge looks at a region.
     Probe { region: usize },
+    /// The fleet agrees on the next policy of the plan's aggregates.
+    ChangePolicy,
 }
 
 /// The whole of a run.
@@ -84,6 +88,8 @@ pub struct Plan {
     pub keys: usize,
     /// Clients that carry tokens from region to region.
     pub sessions: usize,
+    /// Of the plan's aggregates: none, one from the start, or one and the one it changes to.
+    pub policies: Vec<Policy>,
     /// Each region's wall clock is this far off at the start, in milliseconds.
     pub clock_offsets: Vec<i64>,
     /// One-way delays in milliseconds, by from and to.
@@ -114,6 +120,7 @@ impl Plan {
             regions,
             keys,
             sessions: 0,
+            policies: Vec::new(),
             clock_offsets: (0..regions).map(|_| offset(&mut random)).collect(),
             delays,
             happenings: Vec::new(),
@@ -123,6 +130,7 @@ impl Plan {
         if size.troubles {
             plan.levels(&mut Random::new(seed ^ 0x61_636b));
             plan.calls(&mut Random::new(seed ^ 0x74_6f_6b_65_6e));
+            plan.draw_policies(&mut Random::new(seed ^ 0x70_6f_6c_69_63_79));
         }
         plan.happenings.sort_by_key(|(at, _)| *at);
         plan

@@ -3,9 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use linckia_model::{Dot, Event, KeyState, Kind, Operation, Record, RecordKey, Stamp, Status};
+use linckia_model::{
+    Dot, Event, FieldKind, KeyState, Kind, Operation, Policy, Record, RecordKey, Stamp, Status,
+    Strategy,
+};
 
-use crate::reference::{RefDot, RefEvent, RefKind, RefOperation, RefRecord, RefStatus};
+use crate::reference::{
+    RefDot, RefEvent, RefField, RefKind, RefOperation, RefPolicy, RefRecord, RefStatus, RefStrategy,
+};
 
 pub(crate) fn dot(dot: &Dot) -> RefDot {
     (Arc::from(dot.origin.as_str()), dot.sequence)
@@ -56,4 +61,28 @@ pub(crate) fn record((key, record): &(RecordKey, Record)) -> RefRecord {
 
 pub(crate) fn frontier(state: &KeyState) -> BTreeSet<RefDot> {
     state.folded().frontier.iter().map(|stamp| dot(&stamp.dot)).collect()
+}
+
+pub(crate) fn policy(policy: &Policy) -> RefPolicy {
+    let kind = |kind: &FieldKind| match kind {
+        FieldKind::Counter => RefField::Counter,
+        FieldKind::Set => RefField::Set,
+        FieldKind::Map => RefField::Map,
+        FieldKind::Max => RefField::Max,
+        FieldKind::Min => RefField::Min,
+        FieldKind::Flag => RefField::Flag,
+    };
+    let fields = policy.fields().iter();
+    RefPolicy {
+        strategy: match policy.strategy() {
+            Strategy::LastWriterWins => RefStrategy::LastWriterWins,
+            Strategy::LastWriterWinsWhole => RefStrategy::LastWriterWinsWhole,
+            Strategy::RegionPriority => RefStrategy::RegionPriority,
+            Strategy::DeleteWins => RefStrategy::DeleteWins,
+            Strategy::UpdateWins => RefStrategy::UpdateWins,
+            Strategy::Manual => RefStrategy::Manual,
+        },
+        regions: policy.regions().iter().map(|region| region.to_string()).collect(),
+        fields: fields.map(|(pointer, field)| (pointer.clone(), kind(field))).collect(),
+    }
 }

@@ -5,6 +5,7 @@
 //! synced is lost or kept as chance says, and every acknowledgement is written in the ledger.
 
 mod lives;
+mod policies;
 mod sessions;
 mod writes;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use linckia_drill::history::Entry;
 use linckia_log::{MemoryDisk, SyncJob};
-use linckia_model::{Dot, Fault, Key, Now, Origin, RegionName, Vector};
+use linckia_model::{Dot, Fault, Key, Now, Origin, Policies, RegionName, Vector};
 use linckia_region::{Alarm, Input, Machine, Output, Role, StoreJob, SyncKind};
 use linckia_ship::Frame;
 use linckia_store::MemoryStore;
@@ -91,6 +92,12 @@ enum Moment {
     },
     /// A client with a session goes on with its call.
     Visit(Visit),
+    /// A change of policy looks whether all have applied everything.
+    Barrier,
+    /// A region hears that the next policy is open.
+    Opened {
+        region: usize,
+    },
     Look,
 }
 
@@ -106,6 +113,8 @@ pub(crate) struct Place {
     /// Counts the starts: moments of earlier lives are void.
     pub(crate) life: u64,
     clock_offset: i64,
+    /// What this region has heard that was agreed.
+    policies: Arc<Policies>,
     /// What was durable in its logs when it died last.
     pub(crate) survived: Vector,
     /// The vector at which causality was looked at last.
@@ -127,6 +136,8 @@ pub struct World {
     pub(crate) places: Vec<Place>,
     network: Network,
     random: Random,
+    /// For what only plans with policies do.
+    policy_random: Random,
     now: u64,
     queue: Queue<Moment>,
     serial: u64,
@@ -155,6 +166,8 @@ impl World {
     pub fn new(plan: Plan, fault: Option<Fault>, trace: bool) -> Self {
         let mut random = Random::new(plan.seed);
         let network = Network::new(Random::new(random.bits()));
+        let from_the_start = plan.policies.len().min(1);
+        let agreed = Arc::new(policies::agreed(&plan.policies, from_the_start));
         let place = |number: usize| {
             let name = region_name(number);
             Place {
@@ -166,6 +179,7 @@ impl World {
                 job: None,
                 life: 0,
                 clock_offset: plan.clock_offsets[number],
+                policies: Arc::clone(&agreed),
                 survived: Vector::new(),
                 checked: Vector::new(),
             }
@@ -175,6 +189,7 @@ impl World {
             fault,
             network,
             random,
+            policy_random: Random::new(plan.seed ^ 0x6f_70_65_6e),
             now: 0,
             queue: Queue::new(),
             serial: 0,
@@ -278,6 +293,8 @@ impl World {
             }
             Moment::Store { .. } => {}
             Moment::Visit(visit) => self.visit(visit),
+            Moment::Barrier => self.look_at_barrier(),
+            Moment::Opened { region } => self.opened(region),
             Moment::Look => self.look(),
         }
     }
@@ -287,6 +304,7 @@ impl World {
         match happening {
             Happening::Write { region, wishes, ack } => self.write(region, wishes, ack),
             Happening::Call(call) => self.call(call),
+            Happening::ChangePolicy => self.change_policy(),
             Happening::Crash { region, down_milliseconds } => {
                 self.crash(region);
                 let back = self.now + down_milliseconds * 1_000;

@@ -19,7 +19,7 @@ impl World {
             origin: place.origin.clone(),
             members: self.places.iter().map(|place| place.name.clone()).collect(),
             clock: ClockSettings::default(),
-            policies: Arc::default(),
+            policies: Arc::clone(&place.policies),
             apply: ApplySettings {
                 fold: FoldSettings { fault: self.fault, ..FoldSettings::default() },
                 cache_bytes: 16 << 10,
