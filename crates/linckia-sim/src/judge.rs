@@ -11,7 +11,6 @@ use linckia_model::{
 };
 use linckia_region::{Input, Machine, Output};
 
-use crate::plan::Plan;
 use crate::reference::{self, RefDot, RefEvent, RefPolicies, RefRecord};
 use crate::translate;
 use crate::world::{Acknowledged, Asked, World, key, key_name};
@@ -100,7 +99,7 @@ fn event_at(machine: &Machine, origin: &Origin, sequence: u64) -> Option<Event> 
 
 /// Looks at one region in the middle of things.
 pub(crate) fn probe(world: &mut World, region: usize) {
-    let wanted = Judged::of(&world.plan);
+    let wanted = Judged::of(world);
     let Some(machine) = &mut world.places[region].machine else { return };
     let flushed = machine.flush(NOW).map_err(|error| error.to_string());
     let judged = flushed.and_then(|()| shows(machine, &Histories::of(machine, &wanted)?));
@@ -117,7 +116,7 @@ pub(crate) fn verdict(world: &mut World) {
 }
 
 fn judge_all(world: &mut World) -> Result<(), String> {
-    let wanted = Judged::of(&world.plan);
+    let wanted = Judged::of(world);
     let mut first: Option<(Vector, Histories)> = None;
     let mut digests = Vec::new();
     for (number, place) in world.places.iter_mut().enumerate() {
@@ -217,6 +216,31 @@ fn order_extends_causality(all: &[Event]) -> Result<(), String> {
     Ok(())
 }
 
+/// No event of one policy epoch is concurrent with one of another.
+fn epochs_do_not_meet(all: &[Event]) -> Result<(), String> {
+    let Key { data_set, aggregate_type, .. } = key(0);
+    let of_the_type = |event: &&Event| {
+        event.key.data_set == data_set && event.key.aggregate_type == aggregate_type
+    };
+    let all = || all.iter().filter(of_the_type);
+    let mut lasts: BTreeMap<u64, Vector> = BTreeMap::new();
+    for event in all() {
+        lasts.entry(event.policy_epoch).or_default().raise(&event.dot.origin, event.dot.sequence);
+    }
+    for event in all() {
+        let mut before = lasts.range(..event.policy_epoch);
+        let met = before.find_map(|(epoch, last)| {
+            let (origin, first, _) = last.beyond(&event.deps).next()?;
+            Some(format!("{origin}:{first} or later of epoch {epoch}"))
+        });
+        if let Some(met) = met {
+            let epoch = event.policy_epoch;
+            return Err(format!("{} of epoch {epoch} has not seen {met}", event.dot));
+        }
+    }
+    Ok(())
+}
+
 /// What is looked at: so many aggregates, under these policies.
 struct Judged {
     keys: usize,
@@ -224,9 +248,12 @@ struct Judged {
 }
 
 impl Judged {
-    fn of(plan: &Plan) -> Self {
-        let policies = plan.policies.iter().map(translate::policy);
-        Self { keys: plan.keys, policies: (1..).zip(policies).collect() }
+    fn of(world: &World) -> Self {
+        let agreed = world.agreed().policies;
+        let Key { data_set, aggregate_type, .. } = key(0);
+        let epochs = agreed.of_type(&data_set, &aggregate_type).iter();
+        let policies = epochs.map(|(epoch, policy)| (epoch, translate::policy(policy)));
+        Self { keys: world.plan.keys, policies: policies.collect() }
     }
 }
 
@@ -243,6 +270,7 @@ impl Histories {
         let upto = machine.region().applied().clone();
         let all = events(machine, &upto)?;
         order_extends_causality(&all)?;
+        epochs_do_not_meet(&all)?;
         let mut by_key: BTreeMap<&Key, Vec<RefEvent>> = BTreeMap::new();
         for event in &all {
             by_key.entry(&event.key).or_default().push(translate::event(event));

@@ -12,9 +12,10 @@ mod writes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use linckia_control::Roster;
 use linckia_drill::history::Entry;
 use linckia_log::{MemoryDisk, SyncJob};
-use linckia_model::{Dot, Fault, Key, Now, Origin, Policies, RegionName, Vector};
+use linckia_model::{AgreedPolicies, Dot, Fault, Key, Now, Origin, RegionName, Vector};
 use linckia_region::{Alarm, Input, Machine, Output, Role, StoreJob, SyncKind};
 use linckia_ship::Frame;
 use linckia_store::MemoryStore;
@@ -92,11 +93,20 @@ enum Moment {
     },
     /// A client with a session goes on with its call.
     Visit(Visit),
-    /// A change of policy looks whether all have applied everything.
-    Barrier,
-    /// A region hears that the next policy is open.
-    Opened {
+    /// A change of policy is aborted, if it is still under way.
+    Abort {
+        epoch: u64,
+    },
+    /// A region hears what is agreed.
+    Hears {
         region: usize,
+    },
+    /// It is decided that a region has stopped writing.
+    Ready {
+        region: usize,
+        life: u64,
+        epoch: u64,
+        written: Vector,
     },
     Look,
 }
@@ -114,7 +124,7 @@ pub(crate) struct Place {
     pub(crate) life: u64,
     clock_offset: i64,
     /// What this region has heard that was agreed.
-    policies: Arc<Policies>,
+    heard: AgreedPolicies,
     /// What was durable in its logs when it died last.
     pub(crate) survived: Vector,
     /// The vector at which causality was looked at last.
@@ -136,6 +146,8 @@ pub struct World {
     pub(crate) places: Vec<Place>,
     network: Network,
     random: Random,
+    /// What a majority has decided.
+    roster: Roster,
     /// For what only plans with policies do.
     policy_random: Random,
     now: u64,
@@ -166,8 +178,7 @@ impl World {
     pub fn new(plan: Plan, fault: Option<Fault>, trace: bool) -> Self {
         let mut random = Random::new(plan.seed);
         let network = Network::new(Random::new(random.bits()));
-        let from_the_start = plan.policies.len().min(1);
-        let agreed = Arc::new(policies::agreed(&plan.policies, from_the_start));
+        let roster = policies::at_the_start(&plan.policies);
         let place = |number: usize| {
             let name = region_name(number);
             Place {
@@ -179,7 +190,7 @@ impl World {
                 job: None,
                 life: 0,
                 clock_offset: plan.clock_offsets[number],
-                policies: Arc::clone(&agreed),
+                heard: roster.policies().agreed(),
                 survived: Vector::new(),
                 checked: Vector::new(),
             }
@@ -189,6 +200,7 @@ impl World {
             fault,
             network,
             random,
+            roster,
             policy_random: Random::new(plan.seed ^ 0x6f_70_65_6e),
             now: 0,
             queue: Queue::new(),
@@ -293,8 +305,13 @@ impl World {
             }
             Moment::Store { .. } => {}
             Moment::Visit(visit) => self.visit(visit),
-            Moment::Barrier => self.look_at_barrier(),
-            Moment::Opened { region } => self.opened(region),
+            Moment::Abort { epoch } => self.abort_policy(epoch),
+            Moment::Hears { region } => self.hears(region),
+            Moment::Ready { region, life, epoch, written } => {
+                if self.places[region].life == life {
+                    self.ready(region, epoch, &written);
+                }
+            }
             Moment::Look => self.look(),
         }
     }
@@ -430,6 +447,7 @@ impl World {
                 }
             }
             Output::Answer { ticket, answers } => self.answered(region, ticket, answers),
+            Output::Stopped { epoch, written, .. } => self.stopped(region, epoch, written),
             Output::Alarm(alarm) => self.alarm(region, &alarm),
             Output::Reading { ticket, reading } => self.read_by_session(ticket, reading),
         }

@@ -19,7 +19,7 @@ impl World {
             origin: place.origin.clone(),
             members: self.places.iter().map(|place| place.name.clone()).collect(),
             clock: ClockSettings::default(),
-            policies: Arc::clone(&place.policies),
+            policies: place.heard.clone(),
             apply: ApplySettings {
                 fold: FoldSettings { fault: self.fault, ..FoldSettings::default() },
                 cache_bytes: 16 << 10,
@@ -74,6 +74,7 @@ impl World {
         match machine {
             Ok(machine) => {
                 self.places[region].machine = Some(machine);
+                self.hears_soon(region);
                 self.places[region].life += 1;
                 let life = self.places[region].life;
                 self.note(|| format!("{} started", key_name(region)));

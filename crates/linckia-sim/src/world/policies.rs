@@ -1,72 +1,97 @@
-//! The agreement on policies, as a world that sees everything keeps it: a type is closed
-//! everywhere, and opened under its new epoch region by region once all have applied everything.
+//! The agreement on policies: one roster of the world's, as a majority decides it, of which regions
+//! hear late, each when it does.
 //!
-//! What always holds: a region that is down finds at its start what was agreed meanwhile, and no
-//! event of one epoch is concurrent with one of another.
+//! Raft itself is not simulated: what is here is what it gives, decisions in one order. What always
+//! holds: a region that starts knows what it had heard, because its journal does.
 
-use std::sync::Arc;
-
-use linckia_model::Policies;
+use linckia_control::{Command, Outcome, Roster, names, written};
+use linckia_model::{AgreedPolicies, Policy, TypeName, Vector};
 use linckia_region::Input;
 
 use super::{Moment, World, key};
 
-/// How often it is asked whether all have applied everything, in microseconds.
-const ASK: u64 = 40_000;
+/// A decision is heard of, and a proposal decided, within this, in microseconds.
+const TAKES: u64 = 600_000;
 
-/// A region hears within this that the new epoch is open, in microseconds.
-const HEARS: u64 = 600_000;
+/// Some changes are aborted, in a hundred, within so long, in microseconds.
+const ABORTS: u64 = 30;
+const ABORTED_WITHIN: u64 = 1_500_000;
 
-/// The policies after so many epochs were opened.
-pub(super) fn agreed(policies: &[linckia_model::Policy], epochs: usize) -> Policies {
-    let (key, mut agreed) = (key(0), Policies::default());
-    for (epoch, policy) in (1..).zip(&policies[..epochs]) {
-        let opened = agreed.open(&key.data_set, &key.aggregate_type, epoch, policy.clone());
-        opened.expect("epochs ascend");
+/// What a world with these policies has agreed at its start: the first, under epoch 1.
+pub(super) fn at_the_start(policies: &[Policy]) -> Roster {
+    let mut roster = Roster::default();
+    if let Some(first) = policies.first() {
+        let (name, members) = (TypeName::of(&key(0)), names(&[]));
+        let begin = Command::BeginPolicy { name: name.clone(), policy: first.clone(), members };
+        roster.decide(0, &begin);
+        let (region, written) = (String::new(), written(&Vector::new()));
+        roster.decide(0, &Command::PolicyReady { name, epoch: 1, region, written });
     }
-    agreed
+    roster
 }
 
 impl World {
-    /// The type is closed for writing.
+    /// What was agreed, as regions hear it.
+    pub(crate) fn agreed(&self) -> AgreedPolicies {
+        self.roster.policies().agreed()
+    }
+
+    /// Somebody asks for the plan's next policy.
     pub(super) fn change_policy(&mut self) {
-        let mut closed = agreed(&self.plan.policies, 1);
-        let key = key(0);
-        closed.set_closed(&key.data_set, &key.aggregate_type, true);
-        let closed = Arc::new(closed);
+        let Some(policy) = self.plan.policies.last().cloned() else { return };
+        let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
+        let (name, members) = (TypeName::of(&key(0)), names(&regions));
+        let outcome = self.decide(Command::BeginPolicy { name, policy, members });
+        if let Outcome::PolicyBegun(epoch) = outcome
+            && self.policy_random.percent(ABORTS)
+        {
+            let when = self.now + self.policy_random.below(ABORTED_WITHIN);
+            self.at(when, Moment::Abort { epoch });
+        }
+    }
+
+    /// Whoever asked has no more patience; it asks again later.
+    pub(super) fn abort_policy(&mut self, epoch: u64) {
+        let outcome = self.decide(Command::AbortPolicy { name: TypeName::of(&key(0)), epoch });
+        if outcome == Outcome::PolicyGone {
+            self.change_policy();
+        }
+    }
+
+    fn decide(&mut self, command: Command) -> Outcome {
+        let outcome = self.roster.decide(self.now / 1_000, &command);
+        self.note(|| format!("decided {command:?}: {outcome:?}"));
         for region in 0..self.places.len() {
-            self.hear(region, Arc::clone(&closed));
+            self.hears_soon(region);
         }
-        self.at(self.now + ASK, Moment::Barrier);
+        outcome
     }
 
-    fn hear(&mut self, region: usize, policies: Arc<Policies>) {
-        self.places[region].policies = Arc::clone(&policies);
-        self.hand(region, Input::Policies(policies));
-    }
-
-    /// Opens the new epoch if all have applied everything that was written.
-    pub(super) fn look_at_barrier(&mut self) {
-        let stands = self.places.iter().map(|place| {
-            let region = place.machine.as_ref()?.region();
-            let whole = region.applied().get(&place.origin) == region.written();
-            whole.then(|| region.applied().clone())
-        });
-        let vectors: Option<Vec<_>> = stands.collect();
-        let joined =
-            vectors.is_some_and(|vectors| vectors.windows(2).all(|pair| pair[0] == pair[1]));
-        if !joined {
-            return self.at(self.now + ASK, Moment::Barrier);
-        }
-        self.note(|| "the type is open under its next policy".to_owned());
-        for region in 0..self.places.len() {
-            let when = self.now + self.policy_random.below(HEARS);
-            self.at(when, Moment::Opened { region });
+    /// The region hears what is agreed, some time from now.
+    pub(super) fn hears_soon(&mut self, region: usize) {
+        if self.plan.policies.len() > 1 {
+            let when = self.now + self.policy_random.below(TAKES);
+            self.at(when, Moment::Hears { region });
         }
     }
 
-    pub(super) fn opened(&mut self, region: usize) {
-        let all = agreed(&self.plan.policies, self.plan.policies.len());
-        self.hear(region, Arc::new(all));
+    pub(super) fn hears(&mut self, region: usize) {
+        if self.places[region].machine.is_some() {
+            let agreed = self.agreed();
+            self.places[region].heard = agreed.clone();
+            self.hand(region, Input::Policies(agreed));
+        }
+    }
+
+    /// A region has stopped writing; it is decided some time from now, if the region still lives.
+    pub(super) fn stopped(&mut self, region: usize, epoch: u64, written: Vector) {
+        let (life, when) = (self.places[region].life, self.now + self.policy_random.below(TAKES));
+        self.at(when, Moment::Ready { region, life, epoch, written });
+    }
+
+    pub(super) fn ready(&mut self, region: usize, epoch: u64, vector: &Vector) {
+        let (name, written) = (TypeName::of(&key(0)), written(vector));
+        let region = self.places[region].name.to_string();
+        self.decide(Command::PolicyReady { name, epoch, region, written });
     }
 }
