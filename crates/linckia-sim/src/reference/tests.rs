@@ -10,8 +10,8 @@
 //! An event is named by its dot (`b2`: the second of origin `b`). It has seen its own origin and
 //! what `<a1,c2` names. Further `~a1,c2` is its context, `@5` its milliseconds (`@5+1` with the
 //! counter), `#i` or `#i.1` its identity, `!t` its event type, `%2` its epoch. `into` and `out` are
-//! the operations on sets, a record that waits says `open` or what settled it. A case has to come out the same
-//! however its events arrive.
+//! the operations on sets, a record that waits says `open` or what settled it. A case has to come
+//! out the same however its events arrive.
 
 use super::*;
 
