@@ -287,6 +287,8 @@ impl Capture {
         standing: &mut S,
     ) -> Result<Result<Draft, Refusal>, S::Error> {
         let epochs = self.policies.of(&new.key);
+        // A refusal by policy shows nothing of the state.
+        self.shown_until = 0;
         if epochs.is_closed() {
             return Ok(Err(Refusal::PolicyChanging));
         }

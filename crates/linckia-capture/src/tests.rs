@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use linckia_model::{
     Ack, Answer, Clock, ClockSettings, Dot, Epochs, Event, EventSource, Extras, FoldSettings, Hlc,
-    Identity, Key, KeyState, NewEvent, Now, Operation, Origin, Precondition, Refusal, RegionName,
-    Stamp, Vector, Write, canonical,
+    Identity, Key, KeyState, NewEvent, Now, Operation, Origin, Policies, Policy, Precondition,
+    Refusal, RegionName, Stamp, Vector, Write, canonical,
 };
 use serde_json::{Value, json};
 
@@ -268,4 +268,39 @@ fn a_remote_event_is_folded_under_what_is_ahead() {
     bench.apply(&[Arc::new(remote)]);
     let next = bench.write(&single("2", Operation::Increment, json!({"n": 1})));
     assert_eq!(answer(&next).version, 3);
+}
+
+fn agreed(closed: bool) -> Arc<Policies> {
+    let mut policies = Policies::default();
+    let json = json!({"strategy": "LastWriterWins", "fields": {"/s": "set"}});
+    policies.open("default", "T", 2, Policy::from_json(&json).unwrap()).unwrap();
+    policies.set_closed("default", "T", closed);
+    Arc::new(policies)
+}
+
+#[test]
+fn events_carry_the_open_epoch_and_what_the_policy_does_not_admit_is_refused() {
+    let mut bench = Bench::new();
+    let before = bench.write(&single("a", Operation::Add, json!({"s": ["x"]})));
+    let Refusal::Inadmissible(no) = refusal(&before) else { panic!("there is no set yet") };
+    assert_eq!(no.pointer, "/s");
+    bench.capture.set_policies(agreed(false));
+    let made = bench.write(&single("a", Operation::Add, json!({"s": ["x"]})));
+    assert_eq!(made.events[0].policy_epoch, 2);
+    let wrong = bench.write(&single("b", Operation::Patch, json!({"s": "x"})));
+    assert!(matches!(refusal(&wrong), Refusal::Inadmissible(_)));
+    assert_eq!((wrong.after, bench.capture.last()), (0, 1), "it shows nothing and took nothing");
+}
+
+#[test]
+fn a_closed_type_takes_no_writes_and_still_knows_what_was_written() {
+    let mut bench = Bench::new();
+    bench.capture.set_policies(agreed(false));
+    bench.write(&single("a", Operation::Put, json!({"n": 1})));
+    bench.capture.set_policies(agreed(true));
+    let closed = bench.write(&single("b", Operation::Put, json!({"n": 2})));
+    assert_eq!(refusal(&closed), &Refusal::PolicyChanging);
+    assert_eq!((closed.after, closed.events.len()), (0, 0));
+    let again = bench.write(&single("a", Operation::Put, json!({"n": 1})));
+    assert!(answer(&again).duplicate);
 }

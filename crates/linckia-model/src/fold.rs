@@ -8,6 +8,7 @@
 
 pub mod canonical;
 mod copies;
+mod dry_run;
 mod encoding;
 mod field;
 mod member;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use copies::Copies;
+pub use dry_run::{DryRun, dry_run};
 pub use record::{Kind, Record, RecordKey, Status};
 use record::{Ledger, Records};
 use sorted::Sorted;

@@ -26,8 +26,8 @@ pub use codec::{Reader, Writer, decode_event, encode_event};
 pub use error::{Error, Result, with_causes};
 pub use event::{Event, Extras, Heartbeat, Identity, Operation, Transaction};
 pub use fold::{
-    Copies, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record, RecordChange,
-    RecordKey, Settled, State, Status, canonical,
+    Copies, DryRun, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record,
+    RecordChange, RecordKey, Settled, State, Status, canonical, dry_run,
 };
 pub use hlc::Hlc;
 pub use map::{Claim, ClaimRef, Hashing, Map, hashing, map};

@@ -130,7 +130,7 @@ impl Plan {
         if size.troubles {
             plan.levels(&mut Random::new(seed ^ 0x61_636b));
             plan.calls(&mut Random::new(seed ^ 0x74_6f_6b_65_6e));
-            plan.draw_policies(&mut Random::new(seed ^ 0x70_6f_6c_69_63_79));
+            plan.draw_policies(&mut Random::new(seed ^ 0x72_75_6c_65_73));
         }
         plan.happenings.sort_by_key(|(at, _)| *at);
         plan

@@ -107,7 +107,15 @@ pub fn fold_under(
         replay.apply(event);
     }
     let mut records = replay.records();
-    records.extend(history.reused());
+    for mut reused in history.reused() {
+        // Of one loser and one winner there is one record (14).
+        let same = |r: &&RefRecord| r.losers == reused.losers && r.winner == reused.winner;
+        if let Some(other) = records.iter().find(same).cloned() {
+            records.remove(&other);
+            reused.paths = other.paths;
+        }
+        records.insert(reused);
+    }
     RefState {
         value: replay.value(),
         version: history.version(),

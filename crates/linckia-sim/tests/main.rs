@@ -84,6 +84,21 @@ fn a_token_that_leaves_out_what_was_read_is_found() {
 }
 
 #[test]
+fn a_set_that_forgets_adds_nobody_saw_is_found() {
+    check_found(Fault::ConcurrentAddRemoved);
+}
+
+#[test]
+fn a_maximal_version_that_is_dropped_is_found() {
+    check_found(Fault::MaximalVersionDropped);
+}
+
+#[test]
+fn an_event_folded_under_another_epochs_policy_is_found() {
+    check_found(Fault::EpochIgnored);
+}
+
+#[test]
 fn equal_seeds_run_equally() {
     for seed in 0..5 {
         let run = || run_seed(Plan::new(seed, PlanSize::EVERYTHING), None, true);

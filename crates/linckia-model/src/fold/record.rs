@@ -173,10 +173,10 @@ impl<'a> Ledger<'a> {
             kind,
             status: Status::Settled,
         });
-        if self.manual && kind != Kind::IdReused {
+        record.kind = record.kind.max(kind);
+        if self.manual && record.kind != Kind::IdReused {
             record.status = Status::Open;
         }
-        record.kind = record.kind.max(kind);
         record.paths.extend(path.map(Path::pointer));
     }
 

@@ -9,11 +9,13 @@
 //!
 //! An event is named by its dot (`b2`: the second of origin `b`). It has seen its own origin and
 //! what `<a1,c2` names. Further `~a1,c2` is its context, `@5` its milliseconds (`@5+1` with the
-//! counter), `#i` or `#i.1` its identity, `!t` its event type. A case has to come out the same
-//! however its events arrive.
+//! counter), `#i` or `#i.1` its identity, `!t` its event type, `%2` its epoch. `into` and `out` are
+//! the operations on sets, a record that waits says `open` or what settled it. A case has to come
+//! out the same however its events arrive.
 
 use super::*;
 
+mod policies;
 mod random;
 
 const WINDOW: u64 = 1000;
@@ -50,6 +52,8 @@ fn event(text: &str, at: u64) -> RefEvent {
             (_, "delete") => RefOperation::Delete,
             (_, "add") => RefOperation::Increment,
             (_, "record") => RefOperation::Record,
+            (_, "into") => RefOperation::Add,
+            (_, "out") => RefOperation::Remove,
             ((mark, said), _) => {
                 say(&mut event, mark, said);
                 rest = after;
@@ -65,6 +69,7 @@ fn say(event: &mut RefEvent, mark: &str, said: &str) {
     match mark {
         "<" => event.deps.extend(dots(said)),
         "~" => event.ctx = Some(dots(said)),
+        "%" => event.epoch = said.parse().unwrap(),
         "!" => event.event_type = said.to_owned(),
         "#" => {
             let (id, place) = said.split_once('.').unwrap_or((said, "0"));
@@ -94,16 +99,22 @@ fn written(record: &RefRecord) -> String {
         RefKind::UpdateDelete => "delete",
         RefKind::IdReused => "reused",
     };
-    format!("{line} {kind}")
+    match &record.status {
+        RefStatus::Settled => format!("{line} {kind}"),
+        RefStatus::Open => format!("{line} {kind} open"),
+        RefStatus::SettledBy(by) => {
+            format!("{line} {kind} settled by {}", names(&BTreeSet::from([by.clone()])))
+        }
+    }
 }
 
 /// The fold, the same for every rotation of the events and of their reverse.
-fn folded(mut events: Vec<RefEvent>) -> RefState {
-    let state = fold(&events, WINDOW);
+fn folded(policies: &RefPolicies, mut events: Vec<RefEvent>) -> RefState {
+    let state = fold_under(policies, &events, WINDOW);
     for _ in 0..2 {
         for _ in 0..events.len() {
             events.rotate_left(1);
-            assert_eq!(fold(&events, WINDOW), state);
+            assert_eq!(fold_under(policies, &events, WINDOW), state);
         }
         events.reverse();
     }
@@ -111,9 +122,9 @@ fn folded(mut events: Vec<RefEvent>) -> RefState {
 }
 
 /// What a case expects, as it would have to be written.
-fn outcome(events: &str, covering: bool) -> String {
+fn outcome(policies: &RefPolicies, events: &str, covering: bool) -> String {
     let events = events.split(';').zip(1..);
-    let state = folded(events.map(|(text, at)| event(text, at)).collect());
+    let state = folded(policies, events.map(|(text, at)| event(text, at)).collect());
     if covering {
         return format!("^ {}: {}", state.version, names(&state.frontier));
     }
@@ -124,11 +135,17 @@ fn outcome(events: &str, covering: bool) -> String {
 
 #[track_caller]
 fn check(cases: &str) {
+    check_under(&RefPolicies::new(), cases);
+}
+
+#[track_caller]
+fn check_under(policies: &RefPolicies, cases: &str) {
     let (mut events, mut expected) = (String::new(), String::new());
     for line in cases.lines().map(str::trim).filter(|line| !line.starts_with("//")).chain(["-"]) {
         let outcomes = line.starts_with(['=', '^', '|']);
         if !expected.is_empty() && !outcomes {
-            assert_eq!(outcome(&events, expected.starts_with('^')), expected, "of {events}");
+            let covering = expected.starts_with('^');
+            assert_eq!(outcome(policies, &events, covering), expected, "of {events}");
             (events, expected) = (String::new(), String::new());
         }
         let into = if outcomes { &mut expected } else { &mut events };

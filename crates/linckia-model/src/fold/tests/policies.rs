@@ -233,3 +233,24 @@ fn what_shows_goes_on_as_put_when_the_policy_changes() {
     check_under(epochs, &events[..3], Some(json!({"s": ["z"], "t": "y"})), 3, &[]);
     check_under(epochs, &events, None, 5, &[(&["a3"], "b2", &[""], UpdateDelete)]);
 }
+
+#[test]
+fn a_dry_run_says_what_another_policy_would_change() {
+    let cases: [Case<'_>; 2] =
+        [("a", 1, 1, Put, json!({"n": 1}), &[]), ("b", 1, 2, Delete, json!({}), &[])];
+    let events: Vec<_> = cases.iter().map(|case| event(case, None)).collect();
+    let updates = Policy::from_json(&json!({"strategy": "UpdateWins"})).unwrap();
+    let settings = FoldSettings::default();
+    let run = dry_run(&events, Epochs::none(), &updates, &settings);
+    assert_eq!((run.before, run.after), (None, Some(json!({"n": 1}))));
+    let sides = |(key, _): &(RecordKey, Record)| {
+        let name = |stamp: &Stamp| stamp.dot.origin.region().to_owned();
+        (name(&key.losers[0]), name(&key.winner))
+    };
+    let appear: Vec<_> = run.appear.iter().map(sides).collect();
+    let disappear: Vec<_> = run.disappear.iter().map(sides).collect();
+    assert_eq!(appear, [("b".to_owned(), "a".to_owned())]);
+    assert_eq!(disappear, [("a".to_owned(), "b".to_owned())]);
+    let same = dry_run(&events, Epochs::none(), &Policy::default(), &settings);
+    assert_eq!((same.before, same.appear.len(), same.disappear.len()), (same.after, 0, 0));
+}
