@@ -115,6 +115,8 @@ pub struct Store {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clock {
     pub epsilon: Duration,
+    /// Added to this machine's wall clock, in milliseconds: for rehearsals only.
+    pub offset_milliseconds: i64,
 }
 
 /// `[apply]`: no settings yet; the section is accepted empty.

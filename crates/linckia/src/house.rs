@@ -9,6 +9,7 @@ mod forward;
 mod hands;
 mod links;
 mod measures;
+mod planted;
 mod port;
 mod sessions;
 mod time;
@@ -21,7 +22,7 @@ use anyhow::{Context as _, Result};
 use linckia_api::{ClientIdentity, DoorSettings, Limits};
 use linckia_apply::ApplySettings;
 use linckia_log::{Identity, LocalDisk, Logs, Settings};
-use linckia_model::{ClockSettings, Origin, RegionName, SessionKeys};
+use linckia_model::{ClockSettings, FoldSettings, Origin, RegionName, SessionKeys};
 use linckia_net::{Connection, Door, DoorOptions, DoorTls, Shutdown, Trigger};
 use linckia_region::{Machine, RegionSettings};
 use linckia_store::FjallStore;
@@ -60,7 +61,14 @@ pub(crate) fn read_session_keys(path: &Path) -> Result<SessionKeys> {
 pub fn run_region(config: &Config) -> Result<Outcome> {
     install_tracing();
     let prometheus = install_metrics()?;
-    let clocks = Clocks::start();
+    let offset = config.clock.offset_milliseconds;
+    if offset != 0 {
+        tracing::warn!(
+            milliseconds = offset,
+            "REHEARSAL: clock.offset is set, so this region's clock is wrong on purpose"
+        );
+    }
+    let clocks = Clocks::start(offset);
     let (machine, name) = open(config, &clocks)?;
     tracing::info!(
         region = %name,
@@ -184,6 +192,7 @@ fn region_settings(
         members.push(RegionName::parse(&peer.region)?);
     }
     let milliseconds = |duration: Duration| duration.as_millis() as u64;
+    let fault = planted::fault()?;
     Ok(RegionSettings {
         name: name.clone(),
         origin,
@@ -192,12 +201,16 @@ fn region_settings(
             epsilon_milliseconds: milliseconds(config.clock.epsilon),
             ..ClockSettings::default()
         },
-        apply: ApplySettings { seed: random()?, ..ApplySettings::default() },
+        apply: ApplySettings {
+            seed: random()?,
+            fold: FoldSettings { fault, ..FoldSettings::default() },
+            ..ApplySettings::default()
+        },
         heartbeat_milliseconds: milliseconds(config.ship.heartbeat),
         gather_milliseconds: milliseconds(config.ship.gather),
         linger_milliseconds: milliseconds(config.ship.linger),
         seed: clocks.now().wall,
-        fault: None,
+        fault,
     })
 }
 

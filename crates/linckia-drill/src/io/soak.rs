@@ -175,7 +175,7 @@ async fn one_lane<'a>(
         let struck = operator.strike(failure).await;
         if let Some(region) = failure.destroyed() {
             let place = wandering.doors.iter().position(|door| door.region == region);
-            for place in place {
+            if let Some(place) = place {
                 wandering.births[place].fetch_add(1, Ordering::SeqCst);
             }
         }

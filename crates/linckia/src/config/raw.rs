@@ -83,6 +83,7 @@ pub(super) struct RawStore {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawClock {
     pub epsilon: Word,
+    pub offset: Word,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -15,6 +15,7 @@ use toml::Spanned;
 use super::error::ConfigError;
 use super::files::NamedFile;
 use super::raw::{RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawShip, Word};
+use super::units::{offset_text, parse_offset};
 use super::words::{Checked, Words};
 use super::{
     Apply, CertificateFiles, Clock, Config, Door, Log, Peer, PeerAddress, Session, Ship, Store,
@@ -28,6 +29,9 @@ const TIB: u64 = 1 << 40;
 
 /// A body is at most one transaction, which must fit a segment and, sent on, a frame.
 const BODY_BYTES_MAX: u64 = 12 * MIB;
+
+/// A clock that is more than an hour off rehearses nothing new.
+const OFFSET_MILLISECONDS_MAX: i64 = 3_600_000;
 
 const ADVICE_EVERY_SETTING: &str = "`linckia init` writes a file with every setting explained";
 
@@ -91,6 +95,14 @@ impl Words<'_> {
         let cache = self.bytes(&raw.store.cache, template::STORE_CACHE, MIB..=TIB)?;
         let epsilon = Duration::from_millis(1)..=Duration::from_secs(60);
         let epsilon = self.duration(&raw.clock.epsilon, template::CLOCK_EPSILON, epsilon)?;
+        let far = OFFSET_MILLISECONDS_MAX;
+        let offset = self.measured(
+            &raw.clock.offset,
+            template::CLOCK_OFFSET,
+            &(-far..=far),
+            parse_offset,
+            |offset| offset_text(*offset),
+        )?;
         let super::raw::RawApply {} = raw.apply;
         Ok(Config {
             region,
@@ -100,7 +112,7 @@ impl Words<'_> {
             peers,
             log: self.log(&raw.log)?,
             store: Store { cache_bytes: cache },
-            clock: Clock { epsilon },
+            clock: Clock { epsilon, offset_milliseconds: offset },
             apply: Apply {},
             ship: self.ship(&raw.ship)?,
             session: Session {

@@ -14,6 +14,7 @@ pub(super) const LOG_SEGMENT_BYTES_FIRST: &str = "4MiB";
 pub(super) const LOG_SEGMENT_BYTES_MAX: &str = "64MiB";
 pub(super) const STORE_CACHE: &str = "32MiB";
 pub(super) const CLOCK_EPSILON: &str = "500ms";
+pub(super) const CLOCK_OFFSET: &str = "0s";
 pub(super) const SHIP_LINGER: &str = "5ms";
 pub(super) const SHIP_GATHER: &str = "3ms";
 pub(super) const SHIP_HEARTBEAT: &str = "250ms";
@@ -102,6 +103,8 @@ fn peers_and_rooms() -> String {
 [clock]
 # How far this machine's clock may be ahead of or behind the others'.
 #epsilon = "{CLOCK_EPSILON}"
+# For rehearsals of a wrong clock only: added to what this machine's clock says ("-3s").
+#offset = "{CLOCK_OFFSET}"
 
 # ---- From the logs to the store: no settings yet ---------------------------------------------
 [apply]

@@ -30,6 +30,8 @@ pub struct RegionPlan {
     pub name: String,
     pub dir: PathBuf,
     pub url: String,
+    /// Its wall clock is off by so much, in a rehearsal.
+    pub clock_offset: Option<String>,
     toml: String,
 }
 
@@ -48,10 +50,14 @@ impl RegionPlan {
     pub fn write(&self) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
         let path = self.config();
-        if fs::read(&path).is_ok_and(|there| there == self.toml.as_bytes()) {
+        let mut toml = self.toml.clone();
+        if let Some(offset) = &self.clock_offset {
+            toml.push_str(&format!("\n# A rehearsal.\n[clock]\noffset = {}\n", quoted(offset)));
+        }
+        if fs::read(&path).is_ok_and(|there| there == toml.as_bytes()) {
             return Ok(());
         }
-        replace(&path, self.toml.as_bytes())
+        replace(&path, toml.as_bytes())
     }
 
     /// A region that is nothing but a directory.
@@ -61,6 +67,7 @@ impl RegionPlan {
             name: name.to_owned(),
             dir: dir.to_owned(),
             url: url.to_owned(),
+            clock_offset: None,
             toml: String::new(),
         }
     }
@@ -106,6 +113,7 @@ pub fn plan(dir: &Path, ports: &Ports, wan: &Wan) -> anyhow::Result<Vec<RegionPl
         plans.push(RegionPlan {
             name: name.clone(),
             url: format!("http://{}", loopback(region.http)),
+            clock_offset: None,
             toml: region_toml(&dir, region, files, &peers(name, ports, wan)?)?,
             dir,
         });
@@ -196,6 +204,9 @@ mod tests {
                 assert_eq!(peer.address, link.to_string());
             }
         }
+        let late = RegionPlan { clock_offset: Some("-3s".to_owned()), ..plans[0].clone() };
+        late.write().unwrap();
+        assert_eq!(Config::load(&late.config()).unwrap().clock.offset_milliseconds, -3_000);
         fs::remove_dir_all(&plans[1].dir).unwrap();
         plans[1].write().unwrap();
         assert!(Config::load(&plans[1].config()).is_ok(), "a destroyed directory is made again");
