@@ -3,9 +3,9 @@
 //! Where in the flow: outside of everything, as a client is. In reading order: [`failure`] is what
 //! fails and [`schedule`] when, [`history`] judges sessions by the definitions (the simulation
 //! judges its clients by the same code), [`account`] says what became of every write, [`report`]
-//! shows it, `io` holds the clients and the courses of drills. What always holds: nothing here knows
-//! how the product works, only what it promises; what was acknowledged is on the observer's own
-//! disk before it counts.
+//! shows it, `io` holds the clients and the courses of drills. What always holds: nothing here
+//! knows how the product works, only what it promises; what was acknowledged is on the observer's
+//! own disk before it counts.
 
 pub mod account;
 pub mod failure;

@@ -126,8 +126,7 @@ impl Drill {
 
 impl Report {
     pub(crate) fn of_region_loss(plan: &Plan, outcome: Outcome) -> Self {
-        let drill =
-            Drill::RegionLoss { region: plan.region.clone(), mode: plan.mode.name() };
+        let drill = Drill::RegionLoss { region: plan.region.clone(), mode: plan.mode.name() };
         Self::new(drill, plan.mode == Mode::Destroy, &plan.ledger, outcome)
     }
 
@@ -177,9 +176,8 @@ impl Report {
                     _ => "was killed, and its disk destroyed",
                 };
                 let region = escape(region);
-                let story = format!(
-                    "While clients wrote and read, <b>{region}</b> {what}, and came back."
-                );
+                let story =
+                    format!("While clients wrote and read, <b>{region}</b> {what}, and came back.");
                 (format!("Losing {region}"), story)
             }
             Drill::Soak { failures, rate, .. } => (
@@ -284,16 +282,16 @@ impl Report {
             }
         }
         let per_second = highest * 1_000 / STEP;
-        let _ = write!(
+        let _ = writeln!(
             page,
-            "<text x=\"{}\" y=\"12\">{per_second}</text><text x=\"{}\" y=\"{HEIGHT}\">0</text>\n",
+            "<text x=\"{}\" y=\"12\">{per_second}</text><text x=\"{}\" y=\"{HEIGHT}\">0</text>",
             WIDTH + 6,
             WIDTH + 6,
         );
         if let [Band { from, until, .. }] = bands.as_slice() {
             for (at, what) in [(from, "lost"), (until, "back")] {
                 let (x, y) = (x(*at), HEIGHT + 18);
-                let _ = write!(page, "<text x=\"{x}\" y=\"{y}\">{what}</text>\n");
+                let _ = writeln!(page, "<text x=\"{x}\" y=\"{y}\">{what}</text>");
             }
         }
         page.push_str("</svg>\n<p>");

@@ -211,7 +211,8 @@ impl Wanderer {
         }
         if !destroys {
             let region = self.visitor.region();
-            self.ledger.surprise(format!("a session was behind for {longest} ms, last in {region}"));
+            self.ledger
+                .surprise(format!("a session was behind for {longest} ms, last in {region}"));
         }
         self.wandering.given_up.fetch_add(1, Ordering::Relaxed);
         self.visitor.token.clear();

@@ -128,6 +128,8 @@ pub async fn serve(listener: TcpListener, control: Arc<Control>) {
             // A client that breaks off has nobody to tell.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
+                // Regions ask in bursts: what they kept open would leave no room for a person.
+                .keep_alive(false)
                 .header_read_timeout(HEADER_PATIENCE)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;

@@ -26,8 +26,8 @@ mod up;
 pub mod wan;
 
 pub(crate) use client::Fleet;
-pub(crate) use control::{CutOrder, HealOrder, StartOrder, StopOrder};
 pub use commands::{RuleArguments, StartArguments, StopArguments, WanCommand};
+pub(crate) use control::{CutOrder, HealOrder, StartOrder, StopOrder};
 pub use ports::PortsChoice;
 pub use process::{ENV_CONTROL, ENV_PARENT_PIPE};
 pub use state::{FleetState, RegionState};

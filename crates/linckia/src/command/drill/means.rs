@@ -36,13 +36,7 @@ impl Operator for Means<'_> {
         match failure {
             Failure::Stop { region } => stop(&fleet, region, true).await,
             Failure::Restart { region } => stop(&fleet, region, false).await,
-            Failure::Die { region } => {
-                let state = state_of(dir, region)?;
-                let pid = state.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-                // One that is down already has died.
-                pid.map_or(Ok(()), |pid| kill_process(pid, Signal::KILL))
-                    .with_context(|| format!("cannot kill {region}"))
-            }
+            Failure::Die { region } => die(dir, region).await,
             Failure::Destroy { region } => {
                 stop(&fleet, region, true).await?;
                 let data = state_of(dir, region)?.dir.join("data");
@@ -67,9 +61,9 @@ impl Operator for Means<'_> {
         };
         let fleet = Fleet::find(dir)?;
         match failure {
-            Failure::Stop { region } | Failure::Restart { region } | Failure::Destroy { region } => {
-                start(&fleet, region, None).await
-            }
+            Failure::Stop { region }
+            | Failure::Restart { region }
+            | Failure::Destroy { region } => start(&fleet, region, None).await,
             Failure::Die { region } => again(&fleet, dir, region).await,
             Failure::Clock { region, .. } => {
                 stop(&fleet, region, true).await?;
@@ -89,6 +83,25 @@ fn state_of(dir: &Path, region: &str) -> anyhow::Result<RegionState> {
     found.context("the fleet has lost the region")
 }
 
+/// Kills it behind its supervisor's back, and waits until that has noticed.
+async fn die(dir: &Path, region: &str) -> anyhow::Result<()> {
+    let Some(number) = state_of(dir, region)?.pid else { return Ok(()) };
+    let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+    let pid = pid.with_context(|| format!("{number} is no process"))?;
+    kill_process(pid, Signal::KILL).with_context(|| format!("cannot kill {region}"))?;
+    for _ in 0..looks() {
+        if state_of(dir, region)?.pid != Some(number) {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    bail!("the supervisor does not notice that {region} is dead")
+}
+
+const fn looks() -> u128 {
+    AGAIN_LONGEST.as_millis() / LOOK.as_millis()
+}
+
 async fn stop(fleet: &Fleet<'_>, region: &str, kill: bool) -> anyhow::Result<()> {
     let order = json!(StopOrder { kill });
     fleet.ask(Method::POST, &format!("/regions/{region}/stop"), Some(&order)).await.map(drop)
@@ -106,7 +119,7 @@ async fn start(
 
 /// Waits until a region that died is up again and ready: a start of what runs waits for that.
 async fn again(fleet: &Fleet<'_>, dir: &Path, region: &str) -> anyhow::Result<()> {
-    for _ in 0..AGAIN_LONGEST.as_millis() / LOOK.as_millis() {
+    for _ in 0..looks() {
         if state_of(dir, region)?.pid.is_some() {
             return start(fleet, region, None).await;
         }
