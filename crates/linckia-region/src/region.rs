@@ -160,6 +160,11 @@ impl Region {
         &self.settings.name
     }
 
+    /// Its own log.
+    pub fn origin(&self) -> &Origin {
+        &self.settings.origin
+    }
+
     pub fn applied(&self) -> &Vector {
         self.apply.applied()
     }

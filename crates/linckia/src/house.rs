@@ -12,6 +12,7 @@ mod measures;
 mod planted;
 mod port;
 mod sessions;
+mod telemetry;
 mod time;
 
 use std::path::Path;
@@ -35,6 +36,7 @@ use crate::fleet::{ENV_CONTROL, ENV_PARENT_PIPE};
 use core::Core;
 use forward::Forwards;
 use port::House;
+use telemetry::Telemetry;
 use time::Clocks;
 
 /// Connections end within this on the way out.
@@ -59,7 +61,7 @@ pub(crate) fn read_session_keys(path: &Path) -> Result<SessionKeys> {
 /// # Errors
 /// What kept it from starting or from ending cleanly, for the operator.
 pub fn run_region(config: &Config) -> Result<Outcome> {
-    install_tracing();
+    install_tracing(config.telemetry.json_lines);
     let prometheus = install_metrics()?;
     let offset = config.clock.offset_milliseconds;
     if offset != 0 {
@@ -80,8 +82,12 @@ pub fn run_region(config: &Config) -> Result<Outcome> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let core = Core::start(machine, clocks)?;
-    let served = runtime.block_on(serve(config, &name, &core, prometheus));
+    let telemetry = {
+        let _entered = runtime.enter();
+        Telemetry::start(&config.telemetry, &config.region, clocks)?
+    };
+    let core = Core::start(machine, clocks, &config.dir, telemetry.clone())?;
+    let served = runtime.block_on(serve(config, &name, &core, telemetry, prometheus));
     let closed = core.stop();
     runtime.shutdown_timeout(DRAIN);
     served?;
@@ -90,11 +96,15 @@ pub fn run_region(config: &Config) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn install_tracing() {
+fn install_tracing(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     // A second subscriber in one process is a test's: the first one stays.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).try_init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    let _ = match json {
+        true => lines.json().flatten_event(true).try_init(),
+        false => lines.try_init(),
+    };
 }
 
 fn install_metrics() -> Result<PrometheusHandle> {
@@ -219,6 +229,7 @@ async fn serve(
     config: &Config,
     name: &RegionName,
     core: &Core,
+    telemetry: Option<Telemetry>,
     prometheus: PrometheusHandle,
 ) -> Result<()> {
     let (trigger, shutdown) = Shutdown::new();
@@ -235,7 +246,7 @@ async fn serve(
     let listener = Door::bind(config.door.listen, tls.as_ref(), options)?;
     tracing::info!(region = %name, address = %listener.local_address(), "the door is open");
     let control = std::env::var(ENV_CONTROL).ok();
-    let house = Arc::new(House::new(name.clone(), core, Arc::clone(&forwards), control));
+    let house = Arc::new(House::new(name.clone(), core, Arc::clone(&forwards), control, telemetry));
     let (stop_streams, stopping) = watch::channel(false);
     let door = linckia_api::Door::new(house, door_settings(config)?, prometheus.clone(), stopping);
     forwards.open(door.clone());

@@ -45,3 +45,5 @@ mod strangers;
 mod streams;
 #[path = "blackbox/supervisor.rs"]
 mod supervisor;
+#[path = "blackbox/telemetry.rs"]
+mod telemetry;

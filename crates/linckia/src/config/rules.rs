@@ -14,12 +14,14 @@ use toml::Spanned;
 
 use super::error::ConfigError;
 use super::files::NamedFile;
-use super::raw::{RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawShip, Word};
-use super::units::{offset_text, parse_offset};
+use super::raw::{
+    RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawShip, RawTelemetry, Word,
+};
+use super::units::{offset_text, parse_offset, parse_share, share_text};
 use super::words::{Checked, Words};
 use super::{
     Apply, CertificateFiles, Clock, Config, Door, Log, Peer, PeerAddress, Session, Ship, Store,
-    template,
+    Telemetry, template,
 };
 
 const KIB: u64 = 1 << 10;
@@ -118,6 +120,7 @@ impl Words<'_> {
             session: Session {
                 keys: self.file(raw.session.keys.as_ref(), "the keys of session tokens"),
             },
+            telemetry: self.telemetry(&raw.telemetry)?,
         })
     }
 
@@ -291,6 +294,36 @@ impl Words<'_> {
             ));
         }
         Ok(log)
+    }
+
+    fn telemetry(&self, raw: &RawTelemetry) -> Checked<Telemetry> {
+        let at = |word: &Word| word.as_ref().map_or(0..0, Spanned::span);
+        let otlp = raw.otlp.as_ref().map(Spanned::get_ref);
+        let address = |url: &String| url.strip_prefix("http://").is_some_and(is_address);
+        if let Some(url) = otlp.filter(|url| !address(url)) {
+            return Err(self.fault(
+                &at(&raw.otlp),
+                format!("telemetry.otlp: \"{url}\" is no address of a collector"),
+                "write http://host:port; /v1/traces is added, and TLS is the collector's matter",
+            ));
+        }
+        let lines = raw.lines.as_ref().map_or(template::TELEMETRY_LINES, |word| word.get_ref());
+        if !matches!(lines, "text" | "json") {
+            return Err(self.fault(
+                &at(&raw.lines),
+                format!("telemetry.lines: \"{lines}\" is no form of log lines"),
+                "write \"text\" or \"json\"",
+            ));
+        }
+        let share = 0..=1_000_000;
+        let show = |share: &u32| share_text(*share);
+        let sampled =
+            self.measured(&raw.sampled, template::TELEMETRY_SAMPLED, &share, parse_share, show)?;
+        Ok(Telemetry {
+            otlp: otlp.cloned(),
+            sampled_per_million: sampled,
+            json_lines: lines == "json",
+        })
     }
 
     fn ship(&self, raw: &RawShip) -> Checked<Ship> {

@@ -91,7 +91,12 @@ pub fn log_of(region: &RegionState) -> PathBuf {
 }
 
 /// Plans every region of the fleet, and makes the certificates they need.
-pub fn plan(dir: &Path, ports: &Ports, wan: &Wan) -> anyhow::Result<Vec<RegionPlan>> {
+pub fn plan(
+    dir: &Path,
+    ports: &Ports,
+    wan: &Wan,
+    otlp: Option<&str>,
+) -> anyhow::Result<Vec<RegionPlan>> {
     let certificates = dir.join(CERTIFICATES);
     let now = SystemTime::now();
     let authority = DevelopmentCa::open_or_create(&certificates, now).with_context(|| {
@@ -110,11 +115,15 @@ pub fn plan(dir: &Path, ports: &Ports, wan: &Wan) -> anyhow::Result<Vec<RegionPl
             .with_context(|| format!("cannot make the certificate of {name}"))?;
         let files = [&issued.certificate, &issued.key, &issued.authority, &keys];
         let dir = dir.join(name);
+        let mut toml = region_toml(&dir, region, files, &peers(name, ports, wan)?)?;
+        if let Some(otlp) = otlp {
+            write!(toml, "\n[telemetry]\notlp = {}\n", quoted(otlp))?;
+        }
         plans.push(RegionPlan {
             name: name.clone(),
             url: format!("http://{}", loopback(region.http)),
             clock_offset: None,
-            toml: region_toml(&dir, region, files, &peers(name, ports, wan)?)?,
+            toml,
             dir,
         });
     }
@@ -192,11 +201,12 @@ mod tests {
         let profile = Profile::load(&"none".parse().unwrap(), &names).unwrap();
         let at: Vec<_> = ports.regions.iter().map(|r| (r.name.clone(), loopback(r.peer))).collect();
         let wan = Wan::start(&at, profile).await.unwrap();
-        let plans = plan(&dir, &ports, &wan).unwrap();
+        let plans = plan(&dir, &ports, &wan, Some("http://127.0.0.1:4318")).unwrap();
         for plan in &plans {
             plan.write().unwrap();
             let config = Config::load(&plan.config()).expect("a right configuration");
             assert_eq!(config.region, plan.name);
+            assert_eq!(config.telemetry.otlp.as_deref(), Some("http://127.0.0.1:4318"));
             assert_eq!(config.dir, plan.dir.join("data"));
             assert_eq!(config.peers.len(), 2);
             for peer in &config.peers {

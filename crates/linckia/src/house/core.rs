@@ -6,6 +6,8 @@
 //! the core never waits for the outside.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -20,7 +22,8 @@ use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::hands::Hands;
-use super::measures;
+use super::measures::{Measures, Queues};
+use super::telemetry::Telemetry;
 use super::time::Clocks;
 
 /// Orders that wait for the core: beyond it askers are told to try again.
@@ -48,6 +51,7 @@ const MEASURE: Duration = Duration::from_secs(1);
 pub(super) enum Order {
     Write {
         write: Write,
+        came: Instant,
         reply: oneshot::Sender<Answers>,
     },
     Read {
@@ -103,7 +107,10 @@ pub(super) struct Core {
 
 /// The way in to the core; clones are the same way.
 #[derive(Clone)]
-pub(super) struct Orders(SyncSender<Order>);
+pub(super) struct Orders {
+    queue: SyncSender<Order>,
+    waiting: Arc<AtomicUsize>,
+}
 
 /// Why an order was not taken.
 pub(super) enum NotTaken {
@@ -113,16 +120,24 @@ pub(super) enum NotTaken {
 
 impl Orders {
     pub(super) fn try_send(&self, order: Order) -> Result<(), NotTaken> {
-        self.0.try_send(order).map_err(|error| match error {
+        self.pass(order).map_err(|error| match error {
             TrySendError::Full(_) => NotTaken::Full,
             TrySendError::Disconnected(_) => NotTaken::Ended,
+        })
+    }
+
+    fn pass(&self, order: Order) -> Result<(), TrySendError<Order>> {
+        // Counted before it can be taken, so that the count is never below what waits.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(order).inspect_err(|_| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
         })
     }
 
     /// Waits for room. False if the core has ended.
     pub(super) async fn send(&self, mut order: Order) -> bool {
         loop {
-            match self.0.try_send(order) {
+            match self.pass(order) {
                 Ok(()) => return true,
                 Err(TrySendError::Disconnected(_)) => return false,
                 Err(TrySendError::Full(back)) => order = back,
@@ -134,8 +149,17 @@ impl Orders {
 
 impl Core {
     /// Starts the threads.
-    pub(super) fn start(machine: Machine, clocks: Clocks) -> anyhow::Result<Self> {
-        measures::describe();
+    pub(super) fn start(
+        mut machine: Machine,
+        clocks: Clocks,
+        dir: &Path,
+        telemetry: Option<Telemetry>,
+    ) -> anyhow::Result<Self> {
+        let measures = Measures::new(dir.to_owned(), machine.last_given());
+        if telemetry.is_some() {
+            machine.begin_traces();
+        }
+        let waiting = Arc::new(AtomicUsize::new(0));
         let (sender, orders) = sync_channel(ORDERS_MAX);
         let vector = Arc::new(machine.region().applied().clone());
         let (applied_sender, applied) = watch::channel(vector);
@@ -158,6 +182,9 @@ impl Core {
             outputs: Vec::new(),
             told: None,
             poisoned: Arc::clone(&poisoned),
+            measures,
+            waiting: Arc::clone(&waiting),
+            telemetry,
         };
         let failed = Arc::clone(&failure);
         let thread = std::thread::Builder::new()
@@ -174,7 +201,8 @@ impl Core {
             })
             .context("the core's thread cannot be started")?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { orders: Orders(sender), applied, everywhere, thread, alive, failure, poisoned })
+        let orders = Orders { queue: sender, waiting };
+        Ok(Self { orders, applied, everywhere, thread, alive, failure, poisoned })
     }
 
     pub(super) fn orders(&self) -> Orders {
@@ -207,7 +235,7 @@ impl Core {
 
     /// Lets the core finish what is on its way to the disk, flush and close.
     pub(super) fn stop(&self) -> anyhow::Result<()> {
-        let _ = self.orders.0.send(Order::Stop);
+        let _ = self.orders.queue.send(Order::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         match thread.map(JoinHandle::join) {
             Some(Ok(ended)) => ended,
@@ -239,6 +267,10 @@ struct Driver {
     /// The last alarm told, and when.
     told: Option<(Alarm, Instant)>,
     poisoned: Arc<Mutex<Option<String>>>,
+    measures: Measures,
+    /// Orders in front of the core, but for those of its hands.
+    waiting: Arc<AtomicUsize>,
+    telemetry: Option<Telemetry>,
 }
 
 impl Driver {
@@ -265,6 +297,7 @@ impl Driver {
             if ticked.elapsed() >= TICK || self.machine.more(self.clocks.now()) {
                 ticked = Instant::now();
                 self.hand(Input::Tick)?;
+                self.trace();
             }
             self.give_work();
             self.publish();
@@ -289,12 +322,17 @@ impl Driver {
     }
 
     fn take(&mut self, order: Order) -> anyhow::Result<()> {
+        if !matches!(order, Order::Done(_) | Order::Panicked(_) | Order::Stop) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
         match order {
-            Order::Write { write, reply } => {
+            Order::Write { write, came, reply } => {
                 self.ticket += 1;
                 self.tickets.insert(self.ticket, reply);
                 let ticket = self.ticket;
-                self.hand(Input::Write { ticket, write })
+                self.hand(Input::Write { ticket, write })?;
+                self.measures.wrote(came, self.machine.last_given());
+                Ok(())
             }
             Order::Read { query, reply } => {
                 self.ticket += 1;
@@ -334,12 +372,24 @@ impl Driver {
                 }
                 Ok(())
             }
-            Order::Done(input) => self.hand(input),
+            Order::Done(input) => self.done(input),
             Order::Panicked(name) => {
                 anyhow::bail!("the thread {name} panicked; its log says where")
             }
             Order::Stop => Ok(()),
         }
+    }
+
+    /// Hands in what a hand has done; most events are applied by that.
+    fn done(&mut self, input: Input) -> anyhow::Result<()> {
+        let (began, before) = (Instant::now(), self.machine.region().applied().total());
+        self.hand(input)?;
+        let region = self.machine.region();
+        if region.applied().total() > before {
+            self.measures.applied(began.elapsed());
+        }
+        self.measures.durable(region.durable().get(region.origin()));
+        Ok(())
     }
 
     fn hand(&mut self, input: Input) -> anyhow::Result<()> {
@@ -367,8 +417,10 @@ impl Driver {
             }
             Output::Send { peer, role, frame } => {
                 // A full queue drops the frame: the other end notices the gap and asks again.
-                if let Some(link) = self.links.get(&(peer, role)) {
-                    let _ = link.frames.try_send(frame);
+                if let Some(link) = self.links.get(&(peer, role))
+                    && link.frames.try_send(frame).is_err()
+                {
+                    self.measures.frame_dropped();
                 }
             }
             Output::Alarm(alarm) => self.alarm(alarm),
@@ -420,10 +472,27 @@ impl Driver {
         }
     }
 
+    /// Passes on what happened to sampled events.
+    fn trace(&mut self) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.traced(self.machine.take_traced());
+        }
+    }
+
     fn measure(&mut self) {
         let status = self.machine.status(self.clocks.now());
-        measures::status(&status, self.machine.usage());
-        measures::visible(&self.machine.take_visible());
+        let frames = self.links.iter().map(|((peer, role), link)| {
+            let role = if *role == Role::Pull { "pull" } else { "serve" };
+            (peer.to_string(), role, link.frames.max_capacity() - link.frames.capacity())
+        });
+        let queues = Queues {
+            orders: self.waiting.load(Ordering::Relaxed),
+            answers: self.tickets.len(),
+            reads: self.readers.len(),
+            frames: frames.collect(),
+        };
+        self.measures.status(&status, self.machine.usage(), &queues);
+        self.measures.visible(self.machine.take_visible());
     }
 
     /// Waits for the disk, flushes and closes. What is not answered was not acknowledged.

@@ -1,12 +1,12 @@
 //! The door's port on the core: every call is an order, every answer comes back on its own channel.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, Unavailable,
+    Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, RequestSpan, Unavailable,
 };
 use linckia_apply::{Query, Reading};
 use linckia_model::{Dot, Holders, RegionName, Vector, Write};
@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::core::{Core, NotTaken, Order, Orders};
 use super::forward::Forwards;
+use super::telemetry::Telemetry;
 
 /// The supervisor is on this machine: it answers at once or not at all.
 const CONTROL_LONGEST: Duration = Duration::from_secs(1);
@@ -30,6 +31,7 @@ pub(super) struct House {
     /// The supervisor of a local fleet.
     control: Option<Client>,
     poisoned: Arc<Mutex<Option<String>>>,
+    telemetry: Option<Telemetry>,
 }
 
 impl House {
@@ -38,6 +40,7 @@ impl House {
         core: &Core,
         forwards: Arc<Forwards>,
         control: Option<String>,
+        telemetry: Option<Telemetry>,
     ) -> Self {
         let options = ClientOptions {
             connect_longest: CONTROL_LONGEST,
@@ -47,7 +50,8 @@ impl House {
         let control = control.and_then(|url| Client::new(&url, options).ok());
         let poisoned = core.poisoned();
         let (applied, everywhere) = (core.applied(), core.everywhere());
-        Self { name, orders: core.orders(), applied, everywhere, forwards, control, poisoned }
+        let orders = core.orders();
+        Self { name, orders, applied, everywhere, forwards, control, poisoned, telemetry }
     }
 
     async fn ask<T>(
@@ -95,7 +99,8 @@ impl Region for House {
     }
 
     async fn write(&self, write: Write) -> Result<Answers, Unavailable> {
-        self.ask(|reply| Order::Write { write, reply }).await
+        let came = Instant::now();
+        self.ask(|reply| Order::Write { write, came, reply }).await
     }
 
     async fn read(&self, query: Query) -> Result<Reading, Unavailable> {
@@ -159,6 +164,16 @@ impl Region for House {
 
     async fn emulated(&self) -> Option<serde_json::Value> {
         self.control("/links").await
+    }
+
+    fn begin_span(&self, parent: Option<&str>) -> Option<RequestSpan> {
+        self.telemetry.as_ref()?.begin(parent)
+    }
+
+    fn end_span(&self, span: RequestSpan, verb: &'static str, path: &'static str, status: u16) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.end(span, verb, path, status);
+        }
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -17,6 +17,12 @@ impl Clocks {
         Self { start: Instant::now(), offset }
     }
 
+    /// The wall clock in nanoseconds since the Unix epoch.
+    pub(super) fn nanoseconds(&self) -> u64 {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        (wall as u64).saturating_add_signed(self.offset.saturating_mul(1_000_000))
+    }
+
     pub(super) fn now(&self) -> Now {
         // A wall clock before 1970 counts as 1970: the fleet's time then rules.
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
