@@ -14,8 +14,8 @@ pub enum Failure {
     Restart { region: String },
     /// Its process dies by itself; whoever keeps it starts it again.
     Die { region: String },
-    /// Its process is killed, and its directory removed.
-    Destroy { region: String },
+    /// Its process is killed, and its directory removed; `cut_off` from all others a moment before.
+    Destroy { region: String, cut_off: bool },
     /// Its process is killed and started with a wall clock that is wrong by so much, in
     /// milliseconds; healed, it is killed and started with the right one.
     Clock { region: String, offset: i64 },
@@ -32,7 +32,7 @@ impl Failure {
     /// The region whose disk is lost.
     pub fn destroyed(&self) -> Option<&str> {
         match self {
-            Self::Destroy { region } => Some(region),
+            Self::Destroy { region, .. } => Some(region),
             _ => None,
         }
     }
@@ -44,7 +44,12 @@ impl Display for Failure {
             Self::Stop { region } => write!(f, "{region} is killed"),
             Self::Restart { region } => write!(f, "{region} is stopped in order"),
             Self::Die { region } => write!(f, "{region} dies by itself"),
-            Self::Destroy { region } => write!(f, "{region} is killed and its disk destroyed"),
+            Self::Destroy { region, cut_off: false } => {
+                write!(f, "{region} is killed and its disk destroyed")
+            }
+            Self::Destroy { region, cut_off: true } => {
+                write!(f, "{region} is cut off, killed, and its disk destroyed")
+            }
             Self::Clock { region, offset } => {
                 write!(f, "{region} is started with its clock {offset:+} ms off")
             }

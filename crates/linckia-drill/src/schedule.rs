@@ -73,7 +73,8 @@ pub fn schedule(seed: u64, span: u64, regions: &[String], destroys: bool) -> Vec
         let disk_free = disk_lost.is_none_or(|lost: u64| now >= lost + DISKS_APART);
         if destroys && disk_free {
             disk_lost = Some(now);
-            return (Failure::Destroy { region }, LASTS);
+            // What burns loses its links first: what it takes then is nowhere else.
+            return (Failure::Destroy { region, cut_off: true }, LASTS);
         }
         match random.below(8) {
             0..=2 => (Failure::Stop { region }, LASTS),

@@ -127,8 +127,9 @@ impl<R: Region> Door<R> {
         let given = given.and_then(Result::ok);
         let span = self.house.region.begin_span(headers::traceparent(&parts.headers));
         // What the request writes is a child of its span.
-        if let Some(events) = span.as_ref().map(|span| HeaderValue::from_str(&span.events)) {
-            parts.headers.extend(events.ok().map(|events| (TRACEPARENT, events)));
+        let events = span.as_ref().map(|span| HeaderValue::from_str(&span.events));
+        if let Some(Ok(events)) = events {
+            parts.headers.insert(TRACEPARENT, events);
         }
         let found = route::find(&parts.method, parts.uri.path());
         let index = found.as_ref().ok().map(|found| found.index);

@@ -52,7 +52,7 @@ impl Mode {
         match self {
             Self::Stop => Failure::Stop { region },
             Self::Cut => Failure::Cut { from: region, to: None, one_way: false },
-            Self::Destroy => Failure::Destroy { region },
+            Self::Destroy => Failure::Destroy { region, cut_off: false },
         }
     }
 }

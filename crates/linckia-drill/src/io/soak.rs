@@ -24,7 +24,7 @@ use crate::schedule::{Planned, schedule};
 const LAST_ATTEMPTS: Duration = Duration::from_secs(20);
 
 /// Deeds a second of one client: one that waits for other regions' disks can do so many.
-const DEEDS_A_SECOND: u64 = 4;
+const DEEDS_A_SECOND: u64 = 3;
 
 /// Circles at least, however low the rate.
 const CIRCLES_MIN: u64 = 2;

@@ -182,7 +182,12 @@ fn log_lines_are_json_where_that_is_asked_for() {
     command.arg("region").arg("--config").arg(&config).env_remove("RUST_LOG");
     let region = Running::start(&mut command);
     let number = region.number();
-    eventually(SECONDS, "it listens", || fs::read_dir(dir.path().join("data/store")).ok());
+    eventually(SECONDS, "it can be asked to end", || {
+        let status = fs::read_to_string(format!("/proc/{number}/status")).ok()?;
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        let caught = u64::from_str_radix(caught.trim(), 16).ok()?;
+        (caught & (1 << (rustix::process::Signal::TERM.as_raw() - 1)) != 0).then_some(())
+    });
     rustix::process::kill_process(crate::fleet::pid(number), rustix::process::Signal::TERM)
         .unwrap();
     let ran = region.end(SECONDS).done();

@@ -18,6 +18,9 @@ use crate::fleet::{CutOrder, Fleet, FleetState, HealOrder, RegionState, StartOrd
 /// A region that died by itself is started again within this, and ready.
 const AGAIN_LONGEST: Duration = Duration::from_secs(60);
 
+/// A region that burns is cut off for so long before it dies.
+const CUT_OFF: Duration = Duration::from_millis(300);
+
 /// Between two looks whether it is.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -37,8 +40,16 @@ impl Operator for Means<'_> {
             Failure::Stop { region } => stop(&fleet, region, true).await,
             Failure::Restart { region } => stop(&fleet, region, false).await,
             Failure::Die { region } => die(dir, region).await,
-            Failure::Destroy { region } => {
+            Failure::Destroy { region, cut_off } => {
+                let links = json!({"from": region});
+                if *cut_off {
+                    fleet.ask(Method::POST, "/links/cut", Some(&links)).await?;
+                    tokio::time::sleep(CUT_OFF).await;
+                }
                 stop(&fleet, region, true).await?;
+                if *cut_off {
+                    fleet.ask(Method::POST, "/links/heal", Some(&links)).await?;
+                }
                 let data = state_of(dir, region)?.dir.join("data");
                 fs::remove_dir_all(&data)
                     .with_context(|| format!("cannot remove {}", data.display()))
@@ -63,7 +74,7 @@ impl Operator for Means<'_> {
         match failure {
             Failure::Stop { region }
             | Failure::Restart { region }
-            | Failure::Destroy { region } => start(&fleet, region, None).await,
+            | Failure::Destroy { region, .. } => start(&fleet, region, None).await,
             Failure::Die { region } => again(&fleet, dir, region).await,
             Failure::Clock { region, .. } => {
                 stop(&fleet, region, true).await?;
