@@ -5,21 +5,25 @@
 //! always holds: every order is answered or its asker sees the end of the core; queues are bounded;
 //! the core never waits for the outside.
 
+mod orders;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use linckia_api::{Answers, Unavailable};
-use linckia_apply::{Query, Reading};
-use linckia_model::{Dot, Holders, RegionName, Vector, Write};
-use linckia_region::{Alarm, Input, Machine, Output, Role, Status};
+use linckia_apply::Reading;
+use linckia_model::{RegionName, Vector};
+use linckia_region::{Alarm, Input, Machine, Output, Role};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
+
+pub(super) use orders::{NotTaken, Order, Orders};
 
 use super::hands::Hands;
 use super::measures::{Measures, Queues};
@@ -47,53 +51,6 @@ const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// Time between measures.
 const MEASURE: Duration = Duration::from_secs(1);
 
-/// What is asked of the core.
-pub(super) enum Order {
-    Write {
-        write: Write,
-        came: Instant,
-        reply: oneshot::Sender<Answers>,
-    },
-    Read {
-        query: Query,
-        reply: oneshot::Sender<Result<Reading, Unavailable>>,
-    },
-    Holders {
-        dot: Dot,
-        reply: oneshot::Sender<Option<Holders>>,
-    },
-    /// A client waits until this is applied.
-    Want {
-        vector: Vector,
-    },
-    Status {
-        reply: oneshot::Sender<Status>,
-    },
-    /// A link came up; frames for it go to `frames`. `life` tells it from its predecessors.
-    Opened {
-        peer: RegionName,
-        role: Role,
-        life: u64,
-        frames: mpsc::Sender<Frame>,
-    },
-    Closed {
-        peer: RegionName,
-        role: Role,
-        life: u64,
-    },
-    Received {
-        peer: RegionName,
-        role: Role,
-        life: u64,
-        frame: Frame,
-    },
-    /// The hands are done.
-    Done(Input),
-    /// The hand of that name is gone.
-    Panicked(String),
-    Stop,
-}
-
 /// A handle on the core's thread.
 pub(super) struct Core {
     orders: Orders,
@@ -103,48 +60,6 @@ pub(super) struct Core {
     alive: watch::Receiver<()>,
     failure: Arc<Mutex<Option<String>>>,
     poisoned: Arc<Mutex<Option<String>>>,
-}
-
-/// The way in to the core; clones are the same way.
-#[derive(Clone)]
-pub(super) struct Orders {
-    queue: SyncSender<Order>,
-    waiting: Arc<AtomicUsize>,
-}
-
-/// Why an order was not taken.
-pub(super) enum NotTaken {
-    Full,
-    Ended,
-}
-
-impl Orders {
-    pub(super) fn try_send(&self, order: Order) -> Result<(), NotTaken> {
-        self.pass(order).map_err(|error| match error {
-            TrySendError::Full(_) => NotTaken::Full,
-            TrySendError::Disconnected(_) => NotTaken::Ended,
-        })
-    }
-
-    fn pass(&self, order: Order) -> Result<(), TrySendError<Order>> {
-        // Counted before it can be taken, so that the count is never below what waits.
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.queue.try_send(order).inspect_err(|_| {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-        })
-    }
-
-    /// Waits for room. False if the core has ended.
-    pub(super) async fn send(&self, mut order: Order) -> bool {
-        loop {
-            match self.pass(order) {
-                Ok(()) => return true,
-                Err(TrySendError::Disconnected(_)) => return false,
-                Err(TrySendError::Full(back)) => order = back,
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
 }
 
 impl Core {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::time::Clocks;
 use crate::config;
-use otlp::{Kind, Span};
+use otlp::{Kind, Said, Span};
 
 /// Spans that wait to be sent: some seconds of a busy region in which everything is sampled.
 const SPANS_MAX: usize = 8_192;
@@ -111,9 +111,9 @@ impl Telemetry {
     pub(super) fn end(&self, span: RequestSpan, verb: &str, path: &str, status: u16) {
         let RequestSpan { trace, id, parent, began, .. } = span;
         let attributes = vec![
-            ("http.request.method", verb.into()),
-            ("http.route", path.into()),
-            ("http.response.status_code", status.into()),
+            ("http.request.method", Said::Text(verb.to_owned())),
+            ("http.route", Said::Text(path.to_owned())),
+            ("http.response.status_code", Said::Number(status.into())),
         ];
         self.send(Span {
             trace,
@@ -153,8 +153,8 @@ impl Telemetry {
         };
         let attributes = || {
             vec![
-                ("linckia.origin", dot.origin.as_str().into()),
-                ("linckia.sequence", dot.sequence.to_string().into()),
+                ("linckia.origin", Said::Text(dot.origin.to_string())),
+                ("linckia.sequence", Said::Number(dot.sequence)),
             ]
         };
         // Clocks of two regions differ: no span ends before it began.

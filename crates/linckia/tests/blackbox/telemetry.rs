@@ -23,17 +23,83 @@ const SECONDS: u64 = 30;
 #[derive(Clone, Debug)]
 struct Span {
     region: String,
-    value: Value,
+    trace: String,
+    id: String,
+    parent: String,
+    name: String,
+    began: u64,
+    ended: u64,
 }
 
 impl Span {
-    fn text(&self, member: &str) -> &str {
-        self.value[member].as_str().unwrap_or_default()
+    fn of(region: &str, bytes: &[u8]) -> Self {
+        let fields = Fields::of(bytes);
+        Self {
+            region: region.to_owned(),
+            trace: hex(fields.first(1)),
+            id: hex(fields.first(2)),
+            parent: hex(fields.first(4)),
+            name: text(fields.first(5)),
+            began: u64::from_le_bytes(fields.first(7).try_into().unwrap()),
+            ended: u64::from_le_bytes(fields.first(8).try_into().unwrap()),
+        }
+    }
+}
+
+/// A protobuf message's fields, by number.
+struct Fields(Vec<(u64, Vec<u8>)>);
+
+impl Fields {
+    fn of(mut bytes: &[u8]) -> Self {
+        let mut fields = Vec::new();
+        while !bytes.is_empty() {
+            let tag = varint(&mut bytes);
+            let length = match tag & 7 {
+                0 => {
+                    let value = varint(&mut bytes).to_le_bytes();
+                    fields.push((tag >> 3, value.to_vec()));
+                    continue;
+                }
+                1 => 8,
+                2 => usize::try_from(varint(&mut bytes)).unwrap(),
+                other => panic!("no span has wire type {other}"),
+            };
+            let (value, rest) = bytes.split_at(length);
+            fields.push((tag >> 3, value.to_vec()));
+            bytes = rest;
+        }
+        Self(fields)
     }
 
-    fn nanoseconds(&self, member: &str) -> u64 {
-        self.text(member).parse().unwrap()
+    fn all(&self, number: u64) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().filter(move |(known, _)| *known == number).map(|(_, value)| &value[..])
     }
+
+    /// Empty if there is none, as protobuf has it.
+    fn first(&self, number: u64) -> &[u8] {
+        self.all(number).next().unwrap_or_default()
+    }
+}
+
+fn varint(bytes: &mut &[u8]) -> u64 {
+    let mut value = 0;
+    for place in 0.. {
+        let (first, rest) = bytes.split_first().unwrap();
+        *bytes = rest;
+        value |= u64::from(first & 0x7f) << (7 * place);
+        if first & 0x80 == 0 {
+            break;
+        }
+    }
+    value
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// A collector of spans.
@@ -59,7 +125,7 @@ impl Collector {
 
     fn of_trace(&self, trace: &str) -> Vec<Span> {
         let all = self.spans.lock().unwrap();
-        all.iter().filter(|span| span.text("traceId") == trace).cloned().collect()
+        all.iter().filter(|span| span.trace == trace).cloned().collect()
     }
 }
 
@@ -76,20 +142,20 @@ fn collect(stream: TcpStream, all: &Mutex<Vec<Span>>) {
         }
         let Some(first) = head.first() else { return };
         assert_eq!(first, "post /v1/traces http/1.1");
-        assert!(head.contains(&"content-type: application/json".to_owned()), "{head:?}");
+        assert!(head.contains(&"content-type: application/x-protobuf".to_owned()), "{head:?}");
         let length = head.iter().find_map(|line| line.strip_prefix("content-length: "));
         let mut body = vec![0; length.unwrap().parse().unwrap()];
         reader.read_exact(&mut body).unwrap();
-        let body: Value = serde_json::from_slice(&body).unwrap();
-        for resource in body["resourceSpans"].as_array().unwrap() {
-            let attributes = resource["resource"]["attributes"].as_array().unwrap();
-            let region = attributes.iter().find(|item| item["key"] == "linckia.region").unwrap();
-            let region = region["value"]["stringValue"].as_str().unwrap().to_owned();
-            for value in resource["scopeSpans"][0]["spans"].as_array().unwrap() {
-                all.lock().unwrap().push(Span { region: region.clone(), value: value.clone() });
-            }
+        for resource in Fields::of(&body).all(1).map(Fields::of) {
+            let attributes = Fields::of(resource.first(1));
+            let mut attributes = attributes.all(1).map(Fields::of);
+            let region = attributes.find(|item| item.first(1) == b"linckia.region").unwrap();
+            let region = text(Fields::of(region.first(2)).first(1));
+            let spans = Fields::of(resource.first(2));
+            let spans = spans.all(2).map(|bytes| Span::of(&region, bytes));
+            all.lock().unwrap().extend(spans);
         }
-        answer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").unwrap();
+        answer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
     }
 }
 
@@ -115,7 +181,7 @@ fn one_write_is_one_trace_through_all_regions() {
         (spans.len() >= 7).then_some(spans)
     });
     let named = |name: &str| -> BTreeMap<String, Span> {
-        let named = spans.iter().filter(|span| span.text("name") == name);
+        let named = spans.iter().filter(|span| span.name == name);
         named.map(|span| (span.region.clone(), span.clone())).collect()
     };
     let [home, others @ ..] = REGIONS;
@@ -127,14 +193,13 @@ fn one_write_is_one_trace_through_all_regions() {
     assert_eq!(shipped, others.into_iter().collect());
     assert_eq!(applies.len(), 3);
     let (request, append) = (&requests[home], &appends[home]);
-    assert_eq!(request.text("parentSpanId"), "00f067aa0ba902b7");
-    assert_eq!(append.text("parentSpanId"), request.text("spanId"));
+    assert_eq!(request.parent, "00f067aa0ba902b7");
+    assert_eq!(append.parent, request.id);
     for child in ships.values().chain(applies.values()) {
-        assert_eq!(child.text("parentSpanId"), append.text("spanId"), "{child:?}");
+        assert_eq!(child.parent, append.id, "{child:?}");
     }
     for span in &spans {
-        let (from, until) = ("startTimeUnixNano", "endTimeUnixNano");
-        assert!(span.nanoseconds(from) <= span.nanoseconds(until), "{span:?}");
+        assert!(span.began > 0 && span.began <= span.ended, "{span:?}");
     }
     assert_eq!(collector.of_trace(silent).len(), 0, "its flags ask for no trace");
     eventually(SECONDS, "the spans that were sent are counted", || {
