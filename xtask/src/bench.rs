@@ -29,9 +29,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use build::Profile;
+pub use build::{Profile, build_program, folder};
+pub use fleet::Fleet;
 use report::Report;
-use scratch::Scratch;
+pub use scratch::Scratch;
 
 pub const HELP: &str = "\
 cargo xtask bench append|ack|session|lag|import|recover|sim [OPTIONS]

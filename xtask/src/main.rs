@@ -1,10 +1,12 @@
 //! The project's only automation, called as `cargo xtask <command>`: `test` is what CI runs, `tidy`
-//! its check of the house rules, `sim` a walk through fresh seeds, `bench` the figures. Each
-//! command is a module; this file only chooses one. Nothing else in the repository starts a build
-//! or a check, so what a developer runs and what CI runs cannot differ.
+//! its check of the house rules, `sim` a walk through fresh seeds, `soak` a real fleet under
+//! failures, `bench` the figures. Each command is a module; this file only chooses one. Nothing
+//! else in the repository starts a build or a check, so what a developer runs and what CI runs
+//! cannot differ.
 
 mod bench;
 mod sim;
+mod soak;
 mod test;
 mod tidy;
 
@@ -19,6 +21,7 @@ cargo xtask <command>
   test [--only STEP]   everything CI checks, in order, stopping at the first failure
   tidy                 the house rules: sizes, floors, heads and hands, names, pages
   sim [ARGUMENTS]      the simulation over seeds nobody has run yet; gates nothing
+  soak [OPTIONS]       a fleet under load while it is killed, cut, and its clocks are set wrong
   bench [NAME ...]     the figures of docs/measurements/; alone it lists them
 ";
 
@@ -51,6 +54,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             ("tidy", []) => tidy::run(root),
             ("tidy", [extra, ..]) => anyhow::bail!("tidy takes no argument, got {extra:?}"),
             ("sim", rest) => sim::run(root, rest),
+            ("soak", rest) => soak::run(root, rest),
             ("bench", rest) => bench::run(root, rest),
             (unknown, _) => anyhow::bail!("no command {unknown:?}\n\n{HELP}"),
         },

@@ -10,6 +10,7 @@ use metrics::{Counter, Histogram};
 use crate::route::{Route, routes};
 
 const REQUESTS: &str = "linckia_api_requests_total";
+const BEHIND: &str = "linckia_api_sessions_behind_total";
 const SECONDS: &str = "linckia_api_request_seconds";
 
 /// Statuses that this door answers; any other counts as the last.
@@ -33,6 +34,7 @@ impl Handles {
 /// Handles of all routes, and one more for requests that found none.
 pub(crate) struct Metrics {
     handles: Vec<Handles>,
+    behind: Counter,
 }
 
 impl Metrics {
@@ -41,7 +43,13 @@ impl Metrics {
         metrics::describe_histogram!(SECONDS, "Seconds from a request's head to its answer's.");
         let name = |route: &Route| format!("{} {}", route.verb.name(), route.path);
         let names = routes().map(name).chain(["none".to_owned()]);
-        Self { handles: names.map(Handles::new).collect() }
+        metrics::describe_counter!(BEHIND, "Requests refused: their session saw what lacks here.");
+        Self { handles: names.map(Handles::new).collect(), behind: metrics::counter!(BEHIND) }
+    }
+
+    /// Counts a session that was refused.
+    pub(crate) fn behind(&self) {
+        self.behind.increment(1);
     }
 
     /// Counts a request; no index stands for a path that is none.

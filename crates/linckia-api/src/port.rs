@@ -74,6 +74,19 @@ pub enum NotForwarded {
     Unanswered,
 }
 
+/// A request that is traced, from its head on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestSpan {
+    /// The W3C trace context of the events that the request writes.
+    pub events: String,
+    pub trace: [u8; 16],
+    pub id: [u8; 8],
+    /// The client's span.
+    pub parent: Option<[u8; 8]>,
+    /// Since the Unix epoch, in nanoseconds.
+    pub began: u64,
+}
+
 /// The region behind the door.
 pub trait Region: Send + Sync + 'static {
     /// Its name.
@@ -134,6 +147,17 @@ pub trait Region: Send + Sync + 'static {
 
     /// What a local fleet's supervisor emulates on its links: the JSON it serves; none elsewhere.
     fn emulated(&self) -> impl Future<Output = Option<serde_json::Value>> + Send;
+
+    /// Begins the span of a request, where it is traced; `parent` is the client's trace context.
+    fn begin_span(&self, parent: Option<&str>) -> Option<RequestSpan> {
+        let _ = parent;
+        None
+    }
+
+    /// Ends it: what was asked for, by its template, and the status of the answer.
+    fn end_span(&self, span: RequestSpan, verb: &'static str, path: &'static str, status: u16) {
+        let _ = (span, verb, path, status);
+    }
 
     /// True once recovery is done and the region takes writes; else the reason it does not.
     fn ready(&self) -> Result<(), String>;

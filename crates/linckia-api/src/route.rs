@@ -202,6 +202,11 @@ pub(crate) fn routes() -> impl Iterator<Item = &'static Route> {
     table::BUILT.iter().chain(unbuilt::UNBUILT)
 }
 
+/// Verb and template of a route, by its place.
+pub(crate) fn named(index: usize) -> Option<(&'static str, &'static str)> {
+    routes().nth(index).map(|route| (route.verb.name(), route.path))
+}
+
 /// A request's place in the table.
 #[derive(Debug)]
 pub(crate) struct Matched<'a> {

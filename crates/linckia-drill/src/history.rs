@@ -88,10 +88,12 @@ impl Required {
     /// A mark is seen: so must be all that its writer had written and seen before it, and before
     /// those.
     fn see(&mut self, seen: &Mark, guarantee: &'static str, pasts: &BTreeMap<Mark, Past>) {
-        let mut open = vec![seen.clone()];
-        if !self.contains(seen) {
-            self.add(seen, guarantee, None);
+        if self.contains(seen) {
+            // With it came all that is before it: what was before a mark never grows.
+            return;
         }
+        self.add(seen, guarantee, None);
+        let mut open = vec![seen.clone()];
         while let Some(after) = open.pop() {
             let Some(past) = pasts.get(&after) else { continue };
             for (marks, guarantee) in

@@ -1,14 +1,17 @@
-//! Rehearsed failures: what clients did and saw while a region was lost, and what must hold of it.
+//! Rehearsed failures: what clients did and saw while things failed, and what must hold of it.
 //!
-//! Where in the flow: outside of everything, as a client is. In reading order: [`history`] judges
-//! sessions by the definitions (the simulation judges its clients by the same code), [`account`]
-//! says what became of every write, [`report`] shows it, `io` holds the clients and the course of a
-//! drill. What always holds: nothing here knows how the product works, only what it promises; what
-//! was acknowledged is on the observer's own disk before it counts.
+//! Where in the flow: outside of everything, as a client is. In reading order: [`failure`] is what
+//! fails and [`schedule`] when, [`history`] judges sessions by the definitions (the simulation
+//! judges its clients by the same code), [`account`] says what became of every write, [`report`]
+//! shows it, `io` holds the clients and the courses of drills. What always holds: nothing here
+//! knows how the product works, only what it promises; what was acknowledged is on the observer's
+//! own disk before it counts.
 
 pub mod account;
+pub mod failure;
 pub mod history;
 mod io;
 pub mod report;
+pub mod schedule;
 
-pub use io::{DrillDoor, Mode, Operator, Plan, run};
+pub use io::{DrillDoor, Mode, Operator, Plan, Soak, run, soak};

@@ -4,11 +4,12 @@
 //! beside what was found.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde::Serialize;
 
 use crate::account::{Level, Written};
-use crate::io::{Mode, Plan};
+use crate::io::{Mode, Plan, Soak};
 
 /// The width of a bar of the timeline, in milliseconds.
 const STEP: u64 = 250;
@@ -21,23 +22,29 @@ const HEIGHT: u64 = 160;
 const COLOURS: [&str; 7] =
     ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442"];
 
+/// A failure on the timeline, in milliseconds from the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Band {
+    pub from: u64,
+    pub until: u64,
+    pub what: String,
+}
+
 /// Acknowledged writes over time, by level and region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeline {
     regions: Vec<String>,
-    broken_at: u64,
-    healed_at: u64,
+    bands: Vec<Band>,
     /// By level: by step, by region.
     levels: Vec<Vec<Vec<u64>>>,
 }
 
 impl Timeline {
-    /// Of what clients wrote; moments in milliseconds from the start.
+    /// Of what clients wrote while that failed.
     pub fn of(
         regions: Vec<String>,
         written: &[Written],
-        broken_at: u64,
-        healed_at: u64,
+        bands: Vec<Band>,
         levels: &[String],
     ) -> Self {
         let last = written.iter().filter_map(|write| write.acknowledged.as_ref());
@@ -49,23 +56,31 @@ impl Timeline {
                 counts[write.level][(when / STEP) as usize][place] += 1;
             }
         }
-        Self { regions, broken_at, healed_at, levels: counts }
+        Self { regions, bands, levels: counts }
     }
 }
 
-/// A drill's outcome.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    pub drill: &'static str,
-    pub region: String,
-    pub mode: &'static str,
+/// What a drill found, of whatever kind it is.
+pub struct Outcome {
     pub levels: Vec<Level>,
     pub digests_equal: bool,
     /// The first session guarantee that was broken.
+    pub broken: Option<String>,
+    /// Answers that no client should have got, the first few.
+    pub surprises: Vec<String>,
+    pub timeline: Timeline,
+}
+
+/// A drill's outcome, judged.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    #[serde(flatten)]
+    pub drill: Drill,
+    pub levels: Vec<Level>,
+    pub digests_equal: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub broken_guarantee: Option<String>,
-    /// Answers that no client should have got, the first few.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub surprises: Vec<String>,
     pub passed: bool,
@@ -77,28 +92,74 @@ pub struct Report {
     timeline: Timeline,
 }
 
+/// Which drill it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "drill", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Drill {
+    RegionLoss {
+        region: String,
+        mode: &'static str,
+    },
+    Soak {
+        seed: u64,
+        /// Writes a second that were acknowledged.
+        rate: u64,
+        failures: Vec<Band>,
+        /// Deletions that met a write which did not know of them.
+        deletions: u64,
+        /// Sessions that waited for what was lost with a disk.
+        sessions_given_up: u64,
+    },
+}
+
+impl Drill {
+    /// What happened, as a noun.
+    pub fn name(&self) -> String {
+        match self {
+            Self::RegionLoss { region, mode } => format!("{mode} of {region}"),
+            Self::Soak { seed, rate, failures, .. } => {
+                format!("{} failures of seed {seed} at {rate} writes/s", failures.len())
+            }
+        }
+    }
+}
+
 impl Report {
-    pub(crate) fn new(
-        plan: &Plan,
-        levels: Vec<Level>,
-        digests_equal: bool,
-        broken_guarantee: Option<String>,
-        surprises: Vec<String>,
-        timeline: Timeline,
+    pub(crate) fn of_region_loss(plan: &Plan, outcome: Outcome) -> Self {
+        let drill = Drill::RegionLoss { region: plan.region.clone(), mode: plan.mode.name() };
+        Self::new(drill, plan.mode == Mode::Destroy, &plan.ledger, outcome)
+    }
+
+    pub(crate) fn of_soak(
+        plan: &Soak,
+        outcome: Outcome,
+        deletions: u64,
+        sessions_given_up: u64,
     ) -> Self {
-        let kept = levels.iter().all(|level| keeps(plan.mode, level));
-        let passed = kept && digests_equal && broken_guarantee.is_none() && surprises.is_empty();
+        let acknowledged: u64 = outcome.levels.iter().map(|level| level.acknowledged).sum();
+        let drill = Drill::Soak {
+            seed: plan.seed,
+            rate: acknowledged / plan.span.as_secs().max(1),
+            failures: outcome.timeline.bands.clone(),
+            deletions,
+            sessions_given_up,
+        };
+        Self::new(drill, plan.destroys, &plan.ledger, outcome)
+    }
+
+    fn new(drill: Drill, disks_lost: bool, ledger: &Path, outcome: Outcome) -> Self {
+        let Outcome { levels, digests_equal, broken, surprises, timeline } = outcome;
+        let kept = levels.iter().all(|level| keeps(disks_lost, level));
+        let passed = kept && digests_equal && broken.is_none() && surprises.is_empty();
         Self {
-            drill: "region-loss",
-            region: plan.region.clone(),
-            mode: plan.mode.name(),
+            drill,
             levels,
             digests_equal,
-            broken_guarantee,
+            broken_guarantee: broken,
             surprises,
             passed,
             report: None,
-            ledger: plan.ledger.display().to_string(),
+            ledger: ledger.display().to_string(),
             timeline,
         }
     }
@@ -107,18 +168,31 @@ impl Report {
     pub fn html(&self) -> String {
         let mut page = String::from(HEAD);
         let verdict = if self.passed { ("passed", "Passed") } else { ("failed", "Failed") };
-        let what = match self.mode {
-            "stop" => "was killed and started again",
-            "cut" => "was cut off from all other regions",
-            _ => "was killed, and its disk destroyed",
+        let (title, story) = match &self.drill {
+            Drill::RegionLoss { region, mode } => {
+                let what = match *mode {
+                    "stop" => "was killed and started again",
+                    "cut" => "was cut off from all other regions",
+                    _ => "was killed, and its disk destroyed",
+                };
+                let region = escape(region);
+                let story =
+                    format!("While clients wrote and read, <b>{region}</b> {what}, and came back.");
+                (format!("Losing {region}"), story)
+            }
+            Drill::Soak { failures, rate, .. } => (
+                "A soak".to_owned(),
+                format!(
+                    "While clients hopped between the regions and wrote {rate} events a second, \
+                     {} failures came and went; they are listed below.",
+                    failures.len()
+                ),
+            ),
         };
-        let region = escape(&self.region);
+        let (class, verdict) = verdict;
         let _ = write!(
             page,
-            "<h1>Losing {region} <span class=\"{}\">{}</span></h1>\n<p>While clients wrote and \
-             read, <b>{region}</b> {what}, and came back. {}</p>\n",
-            verdict.0,
-            verdict.1,
+            "<h1>{title} <span class=\"{class}\">{verdict}</span></h1>\n<p>{story} {}</p>\n",
             self.sentence()
         );
         self.table(&mut page);
@@ -169,7 +243,7 @@ impl Report {
     }
 
     fn chart(&self, page: &mut String, place: usize, ack: &str) {
-        let Timeline { regions, broken_at, healed_at, levels } = &self.timeline;
+        let Timeline { regions, bands, levels } = &self.timeline;
         let steps = &levels[place];
         let highest = steps.iter().map(|step| step.iter().sum::<u64>()).max().unwrap_or(0).max(1);
         let span = (steps.len() as u64 * STEP).max(1);
@@ -177,14 +251,21 @@ impl Report {
         let _ = write!(
             page,
             "<h2>Writes acknowledged by <code>{}</code>, a second</h2>\n<svg viewBox=\"0 0 {} {}\" \
-             role=\"img\">\n<rect x=\"{}\" y=\"0\" width=\"{}\" height=\"{HEIGHT}\" \
-             class=\"gone\"/>\n",
+             role=\"img\">\n",
             escape(ack),
             WIDTH + 60,
             HEIGHT + 24,
-            x(*broken_at),
-            x(*healed_at) - x(*broken_at),
         );
+        for Band { from, until, what } in bands {
+            let _ = writeln!(
+                page,
+                "<rect x=\"{}\" y=\"0\" width=\"{}\" height=\"{HEIGHT}\" class=\"gone\"><title>{}\
+                 </title></rect>",
+                x(*from),
+                (x(*until) - x(*from)).max(1),
+                escape(what)
+            );
+        }
         for (number, step) in steps.iter().enumerate() {
             let (left, right) = (x(number as u64 * STEP), x((number as u64 + 1) * STEP));
             let mut base = HEIGHT;
@@ -201,17 +282,19 @@ impl Report {
             }
         }
         let per_second = highest * 1_000 / STEP;
-        let _ = write!(
+        let _ = writeln!(
             page,
-            "<text x=\"{}\" y=\"12\">{per_second}</text><text x=\"{}\" y=\"{HEIGHT}\">0</text>\n\
-             <text x=\"{}\" y=\"{}\">lost</text><text x=\"{}\" y=\"{}\">back</text>\n</svg>\n<p>",
+            "<text x=\"{}\" y=\"12\">{per_second}</text><text x=\"{}\" y=\"{HEIGHT}\">0</text>",
             WIDTH + 6,
             WIDTH + 6,
-            x(*broken_at),
-            HEIGHT + 18,
-            x(*healed_at),
-            HEIGHT + 18,
         );
+        if let [Band { from, until, .. }] = bands.as_slice() {
+            for (at, what) in [(from, "lost"), (until, "back")] {
+                let (x, y) = (x(*at), HEIGHT + 18);
+                let _ = writeln!(page, "<text x=\"{x}\" y=\"{y}\">{what}</text>");
+            }
+        }
+        page.push_str("</svg>\n<p>");
         for (number, region) in regions.iter().enumerate() {
             let colour = COLOURS[number % COLOURS.len()];
             let region = escape(region);
@@ -231,6 +314,15 @@ impl Report {
              write.</li><li>Writes acknowledged as <code>local</code> may be lost with the disk \
              of the region that took them; all others must not be.</li></ul>\n",
         );
+        if let Drill::Soak { failures, .. } = &self.drill {
+            page.push_str("<h2>What failed</h2>\n<ul>\n");
+            for Band { from, until, what } in failures {
+                let [from, until] = [from, until].map(|at| *at as f64 / 1_000.0);
+                let what = escape(what);
+                let _ = writeln!(page, "<li>{from:.1} to {until:.1} s: {what}</li>");
+            }
+            page.push_str("</ul>\n");
+        }
         if let Some(broken) = &self.broken_guarantee {
             let _ = writeln!(page, "<p class=\"failed\">Broken: {}</p>", escape(broken));
         }
@@ -249,8 +341,8 @@ impl Report {
 }
 
 /// True if a level kept what it promises: only `local` may lose, and only with the disk.
-fn keeps(mode: Mode, level: &Level) -> bool {
-    let may_lose = mode == Mode::Destroy && level.ack == "local";
+fn keeps(disks_lost: bool, level: &Level) -> bool {
+    let may_lose = disks_lost && level.ack == "local";
     (level.lost == 0 || may_lose) && level.duplicated == 0 && level.acknowledged > 0
 }
 
@@ -259,7 +351,7 @@ fn escape(text: &str) -> String {
 }
 
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-<title>Drill: losing a region</title><style>\n\
+<title>Drill</title><style>\n\
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
 color:#222}\n\
 table{border-collapse:collapse;margin:1rem 0}th,td{text-align:right;padding:.3rem .8rem;\
@@ -311,9 +403,12 @@ mod tests {
             attempts: 1,
         };
         let regions = vec!["a".to_owned(), "b".to_owned()];
-        let timeline = Timeline::of(regions, &[written], 300, 700, &names);
+        let bands = vec![Band { from: 300, until: 700, what: "a is lost".to_owned() }];
+        let timeline = Timeline::of(regions, &[written], bands, &names);
         assert_eq!(timeline.levels[0], [[0, 0], [0, 0], [0, 1]]);
-        Report::new(&plan, levels, true, None, Vec::new(), timeline)
+        let (broken, surprises) = (None, Vec::new());
+        let outcome = Outcome { levels, digests_equal: true, broken, surprises, timeline };
+        Report::of_region_loss(&plan, outcome)
     }
 
     #[test]

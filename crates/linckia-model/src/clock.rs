@@ -133,6 +133,15 @@ impl Clock {
         hlc.milliseconds() > fleet + 2 * self.settings.epsilon_milliseconds
     }
 
+    /// How far each peer's wall clock, as last heard and carried on, is ahead of ours, in
+    /// milliseconds.
+    pub fn offsets(&self, now: Now) -> impl Iterator<Item = (&RegionName, i64)> {
+        self.heard.iter().map(move |(peer, heard)| {
+            let there = heard.wall + now.monotonic.saturating_sub(heard.monotonic);
+            (peer, there as i64 - now.wall as i64)
+        })
+    }
+
     /// How far our wall clock is from the fleet's time, in milliseconds; beyond 2ε it alarms.
     pub fn drift(&mut self, now: Now) -> i64 {
         now.wall as i64 - self.fleet_time(now) as i64
@@ -175,6 +184,14 @@ mod tests {
         clock.hear(&region("b"), 10_500, now(10_000, 0));
         assert_eq!(clock.fleet_time(now(10_000, 0)), 10_500);
         assert_eq!(clock.fleet_time(now(10_010, 10)), 10_510);
+    }
+
+    #[test]
+    fn offsets_are_carried_on() {
+        let mut clock = Clock::new(ClockSettings::default(), Hlc::ZERO);
+        clock.hear(&region("a"), 10_700, now(10_000, 5));
+        let offsets: Vec<_> = clock.offsets(now(10_100, 105)).collect();
+        assert_eq!(offsets, [(&region("a"), 700)]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod promises;
 mod region;
 mod rooms;
 mod tick;
+mod trace;
 mod view;
 mod write;
 
@@ -23,4 +24,5 @@ pub use error::{Error, Result};
 pub use input::{Alarm, Input, Output, Role};
 pub use machine::{Machine, StoreDone, StoreJob, SyncKind};
 pub use region::{Region, RegionSettings};
-pub use view::{LinkStatus, RegionStatus, Status, Verdict};
+pub use trace::Traced;
+pub use view::{ClockStatus, LinkStatus, RegionStatus, Status, Verdict};

@@ -216,7 +216,8 @@ impl Region {
     }
 
     /// An event was appended to a log: it waits, decoded, for the disk.
-    pub(crate) fn arrived(&mut self, event: Arc<Event>) {
+    pub(crate) fn arrived(&mut self, now: Now, event: Arc<Event>) {
+        self.traces.arrived(now, &event);
         let dot = &event.dot;
         self.known.raise(&dot.origin, dot.sequence);
         let queue = self.arriving.entry(dot.origin.clone()).or_default();

@@ -22,6 +22,7 @@ use linckia_store::Store;
 use crate::error::{Error, Result};
 use crate::input::{Alarm, Input, Output};
 use crate::region::{Region, RegionSettings, Rooms, Step};
+use crate::trace::Traced;
 use crate::view::Status;
 use crate::write::Room;
 
@@ -241,7 +242,7 @@ impl Machine {
                     }
                 }
                 Step::Append(events) => {
-                    if let Err(error) = self.append(events) {
+                    if let Err(error) = self.append(now, events) {
                         self.poison(now, &error, outputs)?;
                     }
                 }
@@ -250,13 +251,13 @@ impl Machine {
         Ok(())
     }
 
-    fn append(&mut self, events: Vec<Arc<Event>>) -> linckia_log::Result<()> {
+    fn append(&mut self, now: Now, events: Vec<Arc<Event>>) -> linckia_log::Result<()> {
         let payloads: Vec<Vec<u8>> = events.iter().map(|event| encode_event(event)).collect();
         let payloads: Vec<&[u8]> = payloads.iter().map(Vec::as_slice).collect();
         let Some(first) = events.first() else { return Ok(()) };
         self.own_dirty = true;
         self.logs.append_own_group(first.dot.origin.as_str(), first.dot.sequence, &payloads)?;
-        events.into_iter().for_each(|event| self.region.arrived(event));
+        events.into_iter().for_each(|event| self.region.arrived(now, event));
         Ok(())
     }
 
@@ -271,9 +272,24 @@ impl Machine {
         self.execute(now, steps, outputs)
     }
 
+    /// From now on notes when sampled events come, become durable and are applied.
+    pub fn begin_traces(&mut self) {
+        self.region.traces.begin();
+    }
+
+    /// What was noted of them since this was asked last.
+    pub fn take_traced(&mut self) -> Vec<Traced> {
+        self.region.traces.take()
+    }
+
+    /// The last sequence that was given here, durable or not.
+    pub fn last_given(&self) -> u64 {
+        self.region.capture.last()
+    }
+
     /// How long remote events took to become visible here since this was asked last, in
     /// milliseconds by the wall clocks.
-    pub fn take_visible(&mut self) -> Vec<u64> {
+    pub fn take_visible(&mut self) -> Vec<(Origin, u64)> {
         std::mem::take(&mut self.region.visible)
     }
 

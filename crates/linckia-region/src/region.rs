@@ -22,6 +22,7 @@ use crate::error::Result;
 use crate::input::{Output, Role};
 use crate::promises::Promises;
 use crate::rooms::{Durable, Here};
+use crate::trace::Traces;
 
 /// What a region is told at its start.
 #[derive(Clone, Debug)]
@@ -108,7 +109,8 @@ pub struct Region {
     pub(crate) drift_told: bool,
     pub(crate) poisoned: Option<String>,
     /// How long remote events took to become visible, for the metrics.
-    pub(crate) visible: Vec<u64>,
+    pub(crate) visible: Vec<(Origin, u64)>,
+    pub(crate) traces: Traces,
     /// More can be applied than the last input had budget for.
     pub(crate) more: bool,
 }
@@ -155,6 +157,7 @@ impl Region {
             drift_told: false,
             poisoned: None,
             visible: Vec::new(),
+            traces: Traces::default(),
             more: false,
             settings,
         };
@@ -169,6 +172,11 @@ impl Region {
 
     pub fn name(&self) -> &RegionName {
         &self.settings.name
+    }
+
+    /// Its own log.
+    pub fn origin(&self) -> &Origin {
+        &self.settings.origin
     }
 
     pub fn applied(&self) -> &Vector {
@@ -226,8 +234,10 @@ impl Region {
             self.capture.applied(event, &mut here);
             let remote = event.dot.origin != self.settings.origin;
             if remote && self.visible.len() < VISIBLE_MAX {
-                self.visible.push(now.wall.saturating_sub(event.hlc.milliseconds()));
+                let milliseconds = now.wall.saturating_sub(event.hlc.milliseconds());
+                self.visible.push((event.dot.origin.clone(), milliseconds));
             }
+            self.traces.applied(now, &event.dot);
         }
         self.pass_barriers();
         self.answer(steps);

@@ -22,6 +22,7 @@ impl Region {
             if let Some(arriving) = self.arriving.get_mut(&origin) {
                 while arriving.front().is_some_and(|event| event.dot.sequence <= upto) {
                     if let Some(event) = arriving.pop_front() {
+                        self.traces.durable(now, &event.dot);
                         self.apply.enqueue(event);
                     }
                 }

@@ -45,6 +45,22 @@ pub struct Status {
     pub stable: Hlc,
     pub conflicts: u64,
     pub poisoned: Option<String>,
+    pub clocks: ClockStatus,
+    /// Logs whose next events wait until the fleet's time has come near theirs.
+    pub held_back: u64,
+    /// Answers that wait for disks, here or elsewhere.
+    pub promises: u64,
+}
+
+/// This region's wall clock beside the others', in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockStatus {
+    /// Ahead of the fleet's time.
+    pub drift: i64,
+    /// How far ahead of ours each peer's was, as last heard.
+    pub offsets: Vec<(RegionName, i64)>,
+    /// How far stable time is behind our wall clock.
+    pub stable_age: u64,
 }
 
 impl Region {
@@ -71,7 +87,26 @@ impl Region {
             stable: self.apply.stable(),
             conflicts: self.apply.conflicts(),
             poisoned: self.poisoned.clone(),
+            clocks: self.clock_status(now),
+            held_back: self.held_back(),
+            promises: self.promises.len() as u64,
         }
+    }
+
+    fn clock_status(&mut self, now: Now) -> ClockStatus {
+        let offsets = self.clock.offsets(now);
+        ClockStatus {
+            offsets: offsets.map(|(peer, offset)| (peer.clone(), offset)).collect(),
+            drift: self.clock.drift(now),
+            stable_age: now.wall.saturating_sub(self.apply.stable().milliseconds()),
+        }
+    }
+
+    fn held_back(&self) -> u64 {
+        let applied = self.apply.applied();
+        let held =
+            self.apply.offerable().iter().filter(|(origin, upto)| *upto > applied.get(origin));
+        held.count() as u64
     }
 
     fn own_status(&self, now: Now) -> RegionStatus {

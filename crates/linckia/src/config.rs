@@ -55,6 +55,7 @@ pub struct Config {
     pub apply: Apply,
     pub ship: Ship,
     pub session: Session,
+    pub telemetry: Telemetry,
 }
 
 /// `[door]`: the HTTP door for applications and operators.
@@ -120,6 +121,8 @@ pub struct Store {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clock {
     pub epsilon: Duration,
+    /// Added to this machine's wall clock, in milliseconds: for rehearsals only.
+    pub offset_milliseconds: i64,
 }
 
 /// `[apply]`: no settings yet; the section is accepted empty.
@@ -143,6 +146,17 @@ pub struct Session {
     /// The file of the keys that sign and verify them, the same in every region; without it there
     /// are no sessions.
     pub keys: Option<PathBuf>,
+}
+
+/// `[telemetry]`: what the process says of itself, beside its metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Telemetry {
+    /// The collector that spans are sent to, `http://host:port`; none: nothing is traced.
+    pub otlp: Option<String>,
+    /// Of the requests without a trace context, so many in a million are traced.
+    pub sampled_per_million: u32,
+    /// Log lines are JSON, not text.
+    pub json_lines: bool,
 }
 
 impl Config {

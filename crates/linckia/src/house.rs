@@ -12,8 +12,10 @@ mod forward;
 mod hands;
 mod links;
 mod measures;
+mod planted;
 mod port;
 mod sessions;
+mod telemetry;
 mod time;
 mod witness;
 
@@ -26,7 +28,7 @@ use linckia_api::{ClientIdentity, DoorSettings, Limits};
 use linckia_apply::ApplySettings;
 use linckia_control::Agreement;
 use linckia_log::{Identity, LocalDisk, Logs, Settings};
-use linckia_model::{AgreedPolicies, ClockSettings, Origin, RegionName, SessionKeys};
+use linckia_model::{AgreedPolicies, ClockSettings, FoldSettings, Origin, RegionName, SessionKeys};
 use linckia_net::{Connection, Door, DoorOptions, DoorTls, Shutdown, Trigger};
 use linckia_region::{Machine, RegionSettings};
 use linckia_store::FjallStore;
@@ -41,6 +43,7 @@ use core::Core;
 use forward::Forwards;
 use links::Takers;
 use port::House;
+use telemetry::Telemetry;
 use time::Clocks;
 
 /// Connections end within this on the way out.
@@ -65,12 +68,19 @@ pub(crate) fn read_session_keys(path: &Path) -> Result<SessionKeys> {
 /// # Errors
 /// What kept it from starting or from ending cleanly, for the operator.
 pub fn run_region(config: &Config) -> Result<Outcome> {
-    install_tracing();
+    install_tracing(config.telemetry.json_lines);
     if config.witness {
         return witness::run(config);
     }
     let prometheus = install_metrics()?;
-    let clocks = Clocks::start();
+    let offset = config.clock.offset_milliseconds;
+    if offset != 0 {
+        tracing::warn!(
+            milliseconds = offset,
+            "REHEARSAL: clock.offset is set, so this region's clock is wrong on purpose"
+        );
+    }
+    let clocks = Clocks::start(offset);
     let name = RegionName::parse(&config.region)?;
     let disk = log_disk(config)?;
     let runtime = runtime()?;
@@ -85,9 +95,13 @@ pub fn run_region(config: &Config) -> Result<Outcome> {
         applied = machine.region().applied().total(),
         "recovered"
     );
-    let core = Core::start(machine, clocks, time.clone())?;
+    let telemetry = {
+        let _entered = runtime.enter();
+        Telemetry::start(&config.telemetry, &config.region, clocks)?
+    };
+    let core = Core::start(machine, clocks, time.clone(), &config.dir, telemetry.clone())?;
     let members = Members { consults, agreement, time };
-    let served = runtime.block_on(serve(config, &name, &core, members, prometheus));
+    let served = runtime.block_on(serve(config, &name, &core, members, telemetry, prometheus));
     let closed = core.stop();
     runtime.shutdown_timeout(DRAIN);
     served?;
@@ -104,11 +118,15 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
         .context("the runtime cannot be started")
 }
 
-fn install_tracing() {
+fn install_tracing(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     // A second subscriber in one process is a test's: the first one stays.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).try_init();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    let _ = match json {
+        true => lines.json().flatten_event(true).try_init(),
+        false => lines.try_init(),
+    };
 }
 
 fn install_metrics() -> Result<PrometheusHandle> {
@@ -212,6 +230,7 @@ fn region_settings(
 ) -> Result<RegionSettings> {
     let members = members(config, name, |peer| !peer.witness)?;
     let milliseconds = |duration: Duration| duration.as_millis() as u64;
+    let fault = planted::fault()?;
     Ok(RegionSettings {
         name: name.clone(),
         origin,
@@ -221,12 +240,16 @@ fn region_settings(
             ..ClockSettings::default()
         },
         policies,
-        apply: ApplySettings { seed: random()?, ..ApplySettings::default() },
+        apply: ApplySettings {
+            seed: random()?,
+            fold: FoldSettings { fault, ..FoldSettings::default() },
+            ..ApplySettings::default()
+        },
         heartbeat_milliseconds: milliseconds(config.ship.heartbeat),
         gather_milliseconds: milliseconds(config.ship.gather),
         linger_milliseconds: milliseconds(config.ship.linger),
         seed: clocks.now().wall,
-        fault: None,
+        fault,
     })
 }
 
@@ -254,6 +277,7 @@ async fn serve(
     name: &RegionName,
     core: &Core,
     Members { consults, agreement, time }: Members,
+    telemetry: Option<Telemetry>,
     prometheus: PrometheusHandle,
 ) -> Result<()> {
     let (trigger, shutdown) = Shutdown::new();
@@ -283,7 +307,8 @@ async fn serve(
     let following = tokio::spawn(following);
     let regions = members(config, name, |peer| !peer.witness)?;
     let agreed = port::Agreed { agreement: agreement.clone(), entered, regions };
-    let house = House::new(name.clone(), core, Arc::clone(&forwards), agreed, control);
+    let forwarding = Arc::clone(&forwards);
+    let house = House::new(name.clone(), core, forwarding, agreed, control, telemetry);
     let house = Arc::new(house);
     let (stop_streams, stopping) = watch::channel(false);
     let door = linckia_api::Door::new(

@@ -81,7 +81,7 @@ struct RegionArguments {
     config: PathBuf,
 }
 
-fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     small_pages();
     let cli = Cli::parse();
     run(&cli).unwrap_or_else(|error| command::finish(Err(error), cli.global.json))

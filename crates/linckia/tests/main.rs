@@ -49,3 +49,5 @@ mod strangers;
 mod streams;
 #[path = "blackbox/supervisor.rs"]
 mod supervisor;
+#[path = "blackbox/telemetry.rs"]
+mod telemetry;

@@ -41,6 +41,11 @@ pub fn build(root: &Path, profile: Profile) -> anyhow::Result<()> {
     run(root, profile, &["-p", "linckia", "--example", "load"])
 }
 
+/// Only the program, perhaps with more words for cargo.
+pub fn build_program(root: &Path, profile: Profile, more: &[&str]) -> anyhow::Result<()> {
+    run(root, profile, &[&["-p", "linckia"], more].concat())
+}
+
 /// Only the simulator.
 pub fn build_simulator(root: &Path, profile: Profile) -> anyhow::Result<()> {
     run(root, profile, &["-p", "linckia-sim"])

@@ -1,7 +1,7 @@
 //! A local fleet to measure: `linckia up` in a directory of its own.
 //!
-//! Used by all measurements but `sim`. What always holds: the program that runs is a copy, so that
-//! a build meanwhile changes nothing; the fleet ends with its handle.
+//! Used by all measurements but `sim`, and by `soak`. What always holds: the program that runs is a
+//! copy, so that a build meanwhile changes nothing; the fleet ends with its handle.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::value::Value;
-use super::{Bench, build, door, process};
+use super::{Bench, Scratch, build, door, process};
 use process::Process;
 
 /// A fleet is ready in seconds; on a busy machine in more.
@@ -40,24 +40,46 @@ pub struct Region {
 impl Fleet {
     /// Returns when every region is ready. Without names, the three regions of the default.
     pub fn start(bench: &Bench, name: &str, regions: &[&str]) -> anyhow::Result<Self> {
-        let program = copy(bench)?;
-        let dir = bench.scratch.join(name);
-        let mut command = process::bound(&program, "TERM", None);
-        command.args(["up", "--json", "--ports", "auto", "--wan", "real"]);
-        command.args(["--restart-after", "never", "--dir"]).arg(&dir);
+        let built = build::folder(bench.root, bench.options.profile).join("linckia");
+        let program = copy(&built, bench.scratch)?;
+        let mut command = up(&program);
+        command.args(["--restart-after", "never"]);
         if !regions.is_empty() {
             command.args(["--regions", &regions.join(",")]);
         }
+        Self::ready(command, program, bench.scratch.join(name))
+    }
+
+    /// The three regions of the default; one that dies is started again. They inherit `variable`.
+    pub fn start_again(
+        built: &Path,
+        scratch: &Scratch,
+        variable: Option<(&str, &str)>,
+    ) -> anyhow::Result<Self> {
+        let program = copy(built, scratch)?;
+        let mut command = up(&program);
+        command.envs(variable);
+        Self::ready(command, program, scratch.join("fleet"))
+    }
+
+    fn ready(mut command: Command, program: PathBuf, dir: PathBuf) -> anyhow::Result<Self> {
+        command.arg("--dir").arg(&dir);
         let mut supervisor = Process::start(command, "linckia up", "TERM")?;
         let line = supervisor.line(READY_PATIENCE)?;
         let regions = read_regions(&Value::parse(&line)?)?;
         Ok(Self { _supervisor: supervisor, program, dir, regions })
     }
 
-    /// A `linckia` that is told of this fleet.
+    /// A `linckia` that is told of this fleet, and answers programs.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command_for_people(arguments);
+        command.arg("--json");
+        command
+    }
+
+    pub fn command_for_people(&self, arguments: &[&str]) -> Command {
         let mut command = process::bound(&self.program, "TERM", None);
-        command.args(arguments).arg("--json").arg("--dir").arg(&self.dir);
+        command.args(arguments).arg("--dir").arg(&self.dir);
         command
     }
 
@@ -65,6 +87,27 @@ impl Fleet {
     pub fn ask(&self, arguments: &[&str], patience: Duration) -> anyhow::Result<Value> {
         let name = format!("linckia {}", arguments.join(" "));
         Value::parse(&process::output(self.command(arguments), &name, patience)?)
+    }
+
+    /// Runs a command that says by its exit code whether it is content; what it prints is shown.
+    pub fn watch(&self, mut command: Command, patience: Duration) -> anyhow::Result<bool> {
+        command.stdout(std::io::stderr());
+        let mut child = command.spawn().context("cannot start linckia")?;
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return match status.code() {
+                    Some(code @ (0 | 1)) => Ok(code == 0),
+                    _ => bail!("linckia ended without a verdict: {status}"),
+                };
+            }
+            if begun.elapsed() > patience {
+                child.kill()?;
+                child.wait()?;
+                bail!("linckia does not end within {} s", patience.as_secs());
+            }
+            thread::sleep(LOOK);
+        }
     }
 
     /// The regions as the supervisor has them now, with the processes of now.
@@ -134,12 +177,17 @@ fn read_regions(fleet: &Value) -> anyhow::Result<Vec<Region>> {
     Ok(regions)
 }
 
+fn up(program: &Path) -> Command {
+    let mut command = process::bound(program, "TERM", None);
+    command.args(["up", "--json", "--ports", "auto", "--wan", "real"]);
+    command
+}
+
 /// The program, as it is now.
-fn copy(bench: &Bench) -> anyhow::Result<PathBuf> {
-    let built = build::folder(bench.root, bench.options.profile).join("linckia");
-    let copied = bench.scratch.join("linckia");
+fn copy(built: &Path, scratch: &Scratch) -> anyhow::Result<PathBuf> {
+    let copied = scratch.join("linckia");
     if !Path::new(&copied).exists() {
-        fs::copy(&built, &copied).with_context(|| format!("cannot copy {}", built.display()))?;
+        fs::copy(built, &copied).with_context(|| format!("cannot copy {}", built.display()))?;
     }
     Ok(copied)
 }

@@ -48,7 +48,7 @@ pub(super) struct House<R> {
     pub(super) openapi: Bytes,
     /// True once the process is about to end: streams end themselves.
     pub(super) stopping: watch::Receiver<bool>,
-    metrics: Metrics,
+    pub(super) metrics: Metrics,
 }
 
 impl<R> Clone for Door<R> {
@@ -119,12 +119,20 @@ impl<R: Region> Door<R> {
 
     async fn run(
         &self,
-        parts: Parts,
+        mut parts: Parts,
         body: RequestBody,
         client: ClientIdentity,
     ) -> http::Response<DoorBody> {
         let start = Instant::now();
         let mut body = Some(body);
+        let given = headers::traceparent(&parts.headers).map(HeaderValue::from_str);
+        let given = given.and_then(Result::ok);
+        let span = self.house.region.begin_span(headers::traceparent(&parts.headers));
+        // What the request writes is a child of its span.
+        let events = span.as_ref().map(|span| HeaderValue::from_str(&span.events));
+        if let Some(Ok(events)) = events {
+            parts.headers.insert(TRACEPARENT, events);
+        }
         let found = route::find(&parts.method, parts.uri.path());
         let index = found.as_ref().ok().map(|found| found.index);
         let answered = self.answer(&parts, found, &client, &mut body).await;
@@ -140,12 +148,14 @@ impl<R: Region> Door<R> {
                 response
             }
         };
-        if let Some(value) = headers::traceparent(&parts.headers)
-            && let Ok(value) = HeaderValue::from_str(value)
-        {
+        if let Some(value) = given {
             response.headers_mut().insert(TRACEPARENT, value);
         }
         let status = response.status().as_u16();
+        if let Some(span) = span {
+            let (verb, path) = index.and_then(route::named).unwrap_or(("", "none"));
+            self.house.region.end_span(span, verb, path, status);
+        }
         self.house.metrics.count(index, status, start.elapsed().as_secs_f64());
         response
     }

@@ -178,6 +178,7 @@ async fn nearest<R: Region>(
 
 /// 503: what is missing, and whether its origin can be reached.
 async fn problem<R: Region>(house: &House<R>, seen: &Vector, have: &Vector) -> Box<Problem> {
+    house.metrics.behind();
     let regions = house.region.regions().await.unwrap_or_default();
     let reachable = |origin: &linckia_model::Origin| {
         let region = regions.iter().find(|region| origin.is_of(&region.name));

@@ -1,38 +1,31 @@
-//! The course of a drill: steady, broken, healed, converged, judged.
+//! The course of the loss of a region: steady, broken, healed, converged, judged.
 //!
 //! Clients of every level belong to the region that is lost and use it from the start. The operator
 //! breaks and heals by his own means. What always holds: the judgement comes after every region
 //! shows the same, or after it is clear that they do not.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::client::{Caller, DrillDoor, marks, path};
+use super::Operator;
+use super::client::Caller;
+use super::end::{converged, read_all};
 use super::ledger::Ledger;
-use crate::account::{Final, Shown, account, lost};
+use super::visitor::{DrillDoor, Visitor};
+use crate::account::{account, lost};
+use crate::failure::Failure;
 use crate::history;
-use crate::report::{Report, Timeline};
+use crate::report::{Band, Outcome, Report, Timeline};
 
 /// Clients of each level.
 const CLIENTS: usize = 4;
 
 /// A write that is under way at the end has this much longer.
 const LAST_ATTEMPTS: Duration = Duration::from_secs(10);
-
-/// Regions are equal within this after the end.
-const CONVERGED_LONGEST: Duration = Duration::from_secs(60);
-
-/// Between two looks at digests.
-const LOOK: Duration = Duration::from_millis(250);
-
-/// A read at the end is tried so often.
-const READS_MAX: usize = 20;
 
 /// How a region is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +46,15 @@ impl Mode {
             Self::Destroy => "destroy",
         }
     }
+
+    fn of(self, region: &str) -> Failure {
+        let region = region.to_owned();
+        match self {
+            Self::Stop => Failure::Stop { region },
+            Self::Cut => Failure::Cut { from: region, to: None, one_way: false },
+            Self::Destroy => Failure::Destroy { region, cut_off: false },
+        }
+    }
 }
 
 /// What is rehearsed.
@@ -69,12 +71,6 @@ pub struct Plan {
     pub run: String,
     /// The observer's own record of acknowledged ids.
     pub ledger: PathBuf,
-}
-
-/// Who breaks and heals, by an operator's means.
-pub trait Operator {
-    fn break_it(&self) -> impl Future<Output = anyhow::Result<()>>;
-    fn heal(&self) -> impl Future<Output = anyhow::Result<()>>;
 }
 
 /// Runs a drill; `say` is told how it goes.
@@ -95,16 +91,19 @@ pub async fn run(
     let last = (plan.span + LAST_ATTEMPTS).as_millis() as u64;
     for (level, ack) in plan.levels.iter().enumerate() {
         for number in 0..CLIENTS {
-            let caller = Caller {
-                ledger: Arc::clone(&ledger),
+            let visitor = Visitor {
                 doors: Arc::clone(&doors),
                 kind: Arc::clone(&kind),
-                level,
                 ack: ack.clone(),
-                number,
-                home,
                 at: home,
                 token: String::new(),
+            };
+            let caller = Caller {
+                ledger: Arc::clone(&ledger),
+                visitor,
+                level,
+                number,
+                home,
                 session: ledger.session(),
                 deeds: 0,
                 own: BTreeMap::new(),
@@ -114,84 +113,45 @@ pub async fn run(
         }
     }
     say(&format!("{} clients write and read in {}", clients.len(), plan.region));
-    let moments = drive(plan, &ledger, operator, say).await;
+    let band = drive(plan, &ledger, operator, say).await;
     ledger.end();
     while let Some(ended) = clients.join_next().await {
         ended??;
     }
-    let (broken_at, healed_at) = moments?;
+    let band = band?;
     say("waiting until all regions show the same");
     let digests_equal = converged(&doors).await;
     let notes = ledger.take()?;
     say("reading everything everywhere");
-    let keys: BTreeSet<&str> = notes.written.iter().map(|write| write.key.as_str()).collect();
-    let end = read_all(&doors, &kind, &keys).await;
+    let keys = notes.written.iter().map(|write| write.key.as_str()).collect();
+    let end = read_all(&doors, &kind, keys).await?;
     let lost = lost(&notes.written, &end);
     let broken = history::check(&notes.history, &lost).err().map(|broken| broken.to_string());
     let levels = account(&plan.levels, &notes.written, &notes.stale, &end);
     let regions = doors.iter().map(|door| door.region.clone()).collect();
-    let timeline = Timeline::of(regions, &notes.written, broken_at, healed_at, &plan.levels);
-    Ok(Report::new(plan, levels, digests_equal, broken, notes.surprises, timeline))
+    let timeline = Timeline::of(regions, &notes.written, vec![band], &plan.levels);
+    let outcome = Outcome { levels, digests_equal, broken, surprises: notes.surprises, timeline };
+    Ok(Report::of_region_loss(plan, outcome))
 }
 
-/// Breaks after three tenths of the time, heals after seven; when that was, in milliseconds.
+/// Breaks after three tenths of the time, heals after seven; when that was.
 async fn drive(
     plan: &Plan,
     ledger: &Ledger,
     operator: &impl Operator,
     say: &dyn Fn(&str),
-) -> anyhow::Result<(u64, u64)> {
+) -> anyhow::Result<Band> {
     let part = plan.span / 10;
     tokio::time::sleep(part * 3).await;
-    let broken_at = ledger.now();
-    operator.break_it().await?;
+    let from = ledger.now();
+    let failure = plan.mode.of(&plan.region);
+    operator.strike(&failure).await?;
     say(&format!("{}: {} acknowledged so far", plan.mode.name(), ledger.acknowledged()));
     tokio::time::sleep(part * 4).await;
-    operator.heal().await?;
-    let healed_at = ledger.now();
+    operator.heal(&failure).await?;
+    let until = ledger.now();
     ledger.heal();
     say(&format!("healed: {} acknowledged so far", ledger.acknowledged()));
     tokio::time::sleep(part * 3).await;
-    Ok((broken_at, healed_at))
-}
-
-/// True once all regions have equal digests at equal vectors.
-async fn converged(doors: &[DrillDoor]) -> bool {
-    let looks = CONVERGED_LONGEST.as_millis() / LOOK.as_millis();
-    for _ in 0..looks {
-        let mut digests: Vec<(Value, Value)> = Vec::new();
-        for door in doors {
-            if let Some((200, body)) = door.get("/v1/digests").await {
-                digests.push((body["vector"].clone(), body["root"].clone()));
-            }
-        }
-        if digests.len() == doors.len() && digests.windows(2).all(|pair| pair[0] == pair[1]) {
-            return true;
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-    false
-}
-
-/// What every region shows of every aggregate; a region that does not answer shows nothing.
-async fn read_all(doors: &[DrillDoor], kind: &str, keys: &BTreeSet<&str>) -> Final {
-    let mut end = Final::new();
-    for door in doors {
-        let shown = end.entry(door.region.clone()).or_default();
-        for key in keys {
-            for _ in 0..READS_MAX {
-                match door.get(&path(kind, key)).await {
-                    Some((200, body)) => {
-                        let version = body["version"].as_u64().unwrap_or(0);
-                        let marks = marks(&body["data"]);
-                        shown.insert((*key).to_owned(), Shown { marks, version });
-                        break;
-                    }
-                    Some((404, _)) => break,
-                    _ => tokio::time::sleep(LOOK).await,
-                }
-            }
-        }
-    }
-    end
+    Ok(Band { from, until, what: failure.to_string() })
 }

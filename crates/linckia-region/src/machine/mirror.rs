@@ -65,7 +65,7 @@ impl Machine {
             self.logs.append_mirror(name, &record)?;
             tail = record.sequence();
             self.mirrors_dirty_since.get_or_insert(now.monotonic);
-            self.region.arrived(Arc::new(event));
+            self.region.arrived(now, Arc::new(event));
         }
         Ok(tail)
     }

@@ -1,28 +1,30 @@
 //! `drill`: rehearses a failure on a fleet and says what was lost.
 //!
-//! The drill itself is `linckia-drill`; here stand the words, the operator's means (the local
-//! fleet's supervisor, or two commands for any other fleet) and what is printed. What always holds:
-//! exit code 1 if a promise was not kept.
+//! The drill itself is `linckia-drill`; here stand the words and what is printed, in `means.rs` the
+//! operator's means. What always holds: exit code 1 if a promise was not kept.
+
+mod means;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use http::Method;
-use linckia_drill::report::Report;
-use linckia_drill::{DrillDoor, Mode, Operator, Plan};
-use serde_json::json;
+use linckia_drill::report::{Drill, Report};
+use linckia_drill::{DrillDoor, Mode, Plan, Soak};
+use means::Means;
 
 use super::text::{number, print, remark, table};
 use super::{Context, Outcome, wrong_use};
 use crate::arguments::GlobalArguments;
 use crate::config::units::parse_duration;
-use crate::fleet::{Fleet, FleetState};
 
 /// Shorter ones measure the start of things.
 const SPAN_MIN: Duration = Duration::from_secs(3);
+
+/// A soak's writes a second, if nothing else is asked for: what a laptop does beside other work.
+const RATE: u64 = 500;
 
 /// Ids that are printed of what was lost; all are in the JSON and on the page.
 const LOST_SHOWN: usize = 10;
@@ -30,7 +32,7 @@ const LOST_SHOWN: usize = 10;
 /// Rehearsed failures.
 #[derive(Debug, Subcommand)]
 pub enum DrillCommand {
-    /// Loses a region under load, brings it back, and accounts for every acknowledged write.
+    /// Lets regions fail under load, heals them, and accounts for every acknowledged write.
     Run(RunArguments),
 }
 
@@ -40,9 +42,9 @@ pub struct RunArguments {
     /// The drill.
     #[arg(value_enum)]
     drill: DrillName,
-    /// How the region is lost.
-    #[arg(long, value_enum, default_value_t = ModeName::Stop)]
-    mode: ModeName,
+    /// How the region is lost, in region-loss.
+    #[arg(long, value_enum)]
+    mode: Option<ModeName>,
     /// Acknowledgement levels to compare.
     #[arg(long, value_delimiter = ',', default_value = "local,any")]
     ack: Vec<String>,
@@ -50,6 +52,15 @@ pub struct RunArguments {
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     #[arg(default_value = "20s")]
     span: Duration,
+    /// What fails when, in a soak; without it another every time.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Writes a second, in a soak; 500 without it.
+    #[arg(long)]
+    rate: Option<u64>,
+    /// In a soak, disks are lost too: only for levels that survive it.
+    #[arg(long)]
+    destroy: bool,
     /// Writes a page with a timeline.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -68,6 +79,8 @@ pub struct RunArguments {
 enum DrillName {
     /// A region is lost and comes back.
     RegionLoss,
+    /// Kills, cuts and wrong clocks, drawn from a seed, while sessions hop between regions.
+    Soak,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -97,42 +110,16 @@ pub async fn run(
     command: &DrillCommand,
 ) -> anyhow::Result<Outcome> {
     let DrillCommand::Run(arguments) = command;
-    let DrillName::RegionLoss = arguments.drill;
     if arguments.span < SPAN_MIN {
         return Err(wrong_use(format!("--for takes at least {} s", SPAN_MIN.as_secs())));
     }
     let doors = context.addresses.every().await?;
-    let region = match (&global.region, doors.first()) {
-        (Some(region), _) => region.clone(),
-        (None, Some(first)) => first.label().to_owned(),
-        (None, None) => bail!("the fleet has no region"),
-    };
-    let names: Vec<&str> = doors.iter().map(|door| door.label()).collect();
-    if !names.contains(&region.as_str()) {
-        let names = names.join(", ");
-        return Err(wrong_use(format!("there is no region `{region}`: the regions are {names}")));
-    }
     let clients = doors.iter().map(|door| Ok(DrillDoor::new(door.label(), door.url())?));
     let clients: Vec<DrillDoor> = clients.collect::<anyhow::Result<_>>()?;
-    let plan = Plan {
-        region: region.clone(),
-        mode: arguments.mode.into(),
-        levels: arguments.ack.clone(),
-        span: arguments.span,
-        run: run_name(),
-        ledger: arguments.ledger.clone(),
+    let mut report = match arguments.drill {
+        DrillName::RegionLoss => region_loss(global, arguments, clients).await?,
+        DrillName::Soak => soak(global, arguments, clients).await?,
     };
-    let means = match (&arguments.break_with, &arguments.heal_with) {
-        (Some(to_break), Some(to_heal)) => Means::Commands { to_break, to_heal },
-        _ if global.url.is_some() => {
-            return Err(wrong_use(
-                "a fleet behind --url is broken and healed by your own means: give --break-with \
-                 and --heal-with",
-            ));
-        }
-        _ => Means::Local { dir: &global.dir, region: &region, mode: plan.mode },
-    };
-    let mut report = linckia_drill::run(&plan, clients, &means, &remark).await?;
     if let Some(path) = &arguments.report {
         fs::write(path, report.html())
             .with_context(|| format!("cannot write {}", path.display()))?;
@@ -146,71 +133,79 @@ pub async fn run(
     Ok(if report.passed { Outcome::Done } else { Outcome::Refused })
 }
 
+async fn region_loss(
+    global: &GlobalArguments,
+    arguments: &RunArguments,
+    doors: Vec<DrillDoor>,
+) -> anyhow::Result<Report> {
+    if arguments.seed.is_some() || arguments.rate.is_some() || arguments.destroy {
+        return Err(wrong_use("--seed, --rate and --destroy are a soak's: leave them out"));
+    }
+    let region = match (&global.region, doors.first()) {
+        (Some(region), _) => region.clone(),
+        (None, Some(first)) => first.region.clone(),
+        (None, None) => bail!("the fleet has no region"),
+    };
+    let names: Vec<&str> = doors.iter().map(|door| door.region.as_str()).collect();
+    if !names.contains(&region.as_str()) {
+        let names = names.join(", ");
+        return Err(wrong_use(format!("there is no region `{region}`: the regions are {names}")));
+    }
+    let plan = Plan {
+        region,
+        mode: arguments.mode.unwrap_or(ModeName::Stop).into(),
+        levels: arguments.ack.clone(),
+        span: arguments.span,
+        run: run_name("Drill"),
+        ledger: arguments.ledger.clone(),
+    };
+    let means = match (&arguments.break_with, &arguments.heal_with) {
+        (Some(to_break), Some(to_heal)) => Means::Commands { to_break, to_heal },
+        _ if global.url.is_some() => {
+            return Err(wrong_use(
+                "a fleet behind --url is broken and healed by your own means: give --break-with \
+                 and --heal-with",
+            ));
+        }
+        _ => Means::Local { dir: &global.dir },
+    };
+    linckia_drill::run(&plan, doors, &means, &remark).await
+}
+
+async fn soak(
+    global: &GlobalArguments,
+    arguments: &RunArguments,
+    doors: Vec<DrillDoor>,
+) -> anyhow::Result<Report> {
+    let region_loss = arguments.mode.is_some() || arguments.break_with.is_some();
+    if region_loss || global.region.is_some() {
+        return Err(wrong_use("--mode, --break-with and --region are of region-loss"));
+    }
+    if global.url.is_some() {
+        return Err(wrong_use("a soak breaks a local fleet by its supervisor: name it by --dir"));
+    }
+    if arguments.destroy && arguments.ack.iter().any(|ack| ack == "local") {
+        return Err(wrong_use("what `local` acknowledged is lost with a disk: add --ack any"));
+    }
+    let plan = Soak {
+        seed: arguments.seed.unwrap_or_else(|| since_epoch().as_millis() as u64),
+        rate: arguments.rate.unwrap_or(RATE).max(1),
+        levels: arguments.ack.clone(),
+        destroys: arguments.destroy,
+        span: arguments.span,
+        run: run_name("Soak"),
+        ledger: arguments.ledger.clone(),
+    };
+    linckia_drill::soak(&plan, doors, &Means::Local { dir: &global.dir }, &remark).await
+}
+
 /// An aggregate type that no drill had before.
-fn run_name() -> String {
-    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("Drill{}", time.as_millis())
+fn run_name(drill: &str) -> String {
+    format!("{drill}{}", since_epoch().as_millis())
 }
 
-/// How a region is lost and comes back.
-enum Means<'a> {
-    Local { dir: &'a Path, region: &'a str, mode: Mode },
-    Commands { to_break: &'a str, to_heal: &'a str },
-}
-
-impl Operator for Means<'_> {
-    async fn break_it(&self) -> anyhow::Result<()> {
-        let (dir, region, mode) = match self {
-            Self::Commands { to_break, .. } => return shell(to_break).await,
-            Self::Local { dir, region, mode } => (*dir, *region, *mode),
-        };
-        let fleet = Fleet::find(dir)?;
-        match mode {
-            Mode::Cut => {
-                let order = json!({"from": region});
-                fleet.ask(Method::POST, "/links/cut", Some(&order)).await?;
-            }
-            Mode::Stop | Mode::Destroy => {
-                let path = format!("/regions/{region}/stop");
-                fleet.ask(Method::POST, &path, Some(&json!({"kill": true}))).await?;
-            }
-        }
-        if mode == Mode::Destroy {
-            let state = FleetState::read(dir)?.context("the fleet has ended")?;
-            let found = state.regions.iter().find(|known| known.name == region);
-            let data = found.context("the fleet has lost the region")?.dir.join("data");
-            fs::remove_dir_all(&data)
-                .with_context(|| format!("cannot remove {}", data.display()))?;
-        }
-        Ok(())
-    }
-
-    async fn heal(&self) -> anyhow::Result<()> {
-        let (dir, region, mode) = match self {
-            Self::Commands { to_heal, .. } => return shell(to_heal).await,
-            Self::Local { dir, region, mode } => (*dir, *region, *mode),
-        };
-        let fleet = Fleet::find(dir)?;
-        match mode {
-            Mode::Cut => {
-                let order = json!({"from": region});
-                fleet.ask(Method::POST, "/links/heal", Some(&order)).await?;
-            }
-            Mode::Stop | Mode::Destroy => {
-                fleet.ask(Method::POST, &format!("/regions/{region}/start"), None).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-async fn shell(command: &str) -> anyhow::Result<()> {
-    // What it prints is no answer of ours.
-    let mut shell = tokio::process::Command::new("sh");
-    let status = shell.arg("-c").arg(command).stdout(std::io::stderr()).status().await;
-    let status = status.with_context(|| format!("`{command}` cannot be run"))?;
-    anyhow::ensure!(status.success(), "`{command}` failed: {status}");
-    Ok(())
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn show(report: &Report) -> String {
@@ -244,11 +239,19 @@ fn show(report: &Report) -> String {
     for surprise in &report.surprises {
         text.push_str(&format!("\n\nNot expected: {surprise}"));
     }
+    if let Drill::Soak { deletions, sessions_given_up, .. } = &report.drill {
+        text.push_str(&format!(
+            "\n\n{} deletions met a write that did not know of them; {} sessions were given up.",
+            number(*deletions),
+            number(*sessions_given_up)
+        ));
+    }
     let equal = if report.digests_equal { "are equal" } else { "DIFFER" };
     let verdict = if report.passed { "Passed" } else { "FAILED" };
     text.push_str(&format!(
-        "\n\n{verdict}: {} of {}; digests {equal}; acknowledged ids in {}.",
-        report.mode, report.region, report.ledger
+        "\n\n{verdict}: {}; digests {equal}; acknowledged ids in {}.",
+        report.drill.name(),
+        report.ledger
     ));
     if let Some(path) = &report.report {
         text.push_str(&format!(" The page: {path}"));

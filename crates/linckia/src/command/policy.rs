@@ -106,7 +106,7 @@ pub async fn run(context: &Context, command: &PolicyCommand) -> anyhow::Result<O
         };
         let fields = fields.iter().map(kind).collect::<Vec<_>>().join(" ");
         let cells = [aggregate_type, strategy, regions.join(","), fields, epoch.to_string()];
-        table.add_row(cells.map(|cell| plain(&cell)));
+        table.add_row(cells.map(|cell| plain(&cell).into_owned()));
     }
     print(&table.to_string())?;
     Ok(Outcome::Done)

@@ -33,6 +33,16 @@ pub(super) struct RawConfig {
     pub ship: RawShip,
     #[serde(default)]
     pub session: RawSession,
+    #[serde(default)]
+    pub telemetry: RawTelemetry,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTelemetry {
+    pub otlp: Word,
+    pub sampled: Word,
+    pub lines: Word,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,6 +96,7 @@ pub(super) struct RawStore {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawClock {
     pub epsilon: Word,
+    pub offset: Word,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -14,11 +14,14 @@ use toml::Spanned;
 
 use super::error::ConfigError;
 use super::files::NamedFile;
-use super::raw::{RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawShip, Word};
+use super::raw::{
+    RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawShip, RawTelemetry, Word,
+};
+use super::units::{offset_text, parse_offset, parse_share, share_text};
 use super::words::{Checked, Words};
 use super::{
     Apply, CertificateFiles, Clock, Config, Door, Log, Peer, PeerAddress, Session, Ship, Store,
-    template,
+    Telemetry, template,
 };
 
 const KIB: u64 = 1 << 10;
@@ -28,6 +31,9 @@ const TIB: u64 = 1 << 40;
 
 /// A body is at most one transaction, which must fit a segment and, sent on, a frame.
 const BODY_BYTES_MAX: u64 = 12 * MIB;
+
+/// A clock that is more than an hour off rehearses nothing new.
+const OFFSET_MILLISECONDS_MAX: i64 = 3_600_000;
 
 const ADVICE_EVERY_SETTING: &str = "`linckia init` writes a file with every setting explained";
 
@@ -107,6 +113,14 @@ impl Words<'_> {
         let cache = self.bytes(&raw.store.cache, template::STORE_CACHE, MIB..=TIB)?;
         let epsilon = Duration::from_millis(1)..=Duration::from_secs(60);
         let epsilon = self.duration(&raw.clock.epsilon, template::CLOCK_EPSILON, epsilon)?;
+        let far = OFFSET_MILLISECONDS_MAX;
+        let offset = self.measured(
+            &raw.clock.offset,
+            template::CLOCK_OFFSET,
+            &(-far..=far),
+            parse_offset,
+            |offset| offset_text(*offset),
+        )?;
         let super::raw::RawApply {} = raw.apply;
         Ok(Config {
             region,
@@ -117,12 +131,13 @@ impl Words<'_> {
             peers,
             log: self.log(&raw.log)?,
             store: Store { cache_bytes: cache },
-            clock: Clock { epsilon },
+            clock: Clock { epsilon, offset_milliseconds: offset },
             apply: Apply {},
             ship: self.ship(&raw.ship)?,
             session: Session {
                 keys: self.file(raw.session.keys.as_ref(), "the keys of session tokens"),
             },
+            telemetry: self.telemetry(&raw.telemetry)?,
         })
     }
 
@@ -296,6 +311,36 @@ impl Words<'_> {
             ));
         }
         Ok(log)
+    }
+
+    fn telemetry(&self, raw: &RawTelemetry) -> Checked<Telemetry> {
+        let at = |word: &Word| word.as_ref().map_or(0..0, Spanned::span);
+        let otlp = raw.otlp.as_ref().map(Spanned::get_ref);
+        let address = |url: &String| url.strip_prefix("http://").is_some_and(is_address);
+        if let Some(url) = otlp.filter(|url| !address(url)) {
+            return Err(self.fault(
+                &at(&raw.otlp),
+                format!("telemetry.otlp: \"{url}\" is no address of a collector"),
+                "write http://host:port; /v1/traces is added, and TLS is the collector's matter",
+            ));
+        }
+        let lines = raw.lines.as_ref().map_or(template::TELEMETRY_LINES, |word| word.get_ref());
+        if !matches!(lines, "text" | "json") {
+            return Err(self.fault(
+                &at(&raw.lines),
+                format!("telemetry.lines: \"{lines}\" is no form of log lines"),
+                "write \"text\" or \"json\"",
+            ));
+        }
+        let share = 0..=1_000_000;
+        let show = |share: &u32| share_text(*share);
+        let sampled =
+            self.measured(&raw.sampled, template::TELEMETRY_SAMPLED, &share, parse_share, show)?;
+        Ok(Telemetry {
+            otlp: otlp.cloned(),
+            sampled_per_million: sampled,
+            json_lines: lines == "json",
+        })
     }
 
     fn ship(&self, raw: &RawShip) -> Checked<Ship> {

@@ -14,6 +14,9 @@ pub(super) const LOG_SEGMENT_BYTES_FIRST: &str = "4MiB";
 pub(super) const LOG_SEGMENT_BYTES_MAX: &str = "64MiB";
 pub(super) const STORE_CACHE: &str = "32MiB";
 pub(super) const CLOCK_EPSILON: &str = "500ms";
+pub(super) const CLOCK_OFFSET: &str = "0s";
+pub(super) const TELEMETRY_SAMPLED: &str = "0%";
+pub(super) const TELEMETRY_LINES: &str = "text";
 pub(super) const SHIP_LINGER: &str = "5ms";
 pub(super) const SHIP_GATHER: &str = "3ms";
 pub(super) const SHIP_HEARTBEAT: &str = "250ms";
@@ -108,6 +111,8 @@ fn peers_and_rooms() -> String {
 [clock]
 # How far this machine's clock may be ahead of or behind the others'.
 #epsilon = "{CLOCK_EPSILON}"
+# For rehearsals of a wrong clock only: added to what this machine's clock says ("-3s").
+#offset = "{CLOCK_OFFSET}"
 
 # ---- From the logs to the store: no settings yet ---------------------------------------------
 [apply]
@@ -125,6 +130,15 @@ fn peers_and_rooms() -> String {
 [session]
 # The keys that sign them, the same file in every region; `linckia session-keys create` makes one.
 #keys = "./session.keys"
+
+# ---- What the process says of itself, beside /metrics ------------------------------------------
+[telemetry]
+# The collector that spans are sent to, by OTLP over HTTP; without it nothing is traced.
+#otlp = "http://127.0.0.1:4318"
+# The share of requests without a trace context of their own that are traced.
+#sampled = "{TELEMETRY_SAMPLED}"
+# Log lines: "text", or "json" with one object a line.
+#lines = "{TELEMETRY_LINES}"
 "##
     )
 }

@@ -44,6 +44,26 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_nanos(nanoseconds.round() as u64))
 }
 
+/// A duration with or without a sign, in milliseconds: `-3s`, `+200ms`.
+pub fn parse_offset(text: &str) -> Result<i64, String> {
+    let text = text.trim();
+    let (sign, size) = match (text.strip_prefix('-'), text.strip_prefix('+')) {
+        (Some(size), _) => (-1, size),
+        (None, Some(size)) => (1, size),
+        (None, None) => (1, text),
+    };
+    let size = parse_duration(size)
+        .map_err(|_| wrong(text, "an offset", "\"-3s\", \"+200ms\" or \"0s\""))?;
+    Ok(sign * size.as_millis() as i64)
+}
+
+/// The exact text of an offset in milliseconds.
+#[must_use]
+pub fn offset_text(milliseconds: i64) -> String {
+    let size = duration_text(Duration::from_millis(milliseconds.unsigned_abs()));
+    if milliseconds < 0 { format!("-{size}") } else { size }
+}
+
 /// A number of bytes: `64MiB`, `1GB`, `512B`.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     parse_number(text, &BYTES_UNITS, COUNT_MAX)

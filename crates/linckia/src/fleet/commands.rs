@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::Fleet;
-use super::control::{CutOrder, HealOrder, SetOrder, StopOrder};
+use super::control::{CutOrder, HealOrder, SetOrder, StartOrder, StopOrder};
 use super::table;
 use super::wan::{LinkItem, Rule, RuleChange};
 use crate::arguments::GlobalArguments;
@@ -92,6 +92,9 @@ pub struct StartArguments {
     /// The region to start.
     #[arg(value_name = "REGION")]
     pub name: String,
+    /// Rehearse a wrong clock: off by so much (-3s, 200ms) until the next `linckia start`.
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub clock_offset: Option<String>,
 }
 
 impl WanCommand {
@@ -137,7 +140,8 @@ impl StopArguments {
 impl StartArguments {
     pub async fn run(&self, global: &GlobalArguments) -> anyhow::Result<ExitCode> {
         let name = &self.name;
-        let answer = ask_region(global, name, "start", None).await?;
+        let order = json!(StartOrder { clock_offset: self.clock_offset.clone() });
+        let answer = ask_region(global, name, "start", Some(&order)).await?;
         if global.json {
             return print(&format!("{answer}\n"));
         }

@@ -33,6 +33,7 @@ use super::process::last_lines;
 use super::state::FleetState;
 use super::supervisor::{Order, Started};
 use super::wan::{RuleChange, Wan};
+use crate::config::units::parse_offset;
 
 /// A person with a few terminals, and every region asking for its links.
 const CONNECTIONS_MAX: usize = 64;
@@ -89,6 +90,14 @@ pub struct StopOrder {
     pub kill: bool,
 }
 
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct StartOrder {
+    /// The wall clock is off by so much until the next start by order: `-3s`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_offset: Option<String>,
+}
+
 type Answer = Response<Full<Bytes>>;
 
 /// A refusal: status and what to do.
@@ -119,6 +128,8 @@ pub async fn serve(listener: TcpListener, control: Arc<Control>) {
             // A client that breaks off has nobody to tell.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
+                // Regions ask in bursts: what they kept open would leave no room for a person.
+                .keep_alive(false)
                 .header_read_timeout(HEADER_PATIENCE)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -160,7 +171,10 @@ async fn outcome(control: &Control, request: Request<Incoming>) -> Outcome {
             let StopOrder { kill } = order(body).await?;
             stop(control, name, kill).await
         }
-        (&Method::POST, ["regions", name, "start"]) => start(control, name).await,
+        (&Method::POST, ["regions", name, "start"]) => {
+            let StartOrder { clock_offset } = order(body).await?;
+            start(control, name, clock_offset).await
+        }
         (_, ["fleet" | "links", ..] | ["regions", _, "stop" | "start"]) => Err(Refusal(
             StatusCode::METHOD_NOT_ALLOWED,
             format!("{} is not answered at {path}", head.method),
@@ -210,9 +224,12 @@ async fn stop(control: &Control, region: &str, kill: bool) -> Outcome {
     asked(control, region, order, stopped).await.map(|state| json!(state))
 }
 
-async fn start(control: &Control, region: &str) -> Outcome {
+async fn start(control: &Control, region: &str, clock_offset: Option<String>) -> Outcome {
+    if let Some(Err(reason)) = clock_offset.as_deref().map(parse_offset) {
+        return Err(Refusal(StatusCode::BAD_REQUEST, reason));
+    }
     let (answer, started) = oneshot::channel();
-    let order = Order::Start { region: region.to_owned(), answer };
+    let order = Order::Start { region: region.to_owned(), clock_offset, answer };
     let started = asked(control, region, order, started).await?;
     ready(control, region, started).await
 }

@@ -27,6 +27,7 @@ pub mod wan;
 
 pub(crate) use client::Fleet;
 pub use commands::{RuleArguments, StartArguments, StopArguments, WanCommand};
+pub(crate) use control::{CutOrder, HealOrder, StartOrder, StopOrder};
 pub use ports::PortsChoice;
 pub use process::{ENV_CONTROL, ENV_PARENT_PIPE};
 pub use state::{FleetState, RegionState};

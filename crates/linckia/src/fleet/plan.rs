@@ -30,6 +30,8 @@ pub struct RegionPlan {
     pub name: String,
     pub dir: PathBuf,
     pub url: String,
+    /// Its wall clock is off by so much, in a rehearsal.
+    pub clock_offset: Option<String>,
     toml: String,
 }
 
@@ -48,10 +50,14 @@ impl RegionPlan {
     pub fn write(&self) -> io::Result<()> {
         fs::create_dir_all(&self.dir)?;
         let path = self.config();
-        if fs::read(&path).is_ok_and(|there| there == self.toml.as_bytes()) {
+        let mut toml = self.toml.clone();
+        if let Some(offset) = &self.clock_offset {
+            toml.push_str(&format!("\n# A rehearsal.\n[clock]\noffset = {}\n", quoted(offset)));
+        }
+        if fs::read(&path).is_ok_and(|there| there == toml.as_bytes()) {
             return Ok(());
         }
-        replace(&path, self.toml.as_bytes())
+        replace(&path, toml.as_bytes())
     }
 
     /// A region that is nothing but a directory.
@@ -61,6 +67,7 @@ impl RegionPlan {
             name: name.to_owned(),
             dir: dir.to_owned(),
             url: url.to_owned(),
+            clock_offset: None,
             toml: String::new(),
         }
     }
@@ -84,7 +91,12 @@ pub fn log_of(region: &RegionState) -> PathBuf {
 }
 
 /// Plans every region of the fleet, and makes the certificates they need.
-pub fn plan(dir: &Path, ports: &Ports, wan: &Wan) -> anyhow::Result<Vec<RegionPlan>> {
+pub fn plan(
+    dir: &Path,
+    ports: &Ports,
+    wan: &Wan,
+    otlp: Option<&str>,
+) -> anyhow::Result<Vec<RegionPlan>> {
     let certificates = dir.join(CERTIFICATES);
     let now = SystemTime::now();
     let authority = DevelopmentCa::open_or_create(&certificates, now).with_context(|| {
@@ -103,10 +115,15 @@ pub fn plan(dir: &Path, ports: &Ports, wan: &Wan) -> anyhow::Result<Vec<RegionPl
             .with_context(|| format!("cannot make the certificate of {name}"))?;
         let files = [&issued.certificate, &issued.key, &issued.authority, &keys];
         let dir = dir.join(name);
+        let mut toml = region_toml(&dir, region, files, &peers(name, ports, wan)?)?;
+        if let Some(otlp) = otlp {
+            write!(toml, "\n[telemetry]\notlp = {}\n", quoted(otlp))?;
+        }
         plans.push(RegionPlan {
             name: name.clone(),
             url: format!("http://{}", loopback(region.http)),
-            toml: region_toml(&dir, region, files, &peers(name, ports, wan)?)?,
+            clock_offset: None,
+            toml,
             dir,
         });
     }
@@ -184,11 +201,12 @@ mod tests {
         let profile = Profile::load(&"none".parse().unwrap(), &names).unwrap();
         let at: Vec<_> = ports.regions.iter().map(|r| (r.name.clone(), loopback(r.peer))).collect();
         let wan = Wan::start(&at, profile).await.unwrap();
-        let plans = plan(&dir, &ports, &wan).unwrap();
+        let plans = plan(&dir, &ports, &wan, Some("http://127.0.0.1:4318")).unwrap();
         for plan in &plans {
             plan.write().unwrap();
             let config = Config::load(&plan.config()).expect("a right configuration");
             assert_eq!(config.region, plan.name);
+            assert_eq!(config.telemetry.otlp.as_deref(), Some("http://127.0.0.1:4318"));
             assert_eq!(config.dir, plan.dir.join("data"));
             assert_eq!(config.peers.len(), 2);
             for peer in &config.peers {
@@ -196,6 +214,9 @@ mod tests {
                 assert_eq!(peer.address, link.to_string());
             }
         }
+        let late = RegionPlan { clock_offset: Some("-3s".to_owned()), ..plans[0].clone() };
+        late.write().unwrap();
+        assert_eq!(Config::load(&late.config()).unwrap().clock.offset_milliseconds, -3_000);
         fs::remove_dir_all(&plans[1].dir).unwrap();
         plans[1].write().unwrap();
         assert!(Config::load(&plans[1].config()).is_ok(), "a destroyed directory is made again");

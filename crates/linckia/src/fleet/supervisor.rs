@@ -34,8 +34,12 @@ pub struct Started {
 /// What the supervisor can be asked; each answers through its channel.
 #[derive(Debug)]
 pub enum Order {
-    /// Answered once the process exists.
-    Start { region: String, answer: oneshot::Sender<Result<Started, String>> },
+    /// Answered once the process exists; its clock is off by so much until the next such order.
+    Start {
+        region: String,
+        clock_offset: Option<String>,
+        answer: oneshot::Sender<Result<Started, String>>,
+    },
     /// Answered once the process is gone.
     Stop { region: String, kill: bool, answer: oneshot::Sender<Result<RegionState, String>> },
 }
@@ -99,8 +103,9 @@ impl Supervisor {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Start { region, answer } => {
-                let started = self.find(&region).and_then(|at| self.start_by_order(at));
+            Order::Start { region, clock_offset, answer } => {
+                let started =
+                    self.find(&region).and_then(|at| self.start_by_order(at, clock_offset));
                 // Who asked may have gone: what was asked is done all the same.
                 let _ = answer.send(started);
             }
@@ -111,15 +116,26 @@ impl Supervisor {
         }
     }
 
-    fn start_by_order(&mut self, at: usize) -> Result<Started, String> {
+    fn start_by_order(
+        &mut self,
+        at: usize,
+        clock_offset: Option<String>,
+    ) -> Result<Started, String> {
         if let Some(running) = self.running(at) {
             return if self.regions[at].slot.wanted == Wanted::Running {
-                Ok(running)
+                match clock_offset {
+                    None => Ok(running),
+                    Some(_) => Err(format!(
+                        "{} runs, and a clock offset takes effect at a start: stop it first",
+                        self.name(at)
+                    )),
+                }
             } else {
                 Err(format!("{} is being stopped: start it once it is gone", self.name(at)))
             };
         }
         self.regions[at].slot.start();
+        self.regions[at].plan.clock_offset = clock_offset;
         let started = self.start(at);
         self.publish();
         started

@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -116,6 +117,28 @@ impl Trial {
             assert_eq!(region.pid, None);
         }
     }
+}
+
+/// Asks for the links, and keeps the connection as long as the other end does.
+async fn ask_and_stay(address: std::net::SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /links HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut first = [0; 12];
+    timeout(PATIENCE, stream.read_exact(&mut first)).await.unwrap().unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    stream
+}
+
+#[tokio::test]
+async fn those_who_have_asked_leave_room_for_others() {
+    let trial = start(LIVES, None).await;
+    let mut asked = Vec::new();
+    // More than the control server has room for at a time.
+    for _ in 0..100 {
+        asked.push(ask_and_stay(trial.control).await);
+    }
+    trial.end().await;
 }
 
 fn runs(pid: u32) -> bool {

@@ -79,6 +79,9 @@ pub struct UpArguments {
     /// When to start a region again that ended by itself.
     #[arg(long, value_name = "TIME|never", default_value = "1s")]
     pub restart_after: RestartAfter,
+    /// The collector that all regions send their spans to, by OTLP over HTTP.
+    #[arg(long, value_name = "http://HOST:PORT")]
+    pub otlp: Option<String>,
 }
 
 impl UpArguments {
@@ -134,7 +137,7 @@ impl UpArguments {
             .map(|region| (region.name.clone(), loopback(region.peer)))
             .collect();
         let wan = Wan::start(&peers, profile).await.context("cannot open the emulated links")?;
-        let plans = plan::plan(&directory.path, &ports, &wan)?;
+        let plans = plan::plan(&directory.path, &ports, &wan, self.otlp.as_deref())?;
         let state = FleetState {
             dir: directory.path.clone(),
             control: format!("http://{}", loopback(ports.control)),

@@ -5,24 +5,31 @@
 //! always holds: every order is answered or its asker sees the end of the core; queues are bounded;
 //! the core never waits for the outside.
 
+mod orders;
+
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use linckia_api::{Answers, Unavailable};
-use linckia_apply::{Query, Reading};
-use linckia_model::{AgreedPolicies, Dot, Holders, Policies, RegionName, Vector, Write};
-use linckia_region::{Alarm, Input, Machine, Output, Role, Status};
+use linckia_apply::Reading;
+use linckia_model::{Policies, RegionName, Vector};
+use linckia_region::{Alarm, Input, Machine, Output, Role};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
+
+pub(super) use orders::{NotTaken, Order, Orders};
 
 use super::agreed::Stopped;
 use super::consult::FleetTime;
 use super::hands::Hands;
-use super::measures;
+use super::measures::{Measures, Queues};
+use super::telemetry::Telemetry;
 use super::time::Clocks;
 
 /// Orders that wait for the core: beyond it askers are told to try again.
@@ -46,54 +53,6 @@ const TELL_AGAIN: Duration = Duration::from_secs(10);
 /// Time between measures.
 const MEASURE: Duration = Duration::from_secs(1);
 
-/// What is asked of the core.
-pub(super) enum Order {
-    Write {
-        write: Write,
-        reply: oneshot::Sender<Answers>,
-    },
-    Read {
-        query: Query,
-        reply: oneshot::Sender<Result<Reading, Unavailable>>,
-    },
-    Holders {
-        dot: Dot,
-        reply: oneshot::Sender<Option<Holders>>,
-    },
-    /// A client waits until this is applied.
-    Want {
-        vector: Vector,
-    },
-    /// The fleet agreed on policies.
-    Agreed(AgreedPolicies),
-    Status {
-        reply: oneshot::Sender<Status>,
-    },
-    /// A link came up; frames for it go to `frames`. `life` tells it from its predecessors.
-    Opened {
-        peer: RegionName,
-        role: Role,
-        life: u64,
-        frames: mpsc::Sender<Frame>,
-    },
-    Closed {
-        peer: RegionName,
-        role: Role,
-        life: u64,
-    },
-    Received {
-        peer: RegionName,
-        role: Role,
-        life: u64,
-        frame: Frame,
-    },
-    /// The hands are done.
-    Done(Input),
-    /// The hand of that name is gone.
-    Panicked(String),
-    Stop,
-}
-
 /// A handle on the core's thread.
 pub(super) struct Core {
     orders: Orders,
@@ -107,41 +66,20 @@ pub(super) struct Core {
     poisoned: Arc<Mutex<Option<String>>>,
 }
 
-/// The way in to the core; clones are the same way.
-#[derive(Clone)]
-pub(super) struct Orders(SyncSender<Order>);
-
-/// Why an order was not taken.
-pub(super) enum NotTaken {
-    Full,
-    Ended,
-}
-
-impl Orders {
-    pub(super) fn try_send(&self, order: Order) -> Result<(), NotTaken> {
-        self.0.try_send(order).map_err(|error| match error {
-            TrySendError::Full(_) => NotTaken::Full,
-            TrySendError::Disconnected(_) => NotTaken::Ended,
-        })
-    }
-
-    /// Waits for room. False if the core has ended.
-    pub(super) async fn send(&self, mut order: Order) -> bool {
-        loop {
-            match self.0.try_send(order) {
-                Ok(()) => return true,
-                Err(TrySendError::Disconnected(_)) => return false,
-                Err(TrySendError::Full(back)) => order = back,
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-}
-
 impl Core {
     /// Starts the threads.
-    pub(super) fn start(machine: Machine, clocks: Clocks, time: FleetTime) -> anyhow::Result<Self> {
-        measures::describe();
+    pub(super) fn start(
+        mut machine: Machine,
+        clocks: Clocks,
+        time: FleetTime,
+        dir: &Path,
+        telemetry: Option<Telemetry>,
+    ) -> anyhow::Result<Self> {
+        let measures = Measures::new(dir.to_owned(), machine.last_given());
+        if telemetry.is_some() {
+            machine.begin_traces();
+        }
+        let waiting = Arc::new(AtomicUsize::new(0));
         let (sender, orders) = sync_channel(ORDERS_MAX);
         let vector = Arc::new(machine.region().applied().clone());
         let (applied_sender, applied) = watch::channel(vector);
@@ -169,6 +107,9 @@ impl Core {
             outputs: Vec::new(),
             told: None,
             poisoned: Arc::clone(&poisoned),
+            measures,
+            waiting: Arc::clone(&waiting),
+            telemetry,
         };
         let failed = Arc::clone(&failure);
         let thread = std::thread::Builder::new()
@@ -186,7 +127,7 @@ impl Core {
             .context("the core's thread cannot be started")?;
         let thread = Mutex::new(Some(thread));
         Ok(Self {
-            orders: Orders(sender),
+            orders: Orders { queue: sender, waiting },
             applied,
             everywhere,
             policies,
@@ -238,7 +179,7 @@ impl Core {
 
     /// Lets the core finish what is on its way to the disk, flush and close.
     pub(super) fn stop(&self) -> anyhow::Result<()> {
-        let _ = self.orders.0.send(Order::Stop);
+        let _ = self.orders.queue.send(Order::Stop);
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         match thread.map(JoinHandle::join) {
             Some(Ok(ended)) => ended,
@@ -273,6 +214,10 @@ struct Driver {
     /// The last alarm told, and when.
     told: Option<(Alarm, Instant)>,
     poisoned: Arc<Mutex<Option<String>>>,
+    measures: Measures,
+    /// Orders in front of the core, but for those of its hands.
+    waiting: Arc<AtomicUsize>,
+    telemetry: Option<Telemetry>,
 }
 
 impl Driver {
@@ -300,6 +245,7 @@ impl Driver {
                 ticked = Instant::now();
                 self.hand(Input::Tick)?;
                 self.tell_time();
+                self.trace();
             }
             self.give_work();
             self.publish();
@@ -324,12 +270,17 @@ impl Driver {
     }
 
     fn take(&mut self, order: Order) -> anyhow::Result<()> {
+        if !matches!(order, Order::Done(_) | Order::Panicked(_) | Order::Stop) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
         match order {
-            Order::Write { write, reply } => {
+            Order::Write { write, came, reply } => {
                 self.ticket += 1;
                 self.tickets.insert(self.ticket, reply);
                 let ticket = self.ticket;
-                self.hand(Input::Write { ticket, write })
+                self.hand(Input::Write { ticket, write })?;
+                self.measures.wrote(came, self.machine.last_given());
+                Ok(())
             }
             Order::Read { query, reply } => {
                 self.ticket += 1;
@@ -370,12 +321,24 @@ impl Driver {
                 }
                 Ok(())
             }
-            Order::Done(input) => self.hand(input),
+            Order::Done(input) => self.done(input),
             Order::Panicked(name) => {
                 anyhow::bail!("the thread {name} panicked; its log says where")
             }
             Order::Stop => Ok(()),
         }
+    }
+
+    /// Hands in what a hand has done; most events are applied by that.
+    fn done(&mut self, input: Input) -> anyhow::Result<()> {
+        let (began, before) = (Instant::now(), self.machine.region().applied().total());
+        self.hand(input)?;
+        let region = self.machine.region();
+        if region.applied().total() > before {
+            self.measures.applied(began.elapsed());
+        }
+        self.measures.durable(region.durable().get(region.origin()));
+        Ok(())
     }
 
     fn hand(&mut self, input: Input) -> anyhow::Result<()> {
@@ -403,8 +366,10 @@ impl Driver {
             }
             Output::Send { peer, role, frame } => {
                 // A full queue drops the frame: the other end notices the gap and asks again.
-                if let Some(link) = self.links.get(&(peer, role)) {
-                    let _ = link.frames.try_send(frame);
+                if let Some(link) = self.links.get(&(peer, role))
+                    && link.frames.try_send(frame).is_err()
+                {
+                    self.measures.frame_dropped();
                 }
             }
             Output::Stopped { name, epoch, written } => self.stopped.tell(name, epoch, written),
@@ -470,10 +435,27 @@ impl Driver {
         });
     }
 
+    /// Passes on what happened to sampled events.
+    fn trace(&mut self) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.traced(self.machine.take_traced());
+        }
+    }
+
     fn measure(&mut self) {
         let status = self.machine.status(self.clocks.now());
-        measures::status(&status, self.machine.usage());
-        measures::visible(&self.machine.take_visible());
+        let frames = self.links.iter().map(|((peer, role), link)| {
+            let role = if *role == Role::Pull { "pull" } else { "serve" };
+            (peer.to_string(), role, link.frames.max_capacity() - link.frames.capacity())
+        });
+        let queues = Queues {
+            orders: self.waiting.load(Ordering::Relaxed),
+            answers: self.tickets.len(),
+            reads: self.readers.len(),
+            frames: frames.collect(),
+        };
+        self.measures.status(&status, self.machine.usage(), &queues);
+        self.measures.visible(self.machine.take_visible());
     }
 
     /// Waits for the disk, flushes and closes. What is not answered was not acknowledged.

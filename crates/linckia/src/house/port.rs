@@ -1,12 +1,12 @@
 //! The door's port on the core: every call is an order, every answer comes back on its own channel.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, Unavailable,
+    Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, RequestSpan, Unavailable,
 };
 use linckia_apply::{Query, Reading};
 use linckia_control::{Agreement, Command, Outcome, Roster, Undecided};
@@ -18,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 use super::consult::Consults;
 use super::core::{Core, NotTaken, Order, Orders};
 use super::forward::Forwards;
+use super::telemetry::Telemetry;
 
 /// The supervisor is on this machine: it answers at once or not at all.
 const CONTROL_LONGEST: Duration = Duration::from_secs(1);
@@ -43,6 +44,7 @@ pub(super) struct House {
     /// The supervisor of a local fleet.
     control: Option<Client>,
     poisoned: Arc<Mutex<Option<String>>>,
+    telemetry: Option<Telemetry>,
 }
 
 impl House {
@@ -52,6 +54,7 @@ impl House {
         forwards: Arc<Forwards>,
         agreed: Agreed,
         control: Option<String>,
+        telemetry: Option<Telemetry>,
     ) -> Self {
         let options = ClientOptions {
             connect_longest: CONTROL_LONGEST,
@@ -71,6 +74,7 @@ impl House {
             agreed,
             control,
             poisoned,
+            telemetry,
         }
     }
 
@@ -122,7 +126,8 @@ impl Region for House {
         if !*self.agreed.entered.borrow() {
             return Err(Unavailable::Entering);
         }
-        self.ask(|reply| Order::Write { write, reply }).await
+        let came = Instant::now();
+        self.ask(|reply| Order::Write { write, came, reply }).await
     }
 
     async fn read(&self, query: Query) -> Result<Reading, Unavailable> {
@@ -202,6 +207,16 @@ impl Region for House {
 
     async fn emulated(&self) -> Option<serde_json::Value> {
         self.control("/links").await
+    }
+
+    fn begin_span(&self, parent: Option<&str>) -> Option<RequestSpan> {
+        self.telemetry.as_ref()?.begin(parent)
+    }
+
+    fn end_span(&self, span: RequestSpan, verb: &'static str, path: &'static str, status: u16) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.end(span, verb, path, status);
+        }
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -30,7 +30,7 @@ async fn serve(config: &Config) -> Result<()> {
     let consults = Arc::new(Consults::default());
     let everyone = members(config, &name, |_| true)?;
     // It asks for nothing, so its clock stands in no decision.
-    let time = FleetTime::new(Clocks::start());
+    let time = FleetTime::new(Clocks::start(0));
     let agreement = consults.begin(&config.dir, name.clone(), everyone, time).await?;
     let takers = Takers { orders: None, forwards: Arc::new(Forwards::default()), consults };
     let links = links::start(config, takers, shutdown).await?;

@@ -82,3 +82,44 @@ fn a_drill_fails_where_a_promise_is_not_kept() {
     assert_eq!(level["lostIds"].as_array().unwrap().len() as u64, level["lost"].as_u64().unwrap());
     assert!(page.contains("Failed"));
 }
+
+#[test]
+fn a_short_soak_breaks_nothing() {
+    let fleet = Fleet::start(&["--wan", "real"]);
+    let ledger = fleet.dir().join("ledger-soak.txt");
+    let page = fleet.dir().join("soak.html");
+    let [ledger, page] = [&ledger, &page].map(|path| path.to_str().unwrap());
+    let arguments = [
+        "drill", "run", "soak", "--for", "10s", "--rate", "150", "--seed", "3", "--ledger", ledger,
+        "--report", page, "--json",
+    ];
+    let ran = fleet.cli(&arguments);
+    let report = ran.json();
+    assert_eq!((&report["passed"], ran.code), (&Value::Bool(true), Some(0)), "{report}");
+    assert_eq!((&report["drill"], &report["seed"]), (&"soak".into(), &3.into()));
+    assert!(report["failures"].as_array().unwrap().len() > 1, "{report}");
+    let levels = report["levels"].as_array().unwrap();
+    let acknowledged: u64 = levels.iter().map(|it| it["acknowledged"].as_u64().unwrap()).sum();
+    assert!(acknowledged > 500, "{report}");
+    assert_eq!(acknowledged as usize, fs::read_to_string(ledger).unwrap().lines().count());
+    assert!(fs::read_to_string(page).unwrap().contains("What failed"));
+    let wrong = fleet.cli(&["drill", "run", "soak", "--destroy"]);
+    assert_eq!(wrong.code, Some(2), "local does not survive a disk");
+}
+
+#[test]
+fn a_clock_is_set_wrong_for_a_rehearsal_only() {
+    let fleet = Fleet::near();
+    let region = fleet.doors[1].name.clone();
+    let running = fleet.cli(&["start", &region, "--clock-offset", "-3s"]);
+    assert_eq!(running.code, Some(1), "it runs");
+    fleet.cli(&["stop", &region, "--kill"]).done();
+    assert_eq!(fleet.cli(&["start", &region, "--clock-offset", "3"]).code, Some(2));
+    fleet.cli(&["start", &region, "--clock-offset", "-3s"]).done();
+    assert!(fleet.region_log(&region).contains("REHEARSAL"));
+    fleet.converged();
+    fleet.cli(&["stop", &region]).done();
+    fleet.cli(&["start", &region]).done();
+    let log = fleet.region_log(&region);
+    assert_eq!(log.matches("REHEARSAL").count(), 1, "the next start is right again");
+}

@@ -110,6 +110,10 @@ impl Running {
         Self { child, stdout, stderr, what }
     }
 
+    pub fn number(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
