@@ -75,6 +75,7 @@ pub(crate) enum Call {
     Policies,
     GetPolicy,
     PutPolicy,
+    DryRunPolicy,
     AcquireLock,
     RenewLock,
     ReleaseLock,
@@ -313,7 +314,7 @@ mod tests {
             ["T", "+"],
         );
         check(Method::GET, "/v1/policies/dry-run", Call::GetPolicy, None, ["dry-run", ""]);
-        check(Method::POST, "/v1/policies/dry-run", Call::Unbuilt, None, ["", ""]);
+        check(Method::POST, "/v1/policies/dry-run", Call::DryRunPolicy, None, ["", ""]);
         check(Method::GET, "/", Call::Root, None, ["", ""]);
     }
 

@@ -102,6 +102,8 @@ const SCHEMAS: &[(&str, &str)] = &[
         "properties":{"choose":{"type":"string","description":"An event of the conflict."},
         "data":{"type":"object","description":"What shall be: a document or a merge patch."}}}"#,
     ),
+    ("Trial", include_str!("schema/trial.json")),
+    ("DryRun", include_str!("schema/dry_run.json")),
     ("AcquireLock", include_str!("schema/acquire_lock.json")),
     (
         "RenewLock",

@@ -8,6 +8,7 @@ mod append;
 mod asked;
 mod body;
 mod conflicts;
+mod dry_run;
 mod events;
 mod fleet;
 mod forward;

@@ -19,7 +19,7 @@ use super::body::{self, DoorBody, RequestBody};
 use super::respond::{self, Answered};
 use super::sessions::{self, CaughtUp, Entered};
 use super::{
-    aggregates, append, conflicts, events, fleet, forward, locks, pages, policies, resolve,
+    aggregates, append, conflicts, dry_run, events, fleet, forward, locks, pages, policies, resolve,
 };
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
@@ -247,6 +247,7 @@ async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answere
         Call::Policies => policies::list(asked).await,
         Call::GetPolicy => policies::get(asked).await,
         Call::PutPolicy => policies::put(asked).await,
+        Call::DryRunPolicy => dry_run::run(asked).await,
         Call::AcquireLock => locks::acquire(asked).await,
         Call::RenewLock => locks::renew(asked).await,
         Call::ReleaseLock => locks::release(asked).await,

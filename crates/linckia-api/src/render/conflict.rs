@@ -50,7 +50,7 @@ fn write_event(out: &mut BytesMut, event: &Event) {
     object.close();
 }
 
-const fn kind_name(kind: Kind) -> &'static str {
+pub(crate) const fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::UpdateUpdate => "update-update",
         Kind::UpdateDelete => "update-delete",

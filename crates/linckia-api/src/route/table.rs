@@ -269,6 +269,18 @@ pub(crate) static BUILT: &[Route] = &[
         Kind::UnsupportedMediaType,
         Kind::RateLimited,
     ]),
+    Route::new(
+        Post,
+        "/v1/policies/dry-run",
+        Call::DryRunPolicy,
+        "dryRunPolicy",
+        "Another policy on recorded history",
+    )
+    .in_data_sets()
+    .query(&[LIMIT])
+    .bodies(&[body(JSON, "Trial")])
+    .replies(&[reply(200, JSON, "DryRun", "What would have come out otherwise.")])
+    .problems(&[Kind::PayloadTooLarge, Kind::UnsupportedMediaType]),
     Route::new(Get, "/v1/regions", Call::Regions, "listRegions", "The fleet as seen from here")
         .replies(&[reply(200, JSON, "Regions", "All regions.")]),
     Route::new(Get, "/v1/links", Call::Links, "listLinks", "This region's links")

@@ -13,8 +13,6 @@ const fn unbuilt(verb: Verb, path: &'static str, id: &'static str, what: &'stati
 use Verb::{Delete, Get, Post, Put};
 
 pub(crate) static UNBUILT: &[Route] = &[
-    unbuilt(Post, "/v1/policies/dry-run", "dryRunPolicy", "Another policy on recorded history")
-        .in_data_sets(),
     unbuilt(Get, "/v1/dead-letters", "listDeadLetters", "Events set aside").in_data_sets(),
     unbuilt(Post, "/v1/dead-letters/retry", "retryDeadLetters", "Retry many").in_data_sets(),
     unbuilt(Post, "/v1/dead-letters/{id}/retry", "retryDeadLetter", "Retry one").in_data_sets(),

@@ -70,6 +70,37 @@ async fn a_change_without_all_regions_changes_nothing() {
 }
 
 #[tokio::test]
+async fn another_policy_is_tried_on_what_was_written() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for (id, name) in [("first", "A"), ("second", "B")] {
+        client.post("/v1/events", event(id, json!({"name": name})).to_string()).await.expect(201);
+    }
+    let path = "/v1/policies/dry-run";
+    let whole = json!({"aggregateType": "A", "strategy": "DeleteWins"}).to_string();
+    let tried = client.post(path, whole).await.expect(200).json();
+    schema::check("DryRun", &tried);
+    assert_eq!((&tried["aggregates"], &tried["events"]), (&json!(1), &json!(2)));
+    // Patches are not admitted under it: they have no effect, and are on record.
+    assert_eq!(tried["changed"], 1);
+    assert_eq!(
+        (&tried["items"][0]["before"], &tried["items"][0]["after"]),
+        (&json!({"name": "B"}), &Value::Null)
+    );
+    let same = json!({"aggregateType": "A", "strategy": "LastWriterWins"}).to_string();
+    assert_eq!(client.post(path, same).await.expect(200).json()["changed"], 0);
+    let other = json!({"aggregateType": "Z", "strategy": "Manual"}).to_string();
+    assert_eq!(client.post(path, other).await.expect(200).json()["aggregates"], 0);
+    for body in [
+        json!({}),
+        json!({"aggregateType": 7, "strategy": "Manual"}),
+        json!({"aggregateType": "A"}),
+    ] {
+        client.post(path, body.to_string()).await.expect(400);
+    }
+}
+
+#[tokio::test]
 async fn a_person_chooses_or_says_what_shall_be() {
     let server = Server::start().await;
     let mut client = server.client().await;

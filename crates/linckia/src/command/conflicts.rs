@@ -1,7 +1,7 @@
 //! `conflicts`: what was hidden without being known, who won and why; one of them as a story.
 //!
 //! Reads `/v1/conflicts`. What always holds: the loser is shown beside the winner, with region,
-//! time and data; nothing is settled from here.
+//! time and data; nothing is settled from here (`policy.rs` does).
 
 use std::collections::BTreeMap;
 
@@ -182,6 +182,13 @@ impl Conflict {
         self.conflicting_events.iter().find(|write| write.event_id == id)
     }
 
+    /// The event by which a person settled it: none of those that met.
+    fn settled_by(&self) -> Option<&str> {
+        let id = self.resolved_event.as_deref().filter(|_| self.status == "settled")?;
+        let among = self.conflicting_events.iter().any(|write| write.event_id == id);
+        (!among).then_some(id)
+    }
+
     /// Everything that did not win at a path. One id on both sides is told apart by the dot.
     fn losers(&self, path: Option<&str>) -> Vec<&Write> {
         let winner = self.winner(path).map(|write| write.dot.as_str());
@@ -231,9 +238,10 @@ fn rows(conflict: &Conflict) -> Vec<Vec<String>> {
     for (place, path) in conflict.places().into_iter().enumerate() {
         let first = place == 0;
         let once = |text: String| if first { text } else { String::new() };
-        let winner = match conflict.winner(path) {
-            Some(winner) => winner.cell(path),
-            None => "(nobody yet)".to_owned(),
+        let winner = match (conflict.winner(path), conflict.settled_by()) {
+            (Some(winner), _) => winner.cell(path),
+            (None, Some(event)) => format!("event {event}"),
+            (None, None) => "(nobody yet)".to_owned(),
         };
         let losers: Vec<String> =
             conflict.losers(path).iter().map(|loser| loser.cell(path)).collect();
@@ -286,6 +294,9 @@ fn story(conflict: &Conflict) -> String {
 fn outcome(conflict: &Conflict, path: Option<&str>) -> String {
     let place = path_shown(path);
     let Some(winner) = conflict.winner(path) else {
+        if let Some(event) = conflict.settled_by() {
+            return format!("At {place} a person settled it, by event {event}.");
+        }
         return format!("At {place} nobody has won yet.");
     };
     let losers: Vec<String> = conflict
@@ -321,6 +332,7 @@ fn standing(conflict: &Conflict) -> String {
     let at = conflict.resolved_at.as_ref().map(|at| format!(" at {at}")).unwrap_or_default();
     let status = match conflict.status.as_str() {
         "open" => "It waits for a person".to_owned(),
+        "settled" if conflict.settled_by().is_some() => format!("It was settled by a person{at}"),
         "settled" => format!("It was settled by this rule{at}"),
         other => format!("Its status is {other}"),
     };

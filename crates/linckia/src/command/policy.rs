@@ -23,6 +23,8 @@ pub enum PolicyCommand {
     Show(ShowArguments),
     /// Changes a type's policy; every region must be there.
     Set(SetArguments),
+    /// Says what would have come out under another policy, of what was written; changes nothing.
+    Try(SetArguments),
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +88,7 @@ pub async fn run(context: &Context, command: &PolicyCommand) -> anyhow::Result<O
             (door.get(&path_of(name)).await?, true)
         }
         PolicyCommand::Set(arguments) => (set(&door, arguments).await?, true),
+        PolicyCommand::Try(arguments) => return try_out(context, &door, arguments).await,
     };
     if context.json {
         print_bytes(&answer.body)?;
@@ -116,7 +119,8 @@ fn path_of(aggregate_type: &str) -> String {
     format!("/v1/policies/{}", encode(aggregate_type))
 }
 
-async fn set(door: &Door, arguments: &SetArguments) -> anyhow::Result<Answer> {
+/// The policy that the arguments describe.
+fn described(arguments: &SetArguments) -> anyhow::Result<Value> {
     let mut fields = Map::new();
     for field in &arguments.fields {
         let (pointer, kind) = field.split_once('=').ok_or_else(|| {
@@ -125,9 +129,64 @@ async fn set(door: &Door, arguments: &SetArguments) -> anyhow::Result<Answer> {
         fields.insert(pointer.to_owned(), kind.into());
     }
     let SetArguments { strategy, regions, .. } = arguments;
-    let body = json!({"strategy": strategy, "regions": regions, "fields": fields});
-    let path = path_of(&arguments.aggregate_type);
-    Ok(door.send(Method::PUT, &path, &JSON, body.to_string().into()).await?)
+    Ok(json!({"strategy": strategy, "regions": regions, "fields": fields}))
+}
+
+async fn set(door: &Door, arguments: &SetArguments) -> anyhow::Result<Answer> {
+    let body = described(arguments)?.to_string();
+    Ok(door.send(Method::PUT, &path_of(&arguments.aggregate_type), &JSON, body.into()).await?)
+}
+
+#[derive(Deserialize)]
+struct Tried {
+    aggregates: u64,
+    events: u64,
+    changed: u64,
+    conflicts: Difference,
+    items: Vec<Changed>,
+}
+
+#[derive(Deserialize)]
+struct Difference {
+    appear: u64,
+    disappear: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Changed {
+    aggregate_id: String,
+    before: Value,
+    after: Value,
+    appear: Vec<Value>,
+    disappear: Vec<Value>,
+}
+
+async fn try_out(
+    context: &Context,
+    door: &Door,
+    arguments: &SetArguments,
+) -> anyhow::Result<Outcome> {
+    let mut body = described(arguments)?;
+    body["aggregateType"] = arguments.aggregate_type.as_str().into();
+    let path = "/v1/policies/dry-run";
+    let answer = door.send(Method::POST, path, &JSON, body.to_string().into()).await?;
+    if context.json {
+        print_bytes(&answer.body)?;
+        return Ok(Outcome::Done);
+    }
+    let Tried { aggregates, events, changed, conflicts, items } = door.read(&answer)?;
+    let Difference { appear, disappear } = conflicts;
+    print(&format!(
+        "Of {aggregates} aggregates ({events} events) {changed} would differ; {appear} conflicts \
+         would appear, {disappear} would not."
+    ))?;
+    for Changed { aggregate_id, before, after, appear, disappear } in items {
+        let (more, fewer) = (appear.len(), disappear.len());
+        let line = format!("{aggregate_id}: {before} -> {after}, conflicts +{more} -{fewer}");
+        print(&plain(&line))?;
+    }
+    Ok(Outcome::Done)
 }
 
 /// Runs `resolve`.
