@@ -30,8 +30,9 @@ pub struct RegionSettings {
     /// All regions of the fleet, this one included.
     pub members: Vec<RegionName>,
     pub clock: ClockSettings,
-    /// The policies known so far; those of all epochs that its log and store hold events of, or
-    /// these events wait for [`Input::Policies`](crate::Input::Policies).
+    /// What was agreed on policies when this region last heard of it. Without it events of epochs
+    /// that are not known wait for [`Input::Policies`](crate::Input::Policies), and new events
+    /// would be written under the default policy: hand in what the region knew when it stopped.
     pub policies: Arc<Policies>,
     pub apply: ApplySettings,
     /// Time between heartbeats, in milliseconds.
