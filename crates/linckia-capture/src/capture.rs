@@ -305,6 +305,13 @@ impl Capture {
             unreachable!("the state was just staged")
         };
         let state = &staged.state;
+        if state.epoch() > epochs.open() {
+            // The policy it was written under is not known here yet.
+            if staged.last == 0 {
+                self.staged.swap_remove(&new.key);
+            }
+            return Ok(Err(Refusal::PolicyChanging));
+        }
         let exists = state.exists();
         let refusal = terms
             .precondition

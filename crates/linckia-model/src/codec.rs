@@ -292,3 +292,51 @@ fn context(bytes: &mut Reader<'_>, known: &Vector) -> Result<BTreeSet<Dot>> {
     }
     Ok(ctx)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(operation: Operation, policy_epoch: u64) -> Event {
+        let origin = Origin::parse("a.00000000000000aa").unwrap();
+        Event {
+            dot: Dot::new(origin.clone(), 3),
+            hlc: Hlc::from_milliseconds(5),
+            deps: [(origin, 2)].into_iter().collect(),
+            transaction: Transaction::single(3),
+            key: Key::new("default", "T", "1"),
+            event_type: "Changed".into(),
+            operation,
+            data: serde_json::json!({"s": ["x"]}),
+            ctx: None,
+            identity: Identity { event_id: "e".into(), place: 0 },
+            version: 1,
+            policy_epoch,
+            schema_version: 0,
+            extras: Extras::default(),
+        }
+    }
+
+    #[test]
+    fn every_operation_and_epoch_comes_back_and_small_epochs_cost_nothing() {
+        let default = encode_event(&event(Operation::Put, 0)).len();
+        for operation in Operation::ALL {
+            for epoch in [0, 1, 127, u64::MAX] {
+                let event = event(operation, epoch);
+                let bytes = encode_event(&event);
+                assert_eq!(bytes[0], FORMAT);
+                assert!(bytes.len() == default || epoch > 127);
+                assert_eq!(decode_event(event.dot.clone(), &bytes, &Vector::new()), Ok(event));
+            }
+        }
+    }
+
+    #[test]
+    fn an_operation_that_is_not_known_is_refused_and_not_taken_for_another() {
+        let event = event(Operation::Add, 1);
+        let mut bytes = encode_event(&event);
+        bytes[1] = 99;
+        let wanted = Error::Code { what: "operation", code: 99 };
+        assert_eq!(decode_event(event.dot, &bytes, &Vector::new()), Err(wanted));
+    }
+}

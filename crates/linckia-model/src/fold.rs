@@ -246,6 +246,11 @@ impl KeyState {
         self.current.records.iter()
     }
 
+    /// The policy epoch of its last event.
+    pub fn epoch(&self) -> u64 {
+        self.current.epoch
+    }
+
     /// Events above stable time known here.
     pub fn tail_length(&self) -> usize {
         self.tail.len()
@@ -317,7 +322,7 @@ impl KeyState {
     }
 
     /// Moves what is at or below stable time into the base and forgets what nothing to come can
-    /// meet. Cheap when there is nothing to do.
+    /// meet; nothing while the key's policy is not known. Cheap when there is nothing to do.
     pub fn settle(
         &mut self,
         stable: Hlc,
@@ -329,6 +334,9 @@ impl KeyState {
         let Some(last) = self.unsettled_until() else {
             return if self.exists() { Settled::Whole } else { Settled::Gone };
         };
+        if !epochs.knows(self.current.epoch) {
+            return Settled::Unsettled;
+        }
         if last <= stable || early {
             self.base = None;
             self.tail.clear();

@@ -33,8 +33,9 @@ pub struct RegionSettings {
     /// All regions of the fleet, this one included.
     pub members: Vec<RegionName>,
     pub clock: ClockSettings,
-    /// What is known to be agreed; events of other epochs wait for
-    /// [`Input::Policies`](crate::Input::Policies).
+    /// What was agreed on policies when this region last heard of it. Without it events of epochs
+    /// that are not known wait for [`Input::Policies`](crate::Input::Policies), and new events
+    /// would be written under the default policy: hand in what the region knew when it stopped.
     pub policies: AgreedPolicies,
     pub apply: ApplySettings,
     /// Time between heartbeats, in milliseconds.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use linckia_apply::{ApplySettings, ConflictFilter, EventFilter, Found, Query, Reading};
 use linckia_log::{Logs, MemoryDisk, Settings};
 use linckia_model::{
-    Ack, ClockSettings, Extras, Key, NewEvent, Now, Operation, Origin, Refusal, RegionName, Vector,
-    Write,
+    Ack, ClockSettings, Extras, Key, NewEvent, Now, Operation, Origin, Policies, Policy, Refusal,
+    RegionName, Vector, Write,
 };
 use linckia_region::{Alarm, Input, Machine, Output, RegionSettings};
 use linckia_store::MemoryStore;
@@ -183,6 +183,28 @@ fn a_crash_keeps_what_was_answered_and_loses_nothing_else_than_what_was_not() {
     bench.put("3", "k");
     let total = bench.machine.region().applied().total();
     assert_eq!(total, 2, "the sequence goes on after what was durable");
+}
+
+#[test]
+fn events_wait_for_their_policy_and_nothing_is_written_meanwhile() {
+    let mut bench = Bench::new();
+    let mut policies = Policies::default();
+    let deletes = Policy::from_json(&json!({"strategy": "DeleteWins"})).unwrap();
+    policies.open("default", "T", 1, deletes).unwrap();
+    let policies = Arc::new(policies);
+    bench.put("1", "k");
+    bench.hand(Input::Policies(Arc::clone(&policies)));
+    bench.put("2", "k");
+    let refused = bench.write("3", "k", Operation::Patch, json!({"n": 1}));
+    assert!(matches!(refusals(&refused)[..], [Refusal::Inadmissible(_)]));
+    // The store is empty at the start, and the policies are not known yet.
+    bench.machine = open(&bench.disk, bench.now, Settings::small(), ApplySettings::default());
+    assert_eq!(bench.value("k"), Some(json!({"by": "1"})));
+    let refused = bench.write("4", "k", Operation::Put, json!({}));
+    assert_eq!(refusals(&refused), [&Refusal::PolicyChanging]);
+    bench.hand(Input::Policies(policies));
+    assert_eq!(bench.value("k"), Some(json!({"by": "2"})));
+    bench.put("5", "k");
 }
 
 #[test]

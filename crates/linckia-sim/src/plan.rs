@@ -6,7 +6,7 @@
 use linckia_model::{Ack, Level, Operation, Policy, RegionName};
 use serde_json::{Value, json};
 
-mod policies;
+pub(crate) mod policies;
 
 use crate::random::Random;
 use crate::world::{Call, LEDGER_KEYS};

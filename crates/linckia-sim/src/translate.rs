@@ -12,6 +12,9 @@ use crate::reference::{
     RefDot, RefEvent, RefField, RefKind, RefOperation, RefPolicy, RefRecord, RefStatus, RefStrategy,
 };
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) fn dot(dot: &Dot) -> RefDot {
     (Arc::from(dot.origin.as_str()), dot.sequence)
 }

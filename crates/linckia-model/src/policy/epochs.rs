@@ -62,6 +62,11 @@ impl Epochs {
         self.closed
     }
 
+    /// True if what was folded under that epoch can be folded on.
+    pub(crate) fn knows(&self, epoch: u64) -> bool {
+        self.always || self.get(epoch).is_some()
+    }
+
     /// The epoch and the policy to fold an event of that epoch under. One that is not known here is
     /// taken for the open one: apply lets such events wait, so that it does not come to this.
     pub(crate) fn rule(&self, epoch: u64) -> (u64, &Policy) {

@@ -29,10 +29,10 @@ impl Plan {
         if !random.percent(SHARE) {
             return;
         }
-        self.policies.push(self.policy(random));
+        self.policies.push(policy(random, self.regions));
         let mut changes_at = u64::MAX;
         if random.percent(CHANGES) {
-            self.policies.push(self.policy(random));
+            self.policies.push(policy(random, self.regions));
             changes_at = random.between(SPAN_MILLISECONDS / 4, SPAN_MILLISECONDS);
             self.push(changes_at, Happening::ChangePolicy);
         }
@@ -53,32 +53,33 @@ impl Plan {
             }
         }
     }
+}
 
-    fn policy(&self, random: &mut Random) -> Policy {
-        let strategy = *random.pick(&Strategy::ALL);
-        let mut regions = Vec::new();
-        if strategy == Strategy::RegionPriority {
-            let first = random.below(self.regions as u64) as usize;
-            regions.push(region_name(first));
-            let second = (first + 1) % self.regions;
-            if random.percent(50) {
-                regions.push(region_name(second));
-            }
+/// Some policy of a fleet of so many regions.
+pub(crate) fn policy(random: &mut Random, fleet: usize) -> Policy {
+    let strategy = *random.pick(&Strategy::ALL);
+    let mut regions = Vec::new();
+    if strategy == Strategy::RegionPriority {
+        let first = random.below(fleet as u64) as usize;
+        regions.push(region_name(first));
+        let second = (first + 1) % fleet;
+        if random.percent(50) {
+            regions.push(region_name(second));
         }
-        let mut fields = BTreeMap::new();
-        if matches!(strategy, Strategy::LastWriterWins | Strategy::Manual) {
-            for pointer in POINTERS {
-                if random.percent(70) {
-                    fields.insert(pointer.to_owned(), *random.pick(&FieldKind::ALL));
-                }
-            }
-        }
-        Policy::new(strategy, regions, fields).expect("what is drawn is a policy")
     }
+    let mut fields = BTreeMap::new();
+    if matches!(strategy, Strategy::LastWriterWins | Strategy::Manual) {
+        for pointer in POINTERS {
+            if random.percent(70) {
+                fields.insert(pointer.to_owned(), *random.pick(&FieldKind::ALL));
+            }
+        }
+    }
+    Policy::new(strategy, regions, fields).expect("what is drawn is a policy")
 }
 
 /// An operation that the policy admits, and data for it.
-fn drawn(random: &mut Random, policy: &Policy) -> (Operation, Value) {
+pub(crate) fn drawn(random: &mut Random, policy: &Policy) -> (Operation, Value) {
     let sets = policy.fields().values().any(|kind| *kind == FieldKind::Set);
     let by_path = matches!(policy.strategy(), Strategy::LastWriterWins | Strategy::Manual);
     let whole = policy.strategy() == Strategy::LastWriterWinsWhole;

@@ -67,7 +67,7 @@ impl Replay<'_> {
         let fields = self.policy.fields.keys().map(names);
         let spoken = |path: &Path| {
             let parents = path.split_last().map_or(&[][..], |(_, parents)| parents);
-            let parent = parents.iter().fold(Some(document), |at, name| at?.get(name));
+            let parent = parents.iter().try_fold(document, |at, name| at.get(name));
             parent.is_some_and(Value::is_object)
         };
         fields.filter(spoken).collect()
@@ -408,7 +408,7 @@ impl Replay<'_> {
         flatten(&[], document, &mut asserted);
         for path in self.addressed(document) {
             let Some(kind) = self.policy.field(&path) else { continue };
-            let value = path.iter().fold(Some(document), |at, name| at?.get(name));
+            let value = path.iter().try_fold(document, |at, name| at.get(name));
             let own = !matches!(kind, RefField::Counter | RefField::Map);
             if let Some(value) = value.filter(|value| own && kind.takes(value)) {
                 let said = vec![(last, Said::Put(value.clone()))];

@@ -27,6 +27,9 @@ pub(super) enum Holds {
     Field(RefField, Vec<(Place, Said)>),
 }
 
+/// Paths, kind, and whether a person is asked.
+type Hiding = (BTreeSet<String>, RefKind, bool);
+
 /// The key while its events are replayed.
 pub(super) struct Replay<'a> {
     pub(super) history: &'a History<'a>,
@@ -36,8 +39,8 @@ pub(super) struct Replay<'a> {
     pub(super) tree: BTreeMap<Path, Slot>,
     /// What every put and delete left, where a document is one value.
     pub(super) versions: BTreeMap<Place, Option<Value>>,
-    /// The records by losers and winner: paths, kind, and whether a person is asked.
-    hidings: BTreeMap<(BTreeSet<Place>, Place), (BTreeSet<String>, RefKind, bool)>,
+    /// The records by losers and winner.
+    hidings: BTreeMap<(BTreeSet<Place>, Place), Hiding>,
 }
 
 impl<'a> Replay<'a> {
@@ -118,8 +121,7 @@ impl<'a> Replay<'a> {
             self.set(event, &path, holds);
         }
         for path in addressed {
-            let names = path.iter();
-            let said = names.fold(Some(document), |at, name| at?.get(name));
+            let said = path.iter().try_fold(document, |at, name| at.get(name));
             self.write_field(event, &path, said, true);
         }
     }
