@@ -5,6 +5,7 @@
 //! synced is lost or kept as chance says, and every acknowledgement is written in the ledger.
 
 mod lives;
+mod moment;
 mod policies;
 mod sessions;
 mod writes;
@@ -14,9 +15,9 @@ use std::sync::Arc;
 
 use linckia_control::Roster;
 use linckia_drill::history::Entry;
-use linckia_log::{MemoryDisk, SyncJob};
+use linckia_log::MemoryDisk;
 use linckia_model::{AgreedPolicies, Dot, Fault, Key, Now, Origin, RegionName, Vector};
-use linckia_region::{Alarm, Input, Machine, Output, Role, StoreJob, SyncKind};
+use linckia_region::{Alarm, Input, Machine, Output, Role, StoreJob};
 use linckia_ship::Frame;
 use linckia_store::MemoryStore;
 
@@ -25,6 +26,7 @@ use crate::network::{Network, Wire};
 use crate::plan::{Happening, Plan, region_name};
 use crate::queue::Queue;
 use crate::random::Random;
+use moment::Moment;
 pub use sessions::Call;
 pub(crate) use sessions::LEDGER_KEYS;
 use sessions::{Client, Visit};
@@ -62,53 +64,6 @@ pub struct Outcome {
     pub violation: Option<String>,
     /// What happened, when it was asked for.
     pub trace: Vec<String>,
-}
-
-enum Moment {
-    Planned(Happening),
-    Restart {
-        region: usize,
-    },
-    Tick {
-        region: usize,
-        life: u64,
-    },
-    Dial {
-        dialler: usize,
-        server: usize,
-    },
-    Arrive {
-        wire: Wire,
-        frame: Frame,
-    },
-    Sync {
-        region: usize,
-        life: u64,
-        kind: SyncKind,
-        job: SyncJob,
-    },
-    Store {
-        region: usize,
-        life: u64,
-    },
-    /// A client with a session goes on with its call.
-    Visit(Visit),
-    /// A change of policy is aborted, if it is still under way.
-    Abort {
-        epoch: u64,
-    },
-    /// A region hears what is agreed.
-    Hears {
-        region: usize,
-    },
-    /// It is decided that a region has stopped writing.
-    Ready {
-        region: usize,
-        life: u64,
-        epoch: u64,
-        written: Vector,
-    },
-    Look,
 }
 
 /// One simulated region.

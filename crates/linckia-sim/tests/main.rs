@@ -99,6 +99,11 @@ fn an_event_folded_under_another_epochs_policy_is_found() {
 }
 
 #[test]
+fn a_type_that_is_written_on_while_its_policy_changes_is_found() {
+    check_found(Fault::BarrierSkipped);
+}
+
+#[test]
 fn equal_seeds_run_equally() {
     for seed in 0..5 {
         let run = || run_seed(Plan::new(seed, PlanSize::EVERYTHING), None, true);

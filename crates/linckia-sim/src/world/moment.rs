@@ -1,0 +1,57 @@
+//! What the world's queue holds: everything that is going to happen, each with its time.
+
+use linckia_log::SyncJob;
+use linckia_model::Vector;
+use linckia_region::SyncKind;
+use linckia_ship::Frame;
+
+use super::sessions::Visit;
+use crate::network::Wire;
+use crate::plan::Happening;
+
+pub(super) enum Moment {
+    Planned(Happening),
+    Restart {
+        region: usize,
+    },
+    Tick {
+        region: usize,
+        life: u64,
+    },
+    Dial {
+        dialler: usize,
+        server: usize,
+    },
+    Arrive {
+        wire: Wire,
+        frame: Frame,
+    },
+    Sync {
+        region: usize,
+        life: u64,
+        kind: SyncKind,
+        job: SyncJob,
+    },
+    Store {
+        region: usize,
+        life: u64,
+    },
+    /// A client with a session goes on with its call.
+    Visit(Visit),
+    /// A change of policy is aborted, if it is still under way.
+    Abort {
+        epoch: u64,
+    },
+    /// A region hears what is agreed.
+    Hears {
+        region: usize,
+    },
+    /// It is decided that a region has stopped writing.
+    Ready {
+        region: usize,
+        life: u64,
+        epoch: u64,
+        written: Vector,
+    },
+    Look,
+}
