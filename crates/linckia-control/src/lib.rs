@@ -9,8 +9,8 @@
 //! - a member that lost its journal never votes under its old name: it enters as a new one;
 //! - a decision that was answered is on the disks of a majority.
 //!
-//! In reading order: `roster` (the state machine), `leases`, `policies`, then `io`: `agreement` (the
-//! handle), `enter` (how a fleet begins and how a member comes back), `network`, `storage`,
+//! In reading order: `roster` (the state machine), `leases`, `policies`, then `io`: `agreement`
+//! (the handle), `enter` (how a fleet begins and how a member comes back), `network`, `storage`,
 //! `journal`.
 
 mod io;

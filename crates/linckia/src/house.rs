@@ -46,6 +46,9 @@ use port::House;
 use telemetry::Telemetry;
 use time::Clocks;
 
+/// What is told unless `RUST_LOG` says otherwise. Raft tells of every message that finds nobody.
+const LEVELS: &str = "info,openraft=off";
+
 /// Connections end within this on the way out.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -120,7 +123,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 fn install_tracing(json: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LEVELS));
     // A second subscriber in one process is a test's: the first one stays.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
     let _ = match json {

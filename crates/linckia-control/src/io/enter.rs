@@ -36,11 +36,25 @@ impl<P: Peers> Entering<P> {
         Self { inner }
     }
 
-    /// Ends once this member's node is among the members.
+    /// Asks until this member's node is among the members, then says who leads. Ends with Raft.
     pub(super) async fn run(self) {
         while !self.inner.members().contains_key(&self.inner.node) {
             self.attempt().await;
             sleep(AGAIN).await;
+        }
+        let (mut metrics, mut told) = (self.inner.raft.metrics(), None);
+        loop {
+            let leader = self.inner.leader();
+            if leader != told {
+                match &leader {
+                    Some(leader) => tracing::info!(leader, "the members agree"),
+                    None => tracing::warn!("no member leads: nothing is decided"),
+                }
+                told = leader;
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
         }
     }
 
