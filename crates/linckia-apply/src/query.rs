@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use linckia_model::{Event, Hlc, Key, Kind, Origin, Stamp, Vector};
+use linckia_model::{Event, Hlc, Key, Kind, Origin, Stamp, Status, Vector};
 use serde_json::Value;
 
 /// A question. Limits are checked by the door: at most 1000 items.
@@ -82,6 +82,8 @@ pub struct ConflictView {
     /// In order.
     pub losers: Vec<Arc<Event>>,
     pub winner: Arc<Event>,
+    /// Whether it waits for a person.
+    pub status: Status,
     /// Below stable time: replay cannot change it.
     pub confirmed: bool,
 }

@@ -371,6 +371,7 @@ impl Apply {
             paths: record.paths.into_iter().collect(),
             losers,
             winner,
+            status: record.status,
             confirmed: record_key.at().hlc <= self.stable(),
         }))
     }

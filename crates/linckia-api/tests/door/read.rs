@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use linckia_apply::ConflictView;
-use linckia_model::{Key, Kind};
+use linckia_model::{Key, Kind, Status};
 use serde_json::{Value, json};
 
 use super::client::Client;
@@ -138,6 +138,7 @@ async fn conflicts_are_read() {
         paths: vec!["/n".to_owned(), "/a~1b".to_owned()],
         losers: vec![Arc::clone(&log[0])],
         winner: Arc::clone(&log[2]),
+        status: Status::Settled,
         confirmed: false,
     };
     *server.region.conflicts.lock().unwrap() =
