@@ -363,20 +363,21 @@ impl Apply {
         let losers: Option<Vec<Arc<Event>>> =
             record_key.losers.iter().map(|loser| events.event(&loser.dot)).collect();
         let winner = events.event(&record_key.winner.dot);
-        let epochs = self.policies().of(&key);
+        let Some((losers, winner)) = losers.zip(winner) else { return Ok(None) };
         let settled_by = match &record.status {
             Status::SettledBy(stamp) => events.event(&stamp.dot),
             _ => None,
         };
-        Ok(losers.zip(winner).map(|(losers, winner)| ConflictView {
-            strategy: epochs
-                .get(winner.policy_epoch)
-                .map_or(Strategy::LastWriterWins, Policy::strategy),
-            open: record.is_open(),
-            settled_by,
+        // The later of the two put it on record, and of a type's epochs the later is the higher.
+        let met = losers.iter().chain([&winner]).map(|event| event.policy_epoch);
+        let policy = self.policies().of(&key).get(met.max().unwrap_or_default());
+        Ok(Some(ConflictView {
             id: rows::hex(&rows::conflict_id(&record_key)),
             kind: record.kind,
             key,
+            strategy: policy.map_or(Strategy::LastWriterWins, Policy::strategy),
+            open: record.is_open(),
+            settled_by,
             paths: record.paths.into_iter().collect(),
             losers,
             winner,
