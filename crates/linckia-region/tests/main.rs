@@ -6,8 +6,8 @@ use std::sync::Arc;
 use linckia_apply::{ApplySettings, ConflictFilter, EventFilter, Found, Query, Reading};
 use linckia_log::{Logs, MemoryDisk, Settings};
 use linckia_model::{
-    Ack, ClockSettings, Extras, Key, NewEvent, Now, Operation, Origin, Policies, Policy, Refusal,
-    RegionName, Vector, Write,
+    Ack, AgreedPolicies, ClockSettings, Extras, Key, NewEvent, Now, Operation, Origin, Policies,
+    Policy, Refusal, RegionName, TypeName, Vector, Write,
 };
 use linckia_region::{Alarm, Input, Machine, Output, RegionSettings};
 use linckia_store::MemoryStore;
@@ -32,7 +32,7 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings, apply: ApplySettin
         origin: Origin::new(&region("a"), 1, 0),
         members: vec![region("a")],
         clock: ClockSettings::default(),
-        policies: Arc::default(),
+        policies: AgreedPolicies::default(),
         apply,
         heartbeat_milliseconds: 100,
         gather_milliseconds: 5,
@@ -191,9 +191,9 @@ fn events_wait_for_their_policy_and_nothing_is_written_meanwhile() {
     let mut policies = Policies::default();
     let deletes = Policy::from_json(&json!({"strategy": "DeleteWins"})).unwrap();
     policies.open("default", "T", 1, deletes).unwrap();
-    let policies = Arc::new(policies);
+    let agreed = AgreedPolicies { policies, ..AgreedPolicies::default() };
     bench.put("1", "k");
-    bench.hand(Input::Policies(Arc::clone(&policies)));
+    bench.hand(Input::Policies(agreed.clone()));
     bench.put("2", "k");
     let refused = bench.write("3", "k", Operation::Patch, json!({"n": 1}));
     assert!(matches!(refusals(&refused)[..], [Refusal::Inadmissible(_)]));
@@ -202,8 +202,49 @@ fn events_wait_for_their_policy_and_nothing_is_written_meanwhile() {
     assert_eq!(bench.value("k"), Some(json!({"by": "1"})));
     let refused = bench.write("4", "k", Operation::Put, json!({}));
     assert_eq!(refusals(&refused), [&Refusal::PolicyChanging]);
-    bench.hand(Input::Policies(policies));
+    bench.hand(Input::Policies(agreed));
     assert_eq!(bench.value("k"), Some(json!({"by": "2"})));
+    bench.put("5", "k");
+}
+
+#[test]
+fn a_type_stops_until_its_change_is_over_and_what_was_written_is_applied() {
+    let mut bench = Bench::new();
+    let name = TypeName { data_set: "default".to_owned(), aggregate_type: "T".to_owned() };
+    let stopped = |outputs: &[Output]| {
+        let told = outputs.iter().find_map(|output| match output {
+            Output::Stopped { epoch, written, .. } => Some((*epoch, written.total())),
+            _ => None,
+        });
+        told
+    };
+    bench.put("1", "k");
+    // One more is on its way to the disk when the type is closed: it is not told before it is there.
+    bench.write("2", "k", Operation::Put, json!({"by": "2"}));
+    let mut agreed = AgreedPolicies::default();
+    agreed.policies.set_closed("default", "T", true);
+    agreed.closing.push((name.clone(), 1));
+    let outputs = bench.hand(Input::Policies(agreed.clone()));
+    assert_eq!(stopped(&outputs), None);
+    let refused = bench.write("3", "k", Operation::Put, json!({}));
+    assert_eq!(refusals(&refused), [&Refusal::PolicyChanging]);
+    let outputs = bench.sync();
+    assert_eq!(stopped(&outputs), Some((1, 2)));
+    // After a crash it is closed from the first moment, and told again.
+    bench.disk.crash(&mut || 0);
+    bench.machine = open(&bench.disk, bench.now, Settings::small(), ApplySettings::default());
+    let outputs = bench.hand(Input::Policies(agreed.clone()));
+    assert_eq!(stopped(&outputs), Some((1, 2)));
+    // The epoch is open, but somebody wrote what is not here yet.
+    agreed.closing.clear();
+    agreed.policies.set_closed("default", "T", false);
+    let elsewhere = Origin::new(&region("b"), 1, 0);
+    agreed.awaited.push((name, [(elsewhere, 1)].into_iter().collect()));
+    bench.hand(Input::Policies(agreed.clone()));
+    let refused = bench.write("4", "k", Operation::Put, json!({}));
+    assert_eq!(refusals(&refused), [&Refusal::PolicyChanging]);
+    agreed.awaited.clear();
+    bench.hand(Input::Policies(agreed));
     bench.put("5", "k");
 }
 
