@@ -212,11 +212,10 @@ fn a_type_stops_until_its_change_is_over_and_what_was_written_is_applied() {
     let mut bench = Bench::new();
     let name = TypeName { data_set: "default".to_owned(), aggregate_type: "T".to_owned() };
     let stopped = |outputs: &[Output]| {
-        let told = outputs.iter().find_map(|output| match output {
+        outputs.iter().find_map(|output| match output {
             Output::Stopped { epoch, written, .. } => Some((*epoch, written.total())),
             _ => None,
-        });
-        told
+        })
     };
     bench.put("1", "k");
     // One more is on its way to the disk when the type is closed: it is not told before it is there.
