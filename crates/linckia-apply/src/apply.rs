@@ -85,6 +85,10 @@ pub struct Apply {
     /// What can be relayed: applied, and held back only for its clock.
     offerable: Vector,
     queues: BTreeMap<Origin, VecDeque<Arc<Event>>>,
+    /// Stable time as of the last flush that began.
+    saved: Hlc,
+    /// The highest timestamp of an event applied in this life.
+    latest: Hlc,
     stability: Stability,
     pub(crate) keys: Keys,
     /// Copies of identities that no flush has taken yet.
@@ -129,6 +133,11 @@ impl Apply {
             }
             None => Vector::new(),
         };
+        let saved = match view.get(Table::Meta, rows::STABLE)?.map(|bytes| bytes.try_into()) {
+            Some(Ok(bits)) => Hlc::from_bits(u64::from_be_bytes(bits)),
+            Some(Err(_)) => return Err(row("meta")(linckia_model::Error::Short("stable time"))),
+            None => Hlc::ZERO,
+        };
         let mut ranges = Ranges::default();
         let end = [rows::RANGE, &[0xff, 0xff]].concat();
         for (key, row_bytes) in view.scan(Table::Meta, rows::RANGE, &end, usize::MAX, false)? {
@@ -146,7 +155,9 @@ impl Apply {
             presence: Presence::new(settings.seed, applied.is_empty()),
             applied,
             queues: BTreeMap::new(),
-            stability: Stability::new(members),
+            stability: Stability::new(members, saved),
+            saved,
+            latest: Hlc::ZERO,
             keys: Keys::new(settings.seed),
             claims: map(settings.seed),
             store: StoreStands::Still(ranges),
@@ -364,6 +375,7 @@ impl Apply {
         }
         self.since_flush = (self.since_flush.0 + 1, self.since_flush.1 + size_of(&event.data));
         let dot = &event.dot;
+        self.latest = self.latest.max(event.hlc);
         self.applied.set(&dot.origin, dot.sequence);
         self.offerable.raise(&dot.origin, dot.sequence);
         self.stability.applied(&dot.origin, dot.sequence, event.hlc, &event.deps);

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use linckia_model::{Claim, Key, KeyState, Map, Stamp, Vector, canonical};
+use linckia_model::{Claim, Hlc, Key, KeyState, Map, Stamp, Vector, canonical};
 use linckia_store::{Batch, Store, Table};
 
 use crate::digests::Ranges;
@@ -62,6 +62,8 @@ pub struct Flush {
     pub(crate) rows: Batch,
     pub(crate) ranges: Ranges,
     pub(crate) applied: Vector,
+    /// Stable time when it was at that vector.
+    pub(crate) stable: Hlc,
     /// The claims of the flush before: letting go of so many is work for the same thread.
     pub(crate) _spent: Option<Arc<Claims>>,
 }
@@ -86,7 +88,7 @@ impl Flush {
     /// # Errors
     /// The store's.
     pub(crate) fn run(self, store: &dyn Store) -> Result<Flushed> {
-        let Self { taken, claims, rows: mut batch, mut ranges, applied, .. } = self;
+        let Self { taken, claims, rows: mut batch, mut ranges, applied, stable, .. } = self;
         let mut keys = Vec::with_capacity(taken.len());
         for Taken { key, state, conflicts, digest: before, stamps } in taken {
             let digest = canonical::digest(&key, &state);
@@ -103,6 +105,7 @@ impl Flush {
             batch.put(Table::Identities, &rows::identity_key(key, identity), &rows::stamps(stamps));
         }
         batch.put(Table::Meta, rows::APPLIED, applied.to_string().as_bytes());
+        batch.put(Table::Meta, rows::STABLE, &stable.bits().to_be_bytes());
         for (place, row) in ranges.take_rows() {
             batch.put_parts(Table::Meta, &[rows::RANGE, &[place]], &row);
         }

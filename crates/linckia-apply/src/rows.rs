@@ -23,6 +23,9 @@ const PATH_BYTES_MAX: usize = 16 << 20;
 
 pub(crate) const APPLIED: &[u8] = b"applied";
 
+/// Stable time as of the applied vector in the store.
+pub(crate) const STABLE: &[u8] = b"stable";
+
 /// The rows of the digests' ranges begin with this; the range's place follows.
 pub(crate) const RANGE: &[u8] = b"range/";
 

@@ -65,13 +65,14 @@ pub(crate) struct Stability {
 }
 
 impl Stability {
-    pub(crate) fn new(members: impl IntoIterator<Item = RegionName>) -> Self {
+    /// `stable` is what stable time was when the store was as it is: it held then and holds on.
+    pub(crate) fn new(members: impl IntoIterator<Item = RegionName>, stable: Hlc) -> Self {
         Self {
             told: members.into_iter().map(|member| (member, Told::default())).collect(),
             waiting: BTreeMap::new(),
             counted: BTreeMap::new(),
             remembered: BTreeMap::new(),
-            stable: Hlc::ZERO,
+            stable,
             everywhere: Vector::new(),
             changed: false,
         }
@@ -183,7 +184,7 @@ mod tests {
     }
 
     fn two() -> Stability {
-        Stability::new(["a", "b"].map(|name| RegionName::parse(name).unwrap()))
+        Stability::new(["a", "b"].map(|name| RegionName::parse(name).unwrap()), Hlc::ZERO)
     }
 
     /// Events that are not remembered have ten times their sequence as timestamp.

@@ -218,7 +218,7 @@ fn a_type_stops_until_its_change_is_over_and_what_was_written_is_applied() {
         })
     };
     bench.put("1", "k");
-    // One more is on its way to the disk when the type is closed: it is not told before it is there.
+    // One more is on its way to the disk when the type is closed: not told before it is there.
     bench.write("2", "k", Operation::Put, json!({"by": "2"}));
     let mut agreed = AgreedPolicies::default();
     agreed.policies.set_closed("default", "T", true);

@@ -52,8 +52,14 @@ impl Apply {
         !self.keys.is_clean() || !self.rows.is_empty()
     }
 
+    /// Stable time has grown since the last flush began, and some event waited for it.
+    fn stable_grew(&self) -> bool {
+        self.saved < self.latest && self.saved < self.stability.stable()
+    }
+
     fn flush_due(&self, now: Now) -> bool {
-        let old = || now.monotonic >= self.flush_at && self.changed();
+        let new = || self.changed() || self.stable_grew();
+        let old = || now.monotonic >= self.flush_at && new();
         self.wanted
             || self.since_flush.0 >= self.settings.flush_events_max
             || self.since_flush.1 >= self.settings.flush_bytes_max
@@ -89,6 +95,7 @@ impl Apply {
         self.flush_at = now.monotonic + longest - sooner % (longest / 4 + 1);
         self.wanted = false;
         self.since_flush = (0, 0);
+        self.saved = self.stability.stable();
         self.keys.begin_taking();
         let claims = Arc::new(std::mem::replace(&mut self.claims, map(self.settings.seed)));
         self.store = StoreStands::Taking(Flush {
@@ -97,6 +104,7 @@ impl Apply {
             rows: std::mem::take(&mut self.rows),
             ranges,
             applied: self.applied.clone(),
+            stable: self.saved,
             _spent: self.spent.take(),
         });
     }
@@ -152,7 +160,7 @@ impl Apply {
     pub fn flush(&mut self, now: Now, store: &dyn Store) -> Result<bool> {
         loop {
             self.land(usize::MAX);
-            if self.is_whole() {
+            if self.is_whole() && !self.stable_grew() {
                 return Ok(true);
             }
             self.begin_flush(now);

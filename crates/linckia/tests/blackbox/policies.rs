@@ -128,6 +128,15 @@ fn a_conflict_waits_for_a_person() {
         let settled = door.items("/v1/conflicts?status=settled&aggregateType=Contract");
         assert_eq!((&settled[0]["conflictId"], settled.len()), (&json!(id), 1));
     }
+
+    // What is confirmed stays so through a restart, and with nobody to ask.
+    let stage =
+        |door: &Door| door.items("/v1/conflicts?aggregateType=Contract")[0]["stage"].clone();
+    eventually(20, "the record is confirmed", || (stage(&b) == "confirmed").then_some(()));
+    fleet.cli(&["stop", &b.name]).done();
+    fleet.cli(&["wan", "cut", &b.name]).done();
+    fleet.cli(&["start", &b.name]).done();
+    assert_eq!(stage(&b), "confirmed");
 }
 
 #[test]
