@@ -149,6 +149,13 @@ impl PolicyBooks {
         Step::Gone
     }
 
+    /// True once a change that was begun is over: its epoch is open, or it was aborted.
+    pub fn is_over(&self, name: &TypeName, epoch: u64) -> bool {
+        self.types.get(name).is_some_and(|book| {
+            book.last >= epoch && book.change.as_ref().is_none_or(|change| change.epoch != epoch)
+        })
+    }
+
     /// The change of a type that is under way.
     pub fn change(&self, name: &TypeName) -> Option<&Change> {
         self.types.get(name)?.change.as_ref()

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use linckia_control::{Command, LEASES_MAX, Lease, Outcome, Undecided};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::asked::Asked;
 use super::respond::{self, Answered};
@@ -86,8 +86,10 @@ pub(super) async fn acquire<R: Region>(mut asked: Asked<'_, R>) -> problem::Outc
         if again > deadline {
             return answer(&name, Outcome::Held(lease));
         }
+        // What was decided elsewhere may not be heard here yet: not at once in any case.
+        sleep_until(again).await;
         // Until it is given back, or ran out by this machine's clock, or there is no more time.
-        let runs_out = Instant::now() + remaining(&lease).max(AGAIN_MIN);
+        let runs_out = Instant::now() + remaining(&lease);
         let given_back = roster.wait_for(|roster| {
             roster.leases().holder(&name, 0).is_none_or(|held| held.fence != lease.fence)
         });

@@ -4,6 +4,7 @@
 //! fleet; one that is answered otherwise has changed nothing, or is said to be under way.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -92,9 +93,8 @@ pub(super) async fn put<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered>
 /// Waits until the epoch is open; aborts the change where somebody does not stop in time.
 async fn opened<R: Region>(asked: &Asked<'_, R>, name: &TypeName, epoch: u64) -> Outcome<u64> {
     let mut roster = asked.region().roster();
-    let over = |roster: &std::sync::Arc<Roster>| {
-        roster.policies().change(name).is_none_or(|change| change.epoch != epoch)
-    };
+    // What was decided elsewhere may not be heard here yet.
+    let over = |roster: &Arc<Roster>| roster.policies().is_over(name, epoch);
     let deadline = Instant::now() + CHANGE_LONGEST;
     // Late, or the region ends: either way what is known is looked at.
     let _ = timeout_at(deadline, roster.wait_for(over)).await;

@@ -48,6 +48,9 @@ impl Policy {
                 format!("under {strategy} there are no sets to {} members of", operation.name()),
             ),
             (Strategy::LastWriterWinsWhole, _) | (_, Operation::Delete) => Ok(()),
+            (_, Operation::Add | Operation::Remove) if data == &Value::Object(Map::new()) => {
+                no("", format!("{} names members of sets, and this names none", operation.name()))
+            }
             (_, Operation::Add | Operation::Remove) => {
                 members(data, self.shape(), operation, &mut String::new())
             }
