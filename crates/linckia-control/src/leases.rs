@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Leases that are held at one time.
-pub const LEASES_MAX: usize = 16_384;
+pub const LEASES_MAX: usize = 4_096;
 
 /// Leases that ran out are looked for when there are this many more than were found to be held.
 const SWEEP: usize = 1_024;
@@ -22,6 +22,9 @@ pub struct Lease {
     pub ttl_milliseconds: u64,
     /// In milliseconds since 1970, by the fleet's clock.
     pub expires_at: u64,
+    /// It was given back: remembered for a while, so that giving back may be repeated.
+    #[serde(default)]
+    pub(crate) released: bool,
 }
 
 /// Every lease that is held, and some that have run out.
@@ -82,7 +85,8 @@ impl Leases {
                 self.fence
             }
         };
-        let lease = Lease { owner: owner.to_owned(), fence, ttl_milliseconds, expires_at };
+        let lease =
+            Lease { owner: owner.to_owned(), fence, ttl_milliseconds, expires_at, released: false };
         self.held.insert(name.to_owned(), lease);
         Ok(&self.held[name])
     }
@@ -113,11 +117,12 @@ impl Leases {
         owner: &str,
         fence: u64,
     ) -> Result<(), NoLease<'_>> {
-        let held = self.holder(name, now);
-        if held.is_none_or(|lease| lease.owner != owner || lease.fence != fence) {
+        let lease = self.held.get_mut(name).ok_or(NoLease::Lost)?;
+        let same = lease.owner == owner && lease.fence == fence;
+        if !same || !(lease.released || lease.expires_at > now) {
             return Err(NoLease::Lost);
         }
-        self.held.remove(name);
+        (lease.released, lease.expires_at) = (true, 0);
         Ok(())
     }
 }
@@ -139,6 +144,8 @@ mod tests {
         assert_eq!(leases.renew(151, "a", "one", 1, None), Err(NoLease::Lost));
         assert_eq!(leases.release(151, "a", "one", 1), Err(NoLease::Lost));
         assert_eq!(leases.release(151, "a", "two", 2), Ok(()));
+        assert_eq!(leases.release(152, "a", "two", 2), Ok(()), "it may be repeated");
+        assert_eq!(leases.renew(152, "a", "two", 2, None), Err(NoLease::Lost));
         assert_eq!(leases.acquire(151, "a", "one", 50).unwrap().fence, 3);
     }
 

@@ -16,6 +16,9 @@ use crate::words;
 /// Types that have a policy.
 pub const TYPES_MAX: usize = 4_096;
 
+/// All policies of all epochs together, as JSON: a roster goes over a link in one piece.
+const BYTES_MAX: usize = 4 << 20;
+
 /// Epochs of one type: all are kept, because events of all of them may lie in logs.
 pub const EPOCHS_MAX: usize = 256;
 
@@ -55,6 +58,8 @@ struct Book {
 pub struct PolicyBooks {
     #[serde(with = "words::pairs")]
     types: BTreeMap<TypeName, Book>,
+    /// What all policies begun come to as JSON.
+    bytes: usize,
 }
 
 /// What became of a step of a change.
@@ -64,6 +69,8 @@ pub(crate) enum Step {
     Begun(u64),
     /// The policy holds already, under this epoch.
     Holds(u64),
+    /// Another epoch holds than the one named.
+    Other(u64),
     /// Another change is under way.
     Changing(u64),
     /// The epoch is open.
@@ -80,25 +87,32 @@ impl PolicyBooks {
         &mut self,
         now: u64,
         name: &TypeName,
+        expected: Option<u64>,
         policy: &Policy,
         members: &BTreeSet<String>,
     ) -> Step {
-        let full = self.types.len() >= TYPES_MAX;
-        if full && !self.types.contains_key(name) {
-            return Step::Full;
-        }
-        let book = self.types.entry(name.clone()).or_default();
-        if let Some(change) = &book.change {
+        let book = self.types.get(name);
+        if let Some(change) = book.and_then(|book| book.change.as_ref()) {
             let same = change.policy == *policy;
             return if same { Step::Begun(change.epoch) } else { Step::Changing(change.epoch) };
         }
-        let open = book.opened.last();
-        if open.map_or(&Policy::default(), |opened| &opened.policy) == policy {
-            return Step::Holds(open.map_or(0, |opened| opened.epoch));
+        let (open, holds) = self.policy(name);
+        if expected.is_some_and(|expected| expected != open) {
+            return Step::Other(open);
         }
-        if book.opened.len() >= EPOCHS_MAX {
+        if holds == *policy {
+            return Step::Holds(open);
+        }
+        let bytes = self.bytes + policy.to_json().to_string().len();
+        let many = match book {
+            Some(book) => book.opened.len() >= EPOCHS_MAX,
+            None => self.types.len() >= TYPES_MAX,
+        };
+        if many || bytes > BYTES_MAX {
             return Step::Full;
         }
+        self.bytes = bytes;
+        let book = self.types.entry(name.clone()).or_default();
         book.last += 1;
         book.change = Some(Change {
             epoch: book.last,
@@ -108,6 +122,11 @@ impl PolicyBooks {
             join: BTreeMap::new(),
         });
         Step::Begun(book.last)
+    }
+
+    /// Nothing that is under way goes on.
+    pub(crate) fn abort_all(&mut self) {
+        self.types.values_mut().for_each(|book| book.change = None);
     }
 
     pub(crate) fn ready(
@@ -245,10 +264,10 @@ mod tests {
     fn an_epoch_opens_when_all_have_stopped() {
         let mut books = PolicyBooks::default();
         let manual = policy(Strategy::Manual);
-        assert_eq!(books.begin(5, &name(), &manual, &members()), Step::Begun(1));
-        assert_eq!(books.begin(6, &name(), &manual, &members()), Step::Begun(1));
+        assert_eq!(books.begin(5, &name(), None, &manual, &members()), Step::Begun(1));
+        assert_eq!(books.begin(6, &name(), None, &manual, &members()), Step::Begun(1));
         let other = policy(Strategy::DeleteWins);
-        assert_eq!(books.begin(6, &name(), &other, &members()), Step::Changing(1));
+        assert_eq!(books.begin(6, &name(), None, &other, &members()), Step::Changing(1));
         assert!(books.agreed().policies.of_type("default", "Customer").is_closed());
         assert_eq!(books.ready(&name(), 1, "a", &said("a", 4)), Step::Awaits);
         // A second word of the same region does not count.
@@ -260,17 +279,19 @@ mod tests {
         let joined: Vec<u64> = agreed.awaited[0].1.iter().map(|(_, sequence)| sequence).collect();
         assert_eq!(joined, [4, 2]);
         assert_eq!(books.abort(&name(), 1), Step::Opened(1), "too late");
-        assert_eq!(books.begin(7, &name(), &manual, &members()), Step::Holds(1));
+        assert_eq!(books.begin(7, &name(), None, &manual, &members()), Step::Holds(1));
+        assert_eq!(books.begin(7, &name(), Some(0), &other, &members()), Step::Other(1));
+        assert_eq!(books.begin(7, &name(), Some(1), &other, &members()), Step::Begun(2));
     }
 
     #[test]
     fn what_is_said_of_an_aborted_attempt_does_not_count_for_the_next() {
         let mut books = PolicyBooks::default();
         let manual = policy(Strategy::Manual);
-        books.begin(5, &name(), &manual, &members());
+        books.begin(5, &name(), None, &manual, &members());
         assert_eq!(books.abort(&name(), 1), Step::Gone);
         assert!(!books.agreed().policies.of_type("default", "Customer").is_closed());
-        assert_eq!(books.begin(6, &name(), &manual, &members()), Step::Begun(2));
+        assert_eq!(books.begin(6, &name(), None, &manual, &members()), Step::Begun(2));
         assert_eq!(books.ready(&name(), 1, "a", &said("a", 4)), Step::Gone);
         assert_eq!(books.change(&name()).unwrap().awaited, members());
         assert_eq!(books.policy(&name()), (0, Policy::default()));
@@ -279,10 +300,10 @@ mod tests {
     #[test]
     fn books_are_json_and_back() {
         let mut books = PolicyBooks::default();
-        books.begin(5, &name(), &policy(Strategy::UpdateWins), &members());
+        books.begin(5, &name(), None, &policy(Strategy::UpdateWins), &members());
         books.ready(&name(), 1, "a", &said("a", 4));
         books.ready(&name(), 1, "b", &said("b", 4));
-        books.begin(6, &name(), &policy(Strategy::Manual), &members());
+        books.begin(6, &name(), None, &policy(Strategy::Manual), &members());
         let text = serde_json::to_string(&books).unwrap();
         assert_eq!(serde_json::from_str::<PolicyBooks>(&text).unwrap(), books);
     }

@@ -1,7 +1,7 @@
 //! The barrier between two epochs of a policy: a type is left alone until everybody has stopped
 //! writing it and what was written is applied here.
 //!
-//! What always holds: how far a region has written is told once that is durable, and until the
+//! What always holds: how far a region has written is told once all regions hold it, and until the
 //! change is over nothing more of the type is written here, in this life or the next.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use linckia_model::{AgreedPolicies, Fault, Policies, TypeName, Vector};
 
 use crate::input::Output;
-use crate::region::{Region, Step};
+use crate::region::{Region, Step, held_by};
 
 /// What was agreed, and what of it is still to be done here.
 #[derive(Default)]
@@ -71,9 +71,16 @@ impl Region {
         }
     }
 
-    /// Tells how far was written of what is closed, once that is durable.
+    /// Tells how far was written of what is closed, once that is durable here and in every other
+    /// region: who waits for it must not wait for a disk that may be lost.
     pub(crate) fn tell_stopped(&mut self, steps: &mut Vec<Step>) {
-        let durable = self.durable.get(&self.settings.origin);
+        if self.barrier.stopping.is_empty() {
+            return;
+        }
+        let own = &self.settings.origin;
+        let others = self.settings.members.iter().filter(|member| **member != self.settings.name);
+        let held = others.map(|member| held_by(&self.held, member, own)).min();
+        let durable = self.durable.get(own).min(held.unwrap_or(u64::MAX));
         let stopped = self.barrier.stopping.extract_if(.., |(_, _, last)| *last <= durable);
         for (name, epoch, _) in stopped {
             let written = self.durable.clone();

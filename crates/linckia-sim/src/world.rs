@@ -133,11 +133,17 @@ impl World {
     pub fn new(plan: Plan, fault: Option<Fault>, trace: bool) -> Self {
         let mut random = Random::new(plan.seed);
         let network = Network::new(Random::new(random.bits()));
-        let roster = policies::at_the_start(&plan.policies);
-        let place = |number: usize| {
+        let origin_of = |number: usize| {
             let name = region_name(number);
+            let origin = Origin::new(&name, 0xa0 + number as u64, 0);
+            (name, origin)
+        };
+        let origins: Vec<_> = (0..plan.regions).map(origin_of).collect();
+        let roster = policies::at_the_start(&plan.policies, &origins);
+        let place = |number: usize| {
+            let (name, origin) = origins[number].clone();
             Place {
-                origin: Origin::new(&name, 0xa0 + number as u64, 0),
+                origin,
                 name,
                 disk: Arc::new(MemoryDisk::new()),
                 store: MemoryStore::new(),

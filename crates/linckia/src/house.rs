@@ -38,7 +38,7 @@ use tokio::sync::watch;
 use crate::command::Outcome;
 use crate::config::{self, Config, PeerAddress};
 use crate::fleet::{ENV_CONTROL, ENV_PARENT_PIPE};
-use consult::{Consults, FleetTime};
+use consult::{Beginning, Consults, FleetTime};
 use core::Core;
 use forward::Forwards;
 use links::Takers;
@@ -70,10 +70,10 @@ pub(crate) fn read_session_keys(path: &Path) -> Result<SessionKeys> {
 ///
 /// # Errors
 /// What kept it from starting or from ending cleanly, for the operator.
-pub fn run_region(config: &Config) -> Result<Outcome> {
+pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
     install_tracing(config.telemetry.json_lines);
     if config.witness {
-        return witness::run(config);
+        return witness::run(config, begin_anew);
     }
     let prometheus = install_metrics()?;
     let offset = config.clock.offset_milliseconds;
@@ -85,14 +85,24 @@ pub fn run_region(config: &Config) -> Result<Outcome> {
     }
     let clocks = Clocks::start(offset);
     let name = RegionName::parse(&config.region)?;
-    let disk = log_disk(config)?;
+    let mut logs = open_logs(config)?;
+    let identity = identity(&mut logs, &name, &clocks)?;
+    let origin = Origin::new(&name, identity.incarnation, 0);
     let runtime = runtime()?;
     let (consults, time) = (Arc::new(Consults::default()), FleetTime::new(clocks));
-    let everyone = members(config, &name, |_| true)?;
-    let begun = consults.begin(&config.dir, name.clone(), everyone, time.clone());
+    let beginning = Beginning {
+        name: name.clone(),
+        members: members(config, &name, |_| true)?,
+        has_history: logs.origins().any(|origin| logs.tail(origin).is_ok_and(|it| it.sequence > 0)),
+        begin_anew,
+    };
+    let begun = consults.begin(&config.dir, beginning, time.clone());
     let agreement = runtime.block_on(begun)?;
     let agreed = agreement.roster().borrow().policies().agreed();
-    let machine = open(config, &name, disk, agreed, &clocks)?;
+    let settings = region_settings(config, &name, origin.clone(), agreed, &clocks)?;
+    let store = open_store(&config.dir.join("store"), config.store.cache_bytes)?;
+    let segment_bytes = config.log.segment_bytes_max;
+    let machine = Machine::open(settings, logs, Arc::new(store), segment_bytes, clocks.now())?;
     tracing::info!(
         region = %name,
         applied = machine.region().applied().total(),
@@ -103,7 +113,7 @@ pub fn run_region(config: &Config) -> Result<Outcome> {
         Telemetry::start(&config.telemetry, &config.region, clocks)?
     };
     let core = Core::start(machine, clocks, time.clone(), &config.dir, telemetry.clone())?;
-    let members = Members { consults, agreement, time };
+    let members = Members { consults, agreement, time, origin };
     let served = runtime.block_on(serve(config, &name, &core, members, telemetry, prometheus));
     let closed = core.stop();
     runtime.shutdown_timeout(DRAIN);
@@ -140,28 +150,18 @@ fn install_metrics() -> Result<PrometheusHandle> {
         .context("the metrics recorder cannot be installed")
 }
 
-/// The disk of the configured directory's logs: while it is held, no other process has the region.
-fn log_disk(config: &Config) -> Result<LocalDisk> {
+/// The logs of the configured directory, recovered; while they are open, no other process has the
+/// region.
+fn open_logs(config: &Config) -> Result<Logs> {
     std::fs::create_dir_all(&config.dir)
         .with_context(|| format!("{} cannot be created", config.dir.display()))?;
-    Ok(LocalDisk::open(config.dir.join("log"))?)
-}
-
-/// Identity, log and store of the configured directory, recovered.
-fn open(
-    config: &Config,
-    name: &RegionName,
-    disk: LocalDisk,
-    agreed: AgreedPolicies,
-    clocks: &Clocks,
-) -> Result<Machine> {
+    let disk = LocalDisk::open(config.dir.join("log"))?;
     let settings = Settings {
         segment_bytes_first: config.log.segment_bytes_first,
         segment_bytes_max: config.log.segment_bytes_max,
         bytes_max: config.log.bytes_max,
         ..Settings::default()
     };
-    let segment_bytes = settings.segment_bytes_max;
     let mut random = Ok(());
     let mut fresh = || {
         let mut bytes = [0; 16];
@@ -170,7 +170,7 @@ fn open(
         }
         bytes
     };
-    let (mut logs, recovery) = Logs::open(Arc::new(disk), settings, &mut fresh)?;
+    let (logs, recovery) = Logs::open(Arc::new(disk), settings, &mut fresh)?;
     random.map_err(|error| anyhow::anyhow!("the system gives no random bytes: {error}"))?;
     for recovered in recovery.origins.iter().filter(|recovered| recovered.torn.is_some()) {
         tracing::info!(
@@ -179,11 +179,7 @@ fn open(
             "cut off what a crash left half written; nobody was told it was durable"
         );
     }
-    let identity = identity(&mut logs, name, clocks)?;
-    let origin = Origin::new(name, identity.incarnation, 0);
-    let store = open_store(&config.dir.join("store"), config.store.cache_bytes)?;
-    let settings = region_settings(config, name, origin, agreed, clocks)?;
-    Ok(Machine::open(settings, logs, Arc::new(store), segment_bytes, clocks.now())?)
+    Ok(logs)
 }
 
 fn open_store(path: &Path, cache_bytes: u64) -> Result<FjallStore> {
@@ -261,6 +257,7 @@ struct Members {
     consults: Arc<Consults>,
     agreement: Agreement<Consults>,
     time: FleetTime,
+    origin: Origin,
 }
 
 /// This region and those of its peers that are wanted.
@@ -279,7 +276,7 @@ async fn serve(
     config: &Config,
     name: &RegionName,
     core: &Core,
-    Members { consults, agreement, time }: Members,
+    Members { consults, agreement, time, origin }: Members,
     telemetry: Option<Telemetry>,
     prometheus: PrometheusHandle,
 ) -> Result<()> {
@@ -299,14 +296,9 @@ async fn serve(
     tracing::info!(region = %name, address = %listener.local_address(), "the door is open");
     let control = std::env::var(ENV_CONTROL).ok();
     let (enters, entered) = watch::channel(false);
-    let following = agreed::follow(
-        name.clone(),
-        agreement.clone(),
-        core.orders(),
-        core.stopped(),
-        time,
-        enters,
-    );
+    let own = agreed::Own { name: name.clone(), origin };
+    let following =
+        agreed::follow(own, agreement.clone(), core.orders(), core.stopped(), time, enters);
     let following = tokio::spawn(following);
     let regions = members(config, name, |peer| !peer.witness)?;
     let agreed = port::Agreed { agreement: agreement.clone(), entered, regions };

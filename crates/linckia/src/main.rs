@@ -79,6 +79,10 @@ struct RegionArguments {
     /// Its configuration; `linckia init` writes one.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Lets the members begin to agree anew where all their journals were lost: fences of locks and
+    /// policies start over.
+    #[arg(long)]
+    begin_agreement: bool,
 }
 
 pub fn main() -> ExitCode {
@@ -102,7 +106,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(arguments) => config::check(arguments, json),
         Command::Log(arguments) => arguments.run(json),
         Command::SessionKeys(arguments) => arguments.run(json),
-        Command::Region(arguments) => linckia::house::run_region(&Config::load(&arguments.config)?),
+        Command::Region(arguments) => {
+            let config = Config::load(&arguments.config)?;
+            linckia::house::run_region(&config, arguments.begin_agreement)
+        }
         _ => return run_with_runtime(cli),
     };
     Ok(command::finish(outcome, json))

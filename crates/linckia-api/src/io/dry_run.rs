@@ -13,6 +13,7 @@ use linckia_model::{
     Dot, DryRun, Event, FoldSettings, Key, Policies, Policy, Record, RecordKey, Vector, dry_run,
 };
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::asked::Asked;
 use super::respond::{self, Answered};
@@ -20,12 +21,18 @@ use crate::event::{check, explain};
 use crate::json;
 use crate::media::{self, Form};
 use crate::port::Region;
-use crate::problem::{Outcome, Problem};
+use crate::problem::{Kind, Outcome, Problem};
 use crate::refusal;
 use crate::render::conflict::kind_name;
 
 /// Events of one dry run: they are in memory all at once.
 const EVENTS_MAX: usize = 100_000;
+
+/// The data of these events together, roughly, in bytes.
+const BYTES_MAX: usize = 64 << 20;
+
+/// One dry run at a time: others are told to come again.
+static ROOM: Semaphore = Semaphore::const_new(1);
 
 /// Events read at once.
 const PAGE: usize = 1_000;
@@ -54,11 +61,19 @@ struct Outcomes {
 pub(super) async fn run<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered> {
     let limit = asked.query.limit()?;
     let trial = read(&mut asked).await?;
+    let Ok(place) = ROOM.try_acquire() else {
+        let detail = "another dry run is under way in this region; try again when it is done";
+        return Err(Problem::new(Kind::Unavailable, detail).retry_after(1));
+    };
     let (vector, events) = history(&asked, &trial).await?;
     let count = events.values().map(Vec::len).sum::<usize>();
     let policies = asked.region().policies().borrow().clone();
     let policy = trial.policy.clone();
-    let folding = tokio::task::spawn_blocking(move || fold(&events, &policies, &policy, limit));
+    let folding = tokio::task::spawn_blocking(move || {
+        let outcomes = fold(&events, &policies, &policy, limit);
+        drop(place);
+        outcomes
+    });
     let outcomes = folding.await.map_err(|_| refusal::broken("a dry run"))?;
     let answer = json!({
         "aggregateType": trial.aggregate_type,
@@ -112,7 +127,7 @@ async fn history<R: Region>(asked: &Asked<'_, R>, trial: &Trial) -> Outcome<(Vec
         ..EventFilter::default()
     };
     let upto = (*asked.region().applied_now()).clone();
-    let (mut after, mut count) = (Vector::new(), 0);
+    let (mut after, mut count, mut bytes) = (Vector::new(), 0, 0);
     let mut histories = Histories::new();
     while !after.covers_all(&upto) {
         let query = Query::Events { after: after.clone(), limit: PAGE, filter: filter.clone() };
@@ -126,17 +141,30 @@ async fn history<R: Region>(asked: &Asked<'_, R>, trial: &Trial) -> Outcome<(Vec
         after = next;
         for event in events.into_iter().filter(|event| upto.covers(&event.dot)) {
             count += 1;
+            bytes += weight(&event.data);
             histories.entry(event.key.clone()).or_default().push(event);
         }
-        if count > EVENTS_MAX {
+        if count > EVENTS_MAX || bytes > BYTES_MAX {
             let detail = format!(
-                "the history is longer than {EVENTS_MAX} events; name one aggregate with \
+                "the history is longer than {EVENTS_MAX} events or {BYTES_MAX} bytes; name one aggregate with \
                  `aggregateId`"
             );
             return Err(Problem::parameter(detail).with("limit", EVENTS_MAX));
         }
     }
     Ok((upto, histories))
+}
+
+/// About what a value takes.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 32,
+        Value::Array(items) => 32 + items.iter().map(weight).sum::<usize>(),
+        Value::Object(members) => {
+            32 + members.iter().map(|(name, value)| name.len() + 64 + weight(value)).sum::<usize>()
+        }
+        _ => 32,
+    }
 }
 
 fn fold(events: &Histories, policies: &Policies, policy: &Policy, limit: usize) -> Outcomes {

@@ -3,7 +3,7 @@
 //! What always holds: a lease that is answered was decided; where nobody can decide, nobody gets
 //! one; what was asked for may have been decided all the same, and asking again is safe.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use linckia_control::{Command, LEASES_MAX, Lease, Outcome, Undecided};
@@ -88,8 +88,9 @@ pub(super) async fn acquire<R: Region>(mut asked: Asked<'_, R>) -> problem::Outc
         }
         // What was decided elsewhere may not be heard here yet: not at once in any case.
         sleep_until(again).await;
-        // Until it is given back, or ran out by this machine's clock, or there is no more time.
-        let runs_out = Instant::now() + remaining(&lease);
+        // Until it is given back, or ran out, or there is no more time.
+        let remaining = lease.expires_at.saturating_sub(roster.borrow().now());
+        let runs_out = Instant::now() + Duration::from_millis(remaining);
         let given_back = roster.wait_for(|roster| {
             roster.leases().holder(&name, 0).is_none_or(|held| held.fence != lease.fence)
         });
@@ -157,12 +158,6 @@ fn duration(
     })
 }
 
-/// How long a lease still runs, by this machine's clock.
-fn remaining(lease: &Lease) -> Duration {
-    let until = UNIX_EPOCH + Duration::from_millis(lease.expires_at);
-    until.duration_since(SystemTime::now()).unwrap_or_default()
-}
-
 pub(super) async fn decide<R: Region>(
     asked: &Asked<'_, R>,
     command: Command,
@@ -174,8 +169,10 @@ pub(super) async fn decide<R: Region>(
 fn undecided_problem(undecided: &Undecided) -> Box<Problem> {
     let advice = match undecided {
         Undecided::NotBegun(_) => "it begins by itself when they can be reached",
+        Undecided::Entering(_) => "it is when a majority of the others can be reached",
         Undecided::NoMajority(_) => {
-            "nothing was promised; asking again is safe, here or in another region"
+            "what was asked for may come to be all the same; asking again is safe, here or in \
+             another region"
         }
         Undecided::Failed(_) => "ask another region; this one's log says more",
     };

@@ -58,36 +58,44 @@ pub(super) async fn get<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
 pub(super) async fn put<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered> {
     let name = type_name(&asked)?;
     let (policy, expected) = read(&mut asked).await?;
-    let open = asked.region().roster().borrow().policies().policy(&name).0;
-    if let Some(expected) = expected.filter(|expected| *expected != open) {
-        let detail = format!(
-            "the policy of {} is at epoch {open}, and `epoch` names {expected}: read it, decide, \
-             and send again; without `epoch` whatever holds is replaced",
-            name.aggregate_type
-        );
-        return Err(Problem::new(Kind::VersionConflict, detail)
-            .at("/epoch")
-            .with("currentVersion", open)
-            .with("etag", Value::Null));
-    }
     let members: BTreeSet<String> = names(asked.region().members());
-    let begin = Command::BeginPolicy { name: name.clone(), policy: policy.clone(), members };
+    let begin =
+        Command::BeginPolicy { name: name.clone(), expected, policy: policy.clone(), members };
     let epoch = match decide(&asked, begin).await? {
         Decided::PolicyHolds(epoch) => epoch,
         Decided::PolicyBegun(epoch) => opened(&asked, &name, epoch).await?,
+        Decided::PolicyOther(open) => {
+            let detail = format!(
+                "the policy of {} is at epoch {open}, and `epoch` names another: read it, decide, \
+                 and send again; without `epoch` whatever holds is replaced",
+                name.aggregate_type
+            );
+            return Err(Problem::new(Kind::VersionConflict, detail)
+                .at("/epoch")
+                .with("currentVersion", open)
+                .with("etag", Value::Null));
+        }
         Decided::PolicyChanging(_) => {
             let detail = "another change of this type's policy is under way; try again when it is \
                           over";
             return Err(Problem::new(Kind::Unavailable, detail).retry_after(1));
         }
         Decided::Full => {
-            let detail = "as many policies were agreed as a fleet keeps";
+            let detail = "as many policies were agreed, of this type or in all, as a fleet keeps: \
+                          those of all epochs are kept";
             return Err(Problem::new(Kind::RateLimited, detail));
         }
         _ => return Err(refusal::broken("a policy")),
     };
-    holds_here(&asked, &name, epoch).await;
-    Ok(answer(&name, epoch, &policy))
+    if holds_here(&asked, &name, epoch).await {
+        return Ok(answer(&name, epoch, &policy));
+    }
+    let detail = format!(
+        "epoch {epoch} of {} is open in the fleet, and this region has not applied yet what was \
+         written before: until it has, it takes no writes of the type",
+        name.aggregate_type
+    );
+    Err(Problem::new(Kind::Unavailable, detail).with("epoch", epoch).retry_after(1))
 }
 
 /// Waits until the epoch is open; aborts the change where somebody does not stop in time.
@@ -117,15 +125,14 @@ async fn opened<R: Region>(asked: &Asked<'_, R>, name: &TypeName, epoch: u64) ->
     Err(Problem::new(Kind::Unavailable, detail).with("awaited", late).retry_after(1))
 }
 
-/// Waits until the type is written under the epoch in this region. Where that takes long its
-/// writes are refused for a while, and say why.
-async fn holds_here<R: Region>(asked: &Asked<'_, R>, name: &TypeName, epoch: u64) {
+/// Waits until the type is written under the epoch in this region. False if that takes long.
+async fn holds_here<R: Region>(asked: &Asked<'_, R>, name: &TypeName, epoch: u64) -> bool {
     let mut policies = asked.region().policies();
     let held = policies.wait_for(|policies| {
         let epochs = policies.of_type(&name.data_set, &name.aggregate_type);
         epochs.open() >= epoch && !epochs.is_closed()
     });
-    let _ = timeout_at(Instant::now() + APPLIED_LONGEST, held).await;
+    timeout_at(Instant::now() + APPLIED_LONGEST, held).await.is_ok_and(|held| held.is_ok())
 }
 
 /// The policy in the body, and the epoch that it says to replace.

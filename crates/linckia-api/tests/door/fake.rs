@@ -480,14 +480,17 @@ impl Region for Fake {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         let mut roster = (**self.roster.borrow()).clone();
+        for region in self.members.iter().map(ToString::to_string) {
+            roster.decide(now, &Command::Present { origin: region.clone(), region });
+        }
         let outcome = roster.decide(now, &command);
         if let Outcome::PolicyBegun(epoch) = outcome
             && let Command::BeginPolicy { name, .. } = &command
         {
             let stopped = self.members.iter().filter(|member| **member != self.late());
             for region in stopped.map(ToString::to_string) {
-                let (name, written) = (name.clone(), BTreeMap::new());
-                roster.decide(now, &Command::PolicyReady { name, epoch, region, written });
+                let (name, written, origin) = (name.clone(), BTreeMap::new(), region);
+                roster.decide(now, &Command::PolicyReady { name, epoch, origin, written });
             }
         }
         self.policies.send_replace(Arc::new(roster.policies().agreed().policies));

@@ -1,6 +1,6 @@
 //! The handle: what a region asks to be decided, and what members ask each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,15 +23,21 @@ use crate::port::Peers;
 use crate::roster::{Command, Outcome, Roster};
 
 /// Time between a leader's signs of life, and how long one message may take: longer than the way
-/// around the earth and back.
-const HEARTBEAT: Duration = Duration::from_millis(500);
+/// around the earth and back over satellites.
+const HEARTBEAT: Duration = Duration::from_millis(750);
 
 /// Without a sign of life another member stands for election after a time between these.
-const ELECTION: (Duration, Duration) = (Duration::from_millis(1_500), Duration::from_millis(3_000));
+const ELECTION: (Duration, Duration) = (Duration::from_millis(2_000), Duration::from_millis(4_000));
 
 /// Entries behind which a snapshot is taken, and entries kept behind it for members that lag.
 const SNAPSHOT_ENTRIES: u64 = 2_000;
 const KEPT_ENTRIES: u64 = 500;
+
+/// A leader takes no time from others that is further than this from its own, in milliseconds.
+const APART_MILLISECONDS: u64 = 5_000;
+
+/// Each step of taking a member in may take so long; it asks again.
+const TAKING_LONGEST: Duration = Duration::from_secs(10);
 
 /// Time between attempts while nobody is known to lead.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -42,6 +48,10 @@ pub struct AgreementSettings {
     pub name: RegionName,
     /// All members, this one and a witness included.
     pub members: Vec<RegionName>,
+    /// Its logs hold events: where its journal is new, it was lost.
+    pub has_history: bool,
+    /// The members may begin although some have history: what was decided before is lost for good.
+    pub begin_anew: bool,
     /// The fleet's time as it is known here, in milliseconds since 1970.
     pub time: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -51,11 +61,15 @@ pub struct AgreementSettings {
 pub enum Undecided {
     /// The members have not begun: these have never been heard.
     #[error(
-        "the members have not agreed on anything yet: all of them must have been heard once, and \
-         {} not", names(.0)
+        "the members have not agreed on anything yet, which they do once all of them were heard; \
+         not heard from here: {}", names(.0)
     )]
     NotBegun(Vec<RegionName>),
-    #[error("no majority of the members answers; {} can be reached from here", names(.0))]
+    /// This member's journal is new, and the others have not taken it in.
+    #[error("this member has not been taken in yet; heard from here: {}", names(.0))]
+    Entering(Vec<RegionName>),
+    /// These can be reached.
+    #[error("no majority of the members decides; heard from here: {}", names(.0))]
     NoMajority(Vec<RegionName>),
     #[error("this region's part in the agreement has failed: {0}")]
     Failed(String),
@@ -63,11 +77,7 @@ pub enum Undecided {
 
 fn names(regions: &[RegionName]) -> String {
     let names: Vec<&str> = regions.iter().map(RegionName::as_str).collect();
-    match names.len() {
-        0 => "no other member".to_owned(),
-        1 => format!("{} has", names[0]),
-        _ => format!("{} have", names.join(", ")),
-    }
+    if names.is_empty() { "nobody".to_owned() } else { names.join(", ") }
 }
 
 /// A member's part in the agreement. Clones are the same part.
@@ -186,6 +196,17 @@ impl<P: Peers> Inner<P> {
         nodes.map(|(node, member)| (*node, member.addr.clone())).collect()
     }
 
+    /// True if this node is the only one of its member, and no change of members is half done.
+    pub(super) fn is_settled(&self, node: u64, name: &RegionName) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let membership = metrics.membership_config.membership();
+        let own = |(_, member): &(&u64, &BasicNode)| member.addr == name.as_str();
+        let nodes: Vec<u64> = membership.nodes().filter(own).map(|(node, _)| *node).collect();
+        let votes = membership.voter_ids().any(|voter| voter == node);
+        membership.get_joint_config().len() == 1 && votes && nodes == [node]
+    }
+
     pub(super) fn leader(&self) -> Option<String> {
         let metrics = self.raft.metrics();
         let leader = metrics.borrow().current_leader?;
@@ -217,8 +238,11 @@ impl<P: Peers> Inner<P> {
     /// Decides here if this member leads; else says who does.
     async fn propose(
         &self,
-        proposal: Proposal,
+        mut proposal: Proposal,
     ) -> Result<Result<Outcome, Option<String>>, Undecided> {
+        let own = (self.settings.time)();
+        let (least, most) = (own.saturating_sub(APART_MILLISECONDS), own + APART_MILLISECONDS);
+        proposal.at = proposal.at.clamp(least, most);
         match self.raft.client_write(proposal).await {
             Ok(written) => Ok(Ok(written.data)),
             Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward))) => {
@@ -233,14 +257,20 @@ impl<P: Peers> Inner<P> {
         let began = !self.members().is_empty();
         let asked = others.map(|name| async move {
             let reply = ask(&*self.peers, name, &Question::Introduce, HEARTBEAT * 2).await;
-            (name.clone(), matches!(reply, Some(Reply::Introduction(_))))
+            let began = matches!(&reply, Some(Reply::Introduction(known)) if known.began());
+            (name.clone(), matches!(reply, Some(Reply::Introduction(_))), began)
         });
-        let asked: Vec<(RegionName, bool)> = join_all(asked).await;
+        let asked: Vec<(RegionName, bool, bool)> = join_all(asked).await;
         let of = |wanted: bool| {
-            let some = asked.iter().filter(|(_, heard)| *heard == wanted);
-            some.map(|(name, _)| name.clone()).collect()
+            let some = asked.iter().filter(|(_, heard, _)| *heard == wanted);
+            some.map(|(name, ..)| name.clone()).collect()
         };
-        if began { Undecided::NoMajority(of(true)) } else { Undecided::NotBegun(of(false)) }
+        let others_began = asked.iter().any(|(_, _, began)| *began);
+        match (began, others_began) {
+            (true, _) => Undecided::NoMajority(of(true)),
+            (false, true) => Undecided::Entering(of(true)),
+            (false, false) => Undecided::NotBegun(of(false)),
+        }
     }
 
     async fn answer(&self, from: &RegionName, question: Question) -> Reply {
@@ -270,6 +300,7 @@ impl<P: Peers> Inner<P> {
                 node: self.node,
                 members: self.members(),
                 leader: self.leader(),
+                has_history: self.settings.has_history,
             }),
             Question::Enter(node) => self.take_in(from, node).await,
             Question::Propose(proposal) => match self.propose(proposal).await {
@@ -285,20 +316,39 @@ impl<P: Peers> Inner<P> {
         if !self.settings.members.contains(from) {
             return Reply::Failed(format!("{from} is no member of the fleet"));
         }
-        let members = self.members();
-        if members.contains_key(&node) {
+        if self.is_settled(node, from) {
             return Reply::Entered;
         }
+        // Asked again, each step goes on where the one before ended.
         let entered = async {
-            let member = BasicNode::new(from.as_str());
-            self.raft.add_learner(node, member, true).await?;
+            if !self.members().contains_key(&node) {
+                let member = BasicNode::new(from.as_str());
+                self.raft.add_learner(node, member, false).await?;
+            }
+            let members = self.members();
             let others = members.iter().filter(|(_, name)| *name != from.as_str());
-            let voters = others.map(|(node, _)| *node).chain([node]);
-            let voters: std::collections::BTreeSet<u64> = voters.collect();
-            self.raft.change_membership(voters, false).await
+            let voters: BTreeSet<u64> = others.map(|(node, _)| *node).chain([node]).collect();
+            self.raft.change_membership(voters, false).await?;
+            let metrics = self.raft.metrics();
+            let left: BTreeSet<u64> = {
+                let metrics = metrics.borrow();
+                let nodes = metrics.membership_config.membership().nodes();
+                let own =
+                    nodes.filter(|(other, member)| **other != node && member.addr == from.as_str());
+                own.map(|(other, _)| *other).collect()
+            };
+            if !left.is_empty() {
+                let gone = openraft::ChangeMembers::RemoveNodes(left);
+                self.raft.change_membership(gone, false).await?;
+            }
+            Ok(())
         };
-        match entered.await {
-            Ok(_) => {
+        let entered = tokio::time::timeout(TAKING_LONGEST, entered).await;
+        let Ok(entered) = entered else {
+            return Reply::Failed("it takes longer than it may; ask again".to_owned());
+        };
+        match entered {
+            Ok(()) => {
                 tracing::info!(region = %from, node, "entered the agreement with a new journal");
                 Reply::Entered
             }

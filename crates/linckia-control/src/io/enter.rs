@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -29,16 +30,19 @@ const ENTERING_LONGEST: Duration = Duration::from_secs(30);
 /// A member on its way in.
 pub(super) struct Entering<P> {
     inner: Arc<Inner<P>>,
+    /// It was told that the members cannot begin.
+    told: AtomicBool,
 }
 
 impl<P: Peers> Entering<P> {
     pub(super) fn new(inner: Arc<Inner<P>>) -> Self {
-        Self { inner }
+        Self { inner, told: AtomicBool::new(false) }
     }
 
     /// Asks until this member's node is among the members, then says who leads. Ends with Raft.
     pub(super) async fn run(self) {
-        while !self.inner.members().contains_key(&self.inner.node) {
+        let Inner { node, settings, .. } = &*self.inner;
+        while !self.inner.is_settled(*node, &settings.name) {
             self.attempt().await;
             sleep(AGAIN).await;
         }
@@ -72,8 +76,9 @@ impl<P: Peers> Entering<P> {
         let asked = join_all(asked).await;
         let heard: BTreeMap<RegionName, Introduction> =
             asked.iter().filter_map(|(name, known)| Some((name.clone(), known.clone()?))).collect();
-        let began = heard.values().find(|introduction| !introduction.members.is_empty());
+        let began = heard.values().find(|introduction| introduction.began());
         match began {
+            _ if !self.inner.members().is_empty() => self.ask_to_enter(self.inner.leader()).await,
             Some(introduction) => self.ask_to_enter(introduction.leader.clone()).await,
             None if heard.len() + 1 == settings.members.len() => self.begin(&heard).await,
             None => {}
@@ -83,7 +88,18 @@ impl<P: Peers> Entering<P> {
     /// All members are new: the first by name says who they are.
     async fn begin(&self, heard: &BTreeMap<RegionName, Introduction>) {
         let Inner { settings, node, raft, .. } = &*self.inner;
-        if heard.keys().any(|name| *name < settings.name) {
+        let lost = settings.has_history || heard.values().any(|member| member.has_history);
+        if lost && !settings.begin_anew {
+            if !self.told.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    "every member's agreement journal is new, and there are events: what was \
+                     decided is lost. Put a directory `agreement` back, or start one region with \
+                     --begin-agreement: fences and policies then begin anew"
+                );
+            }
+            return;
+        }
+        if !settings.begin_anew && heard.keys().any(|name| *name < settings.name) {
             return;
         }
         let others = heard.iter().map(|(name, introduction)| (introduction.node, name));

@@ -1,6 +1,6 @@
 //! The journal: what Raft must not forget, as lines appended to one file.
 //!
-//! A line is a length, a checksum and JSON. It is written again, with what still counts, when it
+//! A line is a length and a checksum of the JSON, a checksum of those two, and the JSON. It is written again, with what still counts, when it
 //! has grown. What always holds: what `write` returned for is durable; a line that a crash left
 //! half written was never answered for; damage before the last line is an error, not absence; after
 //! the first failed write or sync nothing more is written.
@@ -20,7 +20,7 @@ const FILE_NEW: &str = "journal.new";
 const MAGIC: &[u8; 8] = b"lnkagree";
 const VERSION: u32 = 1;
 const HEADER: u64 = 12;
-const LINE_HEADER: usize = 8;
+const LINE_HEADER: usize = 12;
 
 /// A line holds a roster at most, which is bounded.
 const LINE_BYTES_MAX: usize = 64 << 20;
@@ -55,8 +55,17 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    pub(super) fn take(&mut self, line: Line) {
+    /// Takes a change; false if it counts no more.
+    pub(super) fn take(&mut self, line: Line) -> bool {
         match line {
+            // It was begun before a later one came from the leader.
+            Line::Snapshot(meta, _)
+                if self.snapshot.as_ref().is_some_and(|(held, _)| {
+                    held.last_log_id >= meta.last_log_id && held.snapshot_id != meta.snapshot_id
+                }) =>
+            {
+                return false;
+            }
             Line::Node(node) => self.node = node,
             Line::Vote(vote) => self.vote = Some(vote),
             Line::Entries(entries) => {
@@ -70,6 +79,7 @@ impl Memory {
             Line::Committed(committed) => self.committed = committed,
             Line::Snapshot(meta, roster) => self.snapshot = Some((meta, roster)),
         }
+        true
     }
 
     /// The fewest lines that come to the same.
@@ -168,15 +178,9 @@ fn encode(line: &Line) -> io::Result<Vec<u8>> {
         return Err(damaged(0, "a line is longer than any that is read"));
     }
     let length = (json.len() as u32).to_le_bytes();
-    let check = checksum(length, &json).to_le_bytes();
-    Ok([&length[..], &check, &json].concat())
-}
-
-fn checksum(length: [u8; 4], json: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&length);
-    hasher.update(json);
-    hasher.finalize()
+    let front = [length, crc32fast::hash(&json).to_le_bytes()].concat();
+    let check = crc32fast::hash(&front).to_le_bytes();
+    Ok([&front[..], &check, &json].concat())
 }
 
 /// What the bytes come to, and where the last whole line ends.
@@ -193,9 +197,10 @@ fn replay(bytes: &[u8]) -> io::Result<(Memory, u64)> {
                 memory.take(line);
                 at += length;
             }
-            // One write was under way when the machine stopped, and it was the last.
-            Read::Torn => break,
-            Read::Damaged(what) => return Err(damaged(at, &what)),
+            // One write was under way when the machine stopped, and nothing was written after it.
+            Read::Broken if !(at + 1..bytes.len()).any(|later| is_whole(&bytes[later..])) => break,
+            Read::Broken => return Err(damaged(at, "a line does not verify")),
+            Read::Strange(what) => return Err(damaged(at, &what)),
         }
     }
     Ok((memory, at as u64))
@@ -203,22 +208,33 @@ fn replay(bytes: &[u8]) -> io::Result<(Memory, u64)> {
 
 enum Read {
     Whole(Line, usize),
-    Torn,
-    Damaged(String),
+    /// No line, or half of one.
+    Broken,
+    /// What verifies and is not understood.
+    Strange(String),
+}
+
+/// The JSON of the line at the front, if all of it is there and verifies.
+fn json_at(bytes: &[u8]) -> Option<&[u8]> {
+    let (header, rest) = bytes.split_at_checked(LINE_HEADER)?;
+    let word = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    if crc32fast::hash(&header[..8]) != word(8) {
+        return None;
+    }
+    rest.get(..word(0) as usize).filter(|json| crc32fast::hash(json) == word(4))
+}
+
+fn is_whole(bytes: &[u8]) -> bool {
+    json_at(bytes).is_some()
 }
 
 fn line_at(bytes: &[u8]) -> Read {
-    let Some((header, rest)) = bytes.split_at_checked(LINE_HEADER) else { return Read::Torn };
-    let word = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
-    let length = u32::from_le_bytes(word(0)) as usize;
-    let Some(json) = rest.get(..length) else { return Read::Torn };
-    if checksum(word(0), json) != u32::from_le_bytes(word(4)) {
-        let last = rest.len() == length || rest[length..].iter().all(|byte| *byte == 0);
-        return if last { Read::Torn } else { Read::Damaged("a line does not verify".to_owned()) };
-    }
+    let Some(json) = json_at(bytes) else { return Read::Broken };
     match serde_json::from_slice(json) {
-        Ok(line) => Read::Whole(line, LINE_HEADER + length),
-        Err(error) => Read::Damaged(format!("a line is not understood: {error}")),
+        Ok(line) => Read::Whole(line, LINE_HEADER + json.len()),
+        Err(error) => Read::Strange(format!("a line is not understood: {error}")),
     }
 }
 
@@ -279,10 +295,14 @@ mod tests {
             write(&mut journal, &mut memory, committed(index)).unwrap();
         }
         drop(journal);
-        assert!(disk.flip(FILE, HEADER + LINE_HEADER as u64 + 3, 1));
-        let error = opened(&disk).err().unwrap();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
-        assert!(error.to_string().contains("at byte 12"), "{error}");
+        // In the length, in a checksum, in the text: all of it is told from a torn end.
+        for (at, mask) in [(3, 0x80), (0, 1), (5, 4), (9, 1), (LINE_HEADER as u64 + 3, 1)] {
+            assert!(disk.flip(FILE, HEADER + at, mask));
+            let error = opened(&disk).err().unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            assert!(error.to_string().contains("at byte 12"), "{error}");
+            assert!(disk.flip(FILE, HEADER + at, mask));
+        }
     }
 
     #[test]

@@ -48,4 +48,12 @@ pub(super) struct Introduction {
     /// The members that agree, by node; none before they began.
     pub(super) members: BTreeMap<u64, String>,
     pub(super) leader: Option<String>,
+    /// Its logs hold events: it is not a new region, whatever its journal knows.
+    pub(super) has_history: bool,
+}
+
+impl Introduction {
+    pub(super) fn began(&self) -> bool {
+        !self.members.is_empty()
+    }
 }

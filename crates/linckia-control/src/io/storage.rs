@@ -52,8 +52,9 @@ impl Log {
         let log = self.clone();
         let work = tokio::task::spawn_blocking(move || {
             let mut journal = log.journal.lock().unwrap_or_else(PoisonError::into_inner);
-            log.memory.lock().unwrap_or_else(PoisonError::into_inner).take(line.clone());
-            journal.write(&line, || log.read(Memory::clone))
+            let counts =
+                log.memory.lock().unwrap_or_else(PoisonError::into_inner).take(line.clone());
+            if counts { journal.write(&line, || log.read(Memory::clone)) } else { Ok(()) }
         });
         work.await.map_err(io::Error::other)?
     }

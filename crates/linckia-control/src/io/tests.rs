@@ -71,7 +71,13 @@ impl Fleet {
         };
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         let (members, time) = (self.names.clone(), Arc::new(now));
-        let settings = AgreementSettings { name: name.clone(), members, time };
+        let settings = AgreementSettings {
+            name: name.clone(),
+            members,
+            has_history: false,
+            begin_anew: false,
+            time,
+        };
         let disk = Arc::clone(&self.disks[&name]);
         let opened = Agreement::open(settings, disk as _, Arc::new(links), || Ok(node)).await;
         self.members.lock().unwrap().insert(name, opened.unwrap());

@@ -5,7 +5,7 @@
 //! holds: a region that starts knows what it had heard, because its journal does.
 
 use linckia_control::{Command, Outcome, Roster, names, written};
-use linckia_model::{AgreedPolicies, Policy, TypeName, Vector};
+use linckia_model::{AgreedPolicies, Origin, Policy, RegionName, TypeName, Vector};
 use linckia_region::Input;
 
 use super::{Moment, World, key};
@@ -18,14 +18,19 @@ const ABORTS: u64 = 30;
 const ABORTED_WITHIN: u64 = 1_500_000;
 
 /// What a world with these policies has agreed at its start: the first, under epoch 1.
-pub(super) fn at_the_start(policies: &[Policy]) -> Roster {
+pub(super) fn at_the_start(policies: &[Policy], origins: &[(RegionName, Origin)]) -> Roster {
     let mut roster = Roster::default();
+    for (region, origin) in origins {
+        let (region, origin) = (region.to_string(), origin.to_string());
+        roster.decide(0, &Command::Present { region, origin });
+    }
+    let Some((_, somebody)) = origins.first() else { return roster };
     if let Some(first) = policies.first() {
         let (name, members) = (TypeName::of(&key(0)), names(&[]));
-        let begin = Command::BeginPolicy { name: name.clone(), policy: first.clone(), members };
-        roster.decide(0, &begin);
-        let (region, written) = (String::new(), written(&Vector::new()));
-        roster.decide(0, &Command::PolicyReady { name, epoch: 1, region, written });
+        let (policy, expected) = (first.clone(), None);
+        roster.decide(0, &Command::BeginPolicy { name: name.clone(), expected, policy, members });
+        let (origin, written) = (somebody.to_string(), written(&Vector::new()));
+        roster.decide(0, &Command::PolicyReady { name, epoch: 1, origin, written });
     }
     roster
 }
@@ -41,7 +46,7 @@ impl World {
         let Some(policy) = self.plan.policies.last().cloned() else { return };
         let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
         let (name, members) = (TypeName::of(&key(0)), names(&regions));
-        let outcome = self.decide(Command::BeginPolicy { name, policy, members });
+        let outcome = self.decide(Command::BeginPolicy { name, expected: None, policy, members });
         if let Outcome::PolicyBegun(epoch) = outcome
             && self.policy_random.percent(ABORTS)
         {
@@ -91,7 +96,7 @@ impl World {
 
     pub(super) fn ready(&mut self, region: usize, epoch: u64, vector: &Vector) {
         let (name, written) = (TypeName::of(&key(0)), written(vector));
-        let region = self.places[region].name.to_string();
-        self.decide(Command::PolicyReady { name, epoch, region, written });
+        let origin = self.places[region].origin.to_string();
+        self.decide(Command::PolicyReady { name, epoch, origin, written });
     }
 }

@@ -6,6 +6,7 @@
 //! was asked for and nothing else.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -82,9 +83,20 @@ pub struct UpArguments {
     /// The collector that all regions send their spans to, by OTLP over HTTP.
     #[arg(long, value_name = "http://HOST:PORT")]
     pub otlp: Option<String>,
+    /// Lets the regions begin to agree anew where all their journals were lost: fences of locks and
+    /// policies start over.
+    #[arg(long)]
+    pub begin_agreement: bool,
 }
 
 impl UpArguments {
+    /// The first words of every region's command.
+    fn region_arguments(&self) -> Vec<OsString> {
+        let mut words = vec!["region".into()];
+        words.extend(self.begin_agreement.then(|| "--begin-agreement".into()));
+        words
+    }
+
     /// Runs a fleet until a signal ends it.
     pub async fn run(&self, global: &GlobalArguments) -> anyhow::Result<ExitCode> {
         let program = std::env::current_exe().context("cannot find the path of this program")?;
@@ -96,7 +108,7 @@ impl UpArguments {
         };
         let launch = Launch {
             program,
-            arguments: vec!["region".into()],
+            arguments: self.region_arguments(),
             control: prepared.state.control.clone(),
         };
         let running = Running::start(prepared, launch, self.restart_after.0);

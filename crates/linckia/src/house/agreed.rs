@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use linckia_control::{Agreement, Command, PolicyBooks, written};
-use linckia_model::{RegionName, TypeName, Vector};
+use linckia_model::{Origin, RegionName, TypeName, Vector};
 use tokio::sync::{Notify, watch};
 
 use super::consult::{Consults, FleetTime};
@@ -45,10 +45,16 @@ impl Stopped {
     }
 }
 
-/// Carries both ways until the core ends. `entered` becomes true once the core knows what was
-/// decided before this member became one of those that decide.
+/// This region, and the origin in which it writes in this life of its directory.
+pub(super) struct Own {
+    pub(super) name: RegionName,
+    pub(super) origin: Origin,
+}
+
+/// Carries both ways until the core ends. `entered` becomes true once this member is one of those
+/// that decide, they know in which origin it writes, and the core knows what was decided before.
 pub(super) async fn follow(
-    name: RegionName,
+    own: Own,
     agreement: Agreement<Consults>,
     orders: Orders,
     stopped: Arc<Stopped>,
@@ -56,20 +62,27 @@ pub(super) async fn follow(
     entered: watch::Sender<bool>,
 ) {
     let (mut roster, mut decides) = (agreement.roster(), agreement.entered());
-    let mut known: Option<PolicyBooks> = None;
+    let mut known: Option<Arc<PolicyBooks>> = None;
     loop {
         let decides_now = *decides.borrow_and_update();
-        let books = roster.borrow_and_update().policies().clone();
-        if known.as_ref() != Some(&books) {
+        let decided = Arc::clone(&roster.borrow_and_update());
+        let books = decided.policies();
+        if !known.as_ref().is_some_and(|known| Arc::ptr_eq(known, books)) {
             if !orders.send(Order::Agreed(books.agreed())).await {
                 return;
             }
-            known = Some(books.clone());
+            known = Some(Arc::clone(books));
         }
-        if decides_now {
+        let present = decided.origin_of(own.name.as_str()) == Some(own.origin.as_str());
+        if decides_now && present {
             entered.send_if_modified(|entered| !std::mem::replace(entered, true));
         }
-        for command in due(&name, &books, &stopped, time.now()) {
+        let mut due = due(&own, books, &stopped, time.now());
+        if decides_now && !present {
+            let (region, origin) = (own.name.to_string(), own.origin.to_string());
+            due = vec![Command::Present { region, origin }];
+        }
+        for command in due {
             if let Err(undecided) = agreement.decide(command, DECISION_LONGEST).await {
                 tracing::debug!(%undecided, "a step of a policy's change waits");
             }
@@ -84,17 +97,17 @@ pub(super) async fn follow(
 }
 
 /// What this region has to say of the changes that are under way.
-fn due(name: &RegionName, books: &PolicyBooks, stopped: &Stopped, now: u64) -> Vec<Command> {
+fn due(own: &Own, books: &PolicyBooks, stopped: &Stopped, now: u64) -> Vec<Command> {
     let mut due = Vec::new();
     for (changing, change) in books.changes() {
         let (name_of, epoch) = (changing.clone(), change.epoch);
         if now.saturating_sub(change.begun_at) > LEFT_MILLISECONDS {
             due.push(Command::AbortPolicy { name: name_of, epoch });
-        } else if change.awaited.contains(name.as_str())
+        } else if change.awaited.contains(own.name.as_str())
             && let Some(vector) = stopped.of(changing, epoch)
         {
-            let (region, written) = (name.to_string(), written(&vector));
-            due.push(Command::PolicyReady { name: name_of, epoch, region, written });
+            let (origin, written) = (own.origin.to_string(), written(&vector));
+            due.push(Command::PolicyReady { name: name_of, epoch, origin, written });
         }
     }
     due

@@ -1,7 +1,7 @@
 //! The agreement among the members, over the links: what must be decided by a majority.
 //!
 //! Its journal lies beside the logs, its messages are frames of their own (`calls.rs`). What always
-//! holds: the core does not wait for it, and a region whose agreement fails goes on without.
+//! holds: the core does not wait for it, and a region whose agreement ends while it runs goes on.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,6 +17,9 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::calls::Calls;
 use super::time::Clocks;
+
+/// What a frame holds.
+const QUESTION_BYTES_MAX: usize = 12 << 20;
 
 /// Where the journal lies in the region's directory.
 const DIRECTORY: &str = "agreement";
@@ -43,6 +46,16 @@ impl FleetTime {
     }
 }
 
+/// Who begins, or goes on.
+pub(super) struct Beginning {
+    pub(super) name: RegionName,
+    pub(super) members: Vec<RegionName>,
+    /// Its logs hold events.
+    pub(super) has_history: bool,
+    /// An operator says that what was decided is lost.
+    pub(super) begin_anew: bool,
+}
+
 /// The way to the other members, and this member's part once it has begun.
 #[derive(Default)]
 pub(super) struct Consults {
@@ -52,6 +65,10 @@ pub(super) struct Consults {
 
 impl Peers for Consults {
     async fn ask(&self, to: &RegionName, question: Vec<u8>, longest: Duration) -> Option<Vec<u8>> {
+        if question.len() > QUESTION_BYTES_MAX {
+            tracing::error!(%to, bytes = question.len(), "a message of the agreement is too long");
+            return None;
+        }
         let frame = |number| Frame::Consult { number, question };
         self.calls.ask(to, longest, frame).await.ok()
     }
@@ -62,13 +79,14 @@ impl Consults {
     pub(super) async fn begin(
         self: &Arc<Self>,
         dir: &Path,
-        name: RegionName,
-        members: Vec<RegionName>,
+        beginning: Beginning,
         time: FleetTime,
     ) -> Result<Agreement<Self>> {
         let dir = dir.join(DIRECTORY);
         let disk = Arc::new(LocalDisk::open(&dir)?);
-        let settings = AgreementSettings { name, members, time: Arc::new(move || time.now()) };
+        let Beginning { name, members, has_history, begin_anew } = beginning;
+        let time = Arc::new(move || time.now());
+        let settings = AgreementSettings { name, members, has_history, begin_anew, time };
         let fresh = || super::random().map_err(std::io::Error::other);
         let agreement = Agreement::open(settings, disk, Arc::clone(self), fresh)
             .await

@@ -202,7 +202,7 @@ async fn read(
         };
         match decode(&bytes) {
             Ok(Frame::Forward { number, forward }) => {
-                if role == Role::Serve {
+                if role == Role::Serve && way.core_for(peer).is_some() {
                     forwards.answer(number, forward, frames, &rooms[0]);
                 }
             }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use linckia_model::RegionName;
 use linckia_net::Shutdown;
 
-use super::consult::{Consults, FleetTime};
+use super::consult::{Beginning, Consults, FleetTime};
 use super::forward::Forwards;
 use super::links::{self, Takers};
 use super::time::Clocks;
@@ -17,21 +17,26 @@ use crate::command::Outcome;
 use crate::config::Config;
 
 /// Runs until a signal, or the end of the supervisor, ends it.
-pub(super) fn run(config: &Config) -> Result<Outcome> {
+pub(super) fn run(config: &Config, begin_anew: bool) -> Result<Outcome> {
     let runtime = runtime()?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, begin_anew));
     runtime.shutdown_timeout(DRAIN);
     served.map(|()| Outcome::Done)
 }
 
-async fn serve(config: &Config) -> Result<()> {
+async fn serve(config: &Config, begin_anew: bool) -> Result<()> {
     let name = RegionName::parse(&config.region)?;
     let (trigger, shutdown) = Shutdown::new();
     let consults = Arc::new(Consults::default());
-    let everyone = members(config, &name, |_| true)?;
+    let beginning = Beginning {
+        name: name.clone(),
+        members: members(config, &name, |_| true)?,
+        has_history: false,
+        begin_anew,
+    };
     // It asks for nothing, so its clock stands in no decision.
     let time = FleetTime::new(Clocks::start(0));
-    let agreement = consults.begin(&config.dir, name.clone(), everyone, time).await?;
+    let agreement = consults.begin(&config.dir, beginning, time).await?;
     let takers = Takers { orders: None, forwards: Arc::new(Forwards::default()), consults };
     let links = links::start(config, takers, shutdown).await?;
     tracing::info!(witness = %name, "a member of the agreement, without data");

@@ -60,7 +60,11 @@ fn a_drill_fails_where_a_promise_is_not_kept() {
         .iter()
         .map(|door| {
             let dir = fleet.region_dir(&door.name);
-            format!("linckia-under-test stop {} --kill && rm -r {}/data/log", door.name, dir.display())
+            format!(
+                "linckia-under-test stop {} --kill && rm -r {}/data/log",
+                door.name,
+                dir.display()
+            )
         })
         .collect();
     let starts: Vec<String> = fleet.doors[..2]
