@@ -48,8 +48,8 @@ pub enum Command {
         policy: Policy,
         members: BTreeSet<String>,
     },
-    /// The region that writes in this origin has stopped writing the type, and what it wrote is on the
-    /// disks of all regions up to there.
+    /// The region that writes in this origin has stopped writing the type, and what it wrote is on
+    /// the disks of all regions up to there.
     PolicyReady {
         name: TypeName,
         epoch: u64,

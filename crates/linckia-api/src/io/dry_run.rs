@@ -146,8 +146,8 @@ async fn history<R: Region>(asked: &Asked<'_, R>, trial: &Trial) -> Outcome<(Vec
         }
         if count > EVENTS_MAX || bytes > BYTES_MAX {
             let detail = format!(
-                "the history is longer than {EVENTS_MAX} events or {BYTES_MAX} bytes; name one aggregate with \
-                 `aggregateId`"
+                "the history is longer than {EVENTS_MAX} events or {BYTES_MAX} bytes; name one \
+                 aggregate with `aggregateId`"
             );
             return Err(Problem::parameter(detail).with("limit", EVENTS_MAX));
         }

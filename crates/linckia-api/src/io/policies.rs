@@ -25,7 +25,7 @@ use crate::refusal;
 use crate::render::state;
 
 /// Every region is waited for so long; then the change is aborted.
-const CHANGE_LONGEST: Duration = Duration::from_secs(15);
+const CHANGE_LONGEST: Duration = Duration::from_secs(10);
 
 /// What was written before is applied here within this, or the answer says so.
 const APPLIED_LONGEST: Duration = Duration::from_secs(5);

@@ -1,9 +1,10 @@
 //! The journal: what Raft must not forget, as lines appended to one file.
 //!
-//! A line is a length and a checksum of the JSON, a checksum of those two, and the JSON. It is written again, with what still counts, when it
-//! has grown. What always holds: what `write` returned for is durable; a line that a crash left
-//! half written was never answered for; damage before the last line is an error, not absence; after
-//! the first failed write or sync nothing more is written.
+//! A line is a length and a checksum of the JSON, a checksum of those two, and the JSON. The file
+//! is written again, with what still counts, when it has grown. What always holds: what `write`
+//! returned for is durable; a line that a crash left half written was never answered for; damage
+//! before the last line is an error, not absence; after the first failed write or sync nothing more
+//! is written.
 
 use std::collections::BTreeMap;
 use std::io;

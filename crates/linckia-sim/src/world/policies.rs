@@ -75,7 +75,9 @@ impl World {
     /// The region hears what is agreed, some time from now.
     pub(super) fn hears_soon(&mut self, region: usize) {
         if self.plan.policies.len() > 1 {
-            let when = self.now + self.policy_random.below(TAKES);
+            // Some hear so late that events of the new epoch are there before.
+            let longest = if self.policy_random.percent(30) { 4 * TAKES } else { TAKES };
+            let when = self.now + self.policy_random.below(longest);
             self.at(when, Moment::Hears { region });
         }
     }

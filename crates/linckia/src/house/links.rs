@@ -51,7 +51,7 @@ pub(super) struct Takers {
 #[derive(Clone)]
 struct Way {
     takers: Takers,
-    /// Regions that hold no data: their links carry the agreement only.
+    /// Members that hold no data: of what comes over their links only the agreement is heard.
     witnesses: Arc<Vec<String>>,
     lives: Arc<AtomicU64>,
     shutdown: Shutdown,

@@ -59,11 +59,10 @@ fn a_drill_fails_where_a_promise_is_not_kept() {
     let kills: Vec<String> = fleet.doors[..2]
         .iter()
         .map(|door| {
-            let dir = fleet.region_dir(&door.name);
+            let dir = fleet.region_dir(&door.name).display().to_string();
+            let name = &door.name;
             format!(
-                "linckia-under-test stop {} --kill && rm -r {}/data/log",
-                door.name,
-                dir.display()
+                "linckia-under-test stop {name} --kill && rm -r {dir}/data/log {dir}/data/store"
             )
         })
         .collect();

@@ -196,7 +196,7 @@ fn addresses(table: &mut Table<'_>) {
     table.get("/v1/aggregates/Thing?cursor=nonsense", (400, "invalid-parameter"));
     table.get("/v1/regions?verbose=1", (400, "invalid-parameter"));
     for path in [
-        "/v1/policies",
+        "/v1/subscriptions",
         "/v1/health-checks",
         "/v1/audit",
         "/v1/events?pattern=%7B%7D",
@@ -204,7 +204,11 @@ fn addresses(table: &mut Table<'_>) {
     ] {
         table.get(path, (501, "unsupported"));
     }
-    table.check(("POST", "/v1/locks/a/acquire"), &[JSON], "{}", (501, "unsupported"));
+    let acquire = ("POST", "/v1/locks/a/acquire");
+    table.check(acquire, &[JSON], "{}", (400, "invalid-parameter"));
+    let put = ("PUT", "/v1/policies/Thing");
+    table.check(put, &[JSON], "{}", (400, "invalid-parameter"));
+    table.check(("POST", "/v1/undo"), &[JSON], "{}", (501, "unsupported"));
 }
 
 fn headers(table: &mut Table<'_>) {
