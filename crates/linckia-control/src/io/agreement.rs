@@ -82,7 +82,7 @@ fn names(regions: &[RegionName]) -> String {
 
 /// A member's part in the agreement. Clones are the same part.
 pub struct Agreement<P> {
-    inner: Arc<Inner<P>>,
+    pub(super) inner: Arc<Inner<P>>,
 }
 
 impl<P> Clone for Agreement<P> {

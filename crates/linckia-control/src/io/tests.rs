@@ -39,6 +39,9 @@ struct Fleet {
     members: Members,
     cut: Arc<Mutex<BTreeSet<RegionName>>>,
     nodes: u64,
+    /// What members are told at their start.
+    has_history: bool,
+    begin_anew: bool,
 }
 
 const LONG: Duration = Duration::from_secs(20);
@@ -57,7 +60,7 @@ impl Fleet {
         let names: Vec<RegionName> = names.iter().map(|name| region(name)).collect();
         let disks = names.iter().map(|name| (name.clone(), Arc::new(MemoryDisk::new()))).collect();
         let (members, cut) = (Members::default(), Arc::default());
-        Self { names, disks, members, cut, nodes: 0 }
+        Self { names, disks, members, cut, nodes: 0, has_history: false, begin_anew: false }
     }
 
     async fn start(&mut self, name: &str) {
@@ -74,8 +77,8 @@ impl Fleet {
         let settings = AgreementSettings {
             name: name.clone(),
             members,
-            has_history: false,
-            begin_anew: false,
+            has_history: self.has_history,
+            begin_anew: self.begin_anew,
             time,
         };
         let disk = Arc::clone(&self.disks[&name]);
@@ -179,4 +182,46 @@ async fn a_member_that_is_cut_off_decides_nothing_and_the_others_go_on() {
     assert_eq!(fleet.fence(other, "n", "three").await, 2);
     fleet.cut.lock().unwrap().clear();
     assert!(matches!(fleet.decide(&leader, acquire("n", "two")).await, Ok(Outcome::Held(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_all_lost_their_journals_begin_anew_only_when_told() {
+    let mut fleet = Fleet::new(&["a", "b"]);
+    fleet.has_history = true;
+    fleet.start("a").await;
+    fleet.start("b").await;
+    let short = Duration::from_secs(2);
+    let refused = fleet.member("a").decide(acquire("l", "one"), short).await;
+    assert_eq!(refused, Err(Undecided::NotBegun(Vec::new())));
+    fleet.crash("b").await;
+    fleet.begin_anew = true;
+    fleet.start("b").await;
+    assert_eq!(fleet.fence("a", "l", "one").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_loses_its_journal_again_and_again_leaves_no_nodes_behind() {
+    let mut fleet = Fleet::new(&["a", "b", "c"]);
+    for name in ["a", "b", "c"] {
+        fleet.start(name).await;
+    }
+    fleet.fence("a", "l", "one").await;
+    for _ in 0..3 {
+        fleet.crash("b").await;
+        fleet.disks.insert(region("b"), Arc::new(MemoryDisk::new()));
+        fleet.start("b").await;
+        // It may be lost again before it was taken in for good.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
+    let a = fleet.member("a");
+    let settled = async {
+        while !(["a", "b", "c"].iter().all(|name| {
+            let member = fleet.member(name);
+            let node = member.inner.node;
+            a.inner.is_settled(node, &region(name)) && member.inner.members().len() == 3
+        })) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LONG, settled).await.expect("one node a member, and no change half done");
 }
