@@ -66,6 +66,10 @@ enum Operation {
     Delete,
     /// Add integers, path by path.
     Increment,
+    /// Add members to sets, where the type's policy has some.
+    Add,
+    /// Take members out of sets: those that were seen.
+    Remove,
     /// Only go on record: the value stays.
     Record,
 }

@@ -5,13 +5,12 @@
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use comfy_table::Table;
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::door::{Answer, Door, encode};
-use super::text::{plain, print, print_bytes};
+use super::text::{plain, print, print_bytes, table};
 use super::{Context, Outcome, wrong_use};
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
@@ -100,18 +99,17 @@ pub async fn run(context: &Context, command: &PolicyCommand) -> anyhow::Result<O
         print("Nothing was agreed: every type is under LastWriterWins, by path.")?;
         return Ok(Outcome::Done);
     }
-    let mut table = Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header(["type", "strategy", "regions", "fields", "epoch"]);
-    for Policy { aggregate_type, strategy, regions, fields, epoch } in policies {
+    let row = |Policy { aggregate_type, strategy, regions, fields, epoch }: Policy| {
         let kind = |(pointer, kind): (&String, &Value)| {
             format!("{pointer}={}", kind.as_str().unwrap_or_default())
         };
-        let fields = fields.iter().map(kind).collect::<Vec<_>>().join(" ");
-        let cells = [aggregate_type, strategy, regions.join(","), fields, epoch.to_string()];
-        table.add_row(cells.map(|cell| plain(&cell).into_owned()));
-    }
-    print(&table.to_string())?;
+        let mut how = fields.iter().map(kind).collect::<Vec<_>>();
+        how.extend((!regions.is_empty()).then(|| regions.join(" > ")));
+        vec![aggregate_type, strategy, how.join(" "), epoch.to_string()]
+    };
+    let rows = policies.into_iter().map(row).collect();
+    let header = ["TYPE", "STRATEGY", "FIELDS, REGIONS", "EPOCH"];
+    print(&table(&header, &[3], rows))?;
     Ok(Outcome::Done)
 }
 
