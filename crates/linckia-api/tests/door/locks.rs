@@ -36,7 +36,11 @@ async fn a_lease_is_taken_kept_and_given_back() {
     assert_eq!((status, &problem["type"]), (409, &json!("/problems/lease-lost")));
     let (status, released) = post(&server, "m/release", json!({"owner":"one","fence":1})).await;
     assert_eq!((status, &released["released"]), (200, &json!(true)));
-    let (status, problem) = post(&server, "m/release", json!({"owner":"one","fence":1})).await;
+    let (status, _) = post(&server, "m/release", json!({"owner":"one","fence":1})).await;
+    assert_eq!(status, 200, "it may be repeated");
+    let (status, problem) = post(&server, "m/release", json!({"owner":"two","fence":1})).await;
+    assert_eq!((status, &problem["type"]), (409, &json!("/problems/lease-lost")));
+    let (status, problem) = post(&server, "m/renew", json!({"owner":"one","fence":1})).await;
     assert_eq!((status, &problem["type"]), (409, &json!("/problems/lease-lost")));
     let (_, next) = post(&server, "m/acquire", json!({"owner":"two"})).await;
     assert_eq!(next["fence"], 2);

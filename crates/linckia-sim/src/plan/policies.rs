@@ -16,7 +16,7 @@ use crate::random::Random;
 const SHARE: u64 = 40;
 
 /// Seeds with policies that change them, in a hundred.
-const CHANGES: u64 = 40;
+const CHANGES: u64 = 60;
 
 /// Where plans may have fields.
 const POINTERS: [&str; 5] = ["/a", "/b", "/n", "/o/p", "/o/q"];
@@ -33,7 +33,7 @@ impl Plan {
         let mut changes_at = u64::MAX;
         if random.percent(CHANGES) {
             self.policies.push(policy(random, self.regions));
-            changes_at = random.between(SPAN_MILLISECONDS / 4, SPAN_MILLISECONDS);
+            changes_at = random.between(SPAN_MILLISECONDS / 8, SPAN_MILLISECONDS / 2);
             self.push(changes_at, Happening::ChangePolicy);
         }
         let policies = self.policies.clone();

@@ -11,11 +11,11 @@ use linckia_region::Input;
 use super::{Moment, World, key};
 
 /// A decision is heard of, and a proposal decided, within this, in microseconds.
-const TAKES: u64 = 600_000;
+const TAKES: u64 = 250_000;
 
 /// Some changes are aborted, in a hundred, within so long, in microseconds.
-const ABORTS: u64 = 30;
-const ABORTED_WITHIN: u64 = 1_500_000;
+const ABORTS: u64 = 20;
+const ABORTED_WITHIN: u64 = 1_000_000;
 
 /// What a world with these policies has agreed at its start: the first, under epoch 1.
 pub(super) fn at_the_start(policies: &[Policy], origins: &[(RegionName, Origin)]) -> Roster {
@@ -76,7 +76,7 @@ impl World {
     pub(super) fn hears_soon(&mut self, region: usize) {
         if self.plan.policies.len() > 1 {
             // Some hear so late that events of the new epoch are there before.
-            let longest = if self.policy_random.percent(30) { 4 * TAKES } else { TAKES };
+            let longest = if self.policy_random.percent(30) { 6 * TAKES } else { TAKES };
             let when = self.now + self.policy_random.below(longest);
             self.at(when, Moment::Hears { region });
         }
