@@ -10,12 +10,15 @@ use http::request::Parts;
 use hyper::body::Body;
 use linckia_apply::{Found, Query, Reading};
 use linckia_model::{Ack, Key, Vector};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::body::{self, RequestBody};
 use super::respond::Answered;
 use super::service::House;
 use super::sessions::Seen;
-use crate::event::{Context, check};
+use crate::event::{Context, Members, check, explain};
+use crate::media::{self, Form};
 use crate::port::Region;
 use crate::problem::{Outcome, Problem};
 use crate::query::QueryString;
@@ -110,6 +113,27 @@ impl<'a, R: Region> Asked<'a, R> {
             Some(incoming) => body::read(incoming, bytes_max).await,
             None => Ok(Bytes::new()),
         }
+    }
+
+    /// The body as JSON of that shape, an example of which `shape` is. Errors: 415, 413, 400.
+    pub(super) async fn read_json<T: DeserializeOwned>(&mut self, shape: &str) -> Outcome<T> {
+        media::form(self.headers(), &[Form::Json])?;
+        let body = self.read_body().await?;
+        let Members(value) = serde_json::from_slice::<Members<T>>(&body).map_err(|error| {
+            if error.is_data() {
+                Problem::parameter(format!("`{shape}` is expected: {error}"))
+            } else {
+                explain::not_json(&error)
+            }
+        })?;
+        Ok(value)
+    }
+
+    /// The body as JSON of any shape. Errors: 415, 413, 400.
+    pub(super) async fn read_value(&mut self) -> Outcome<Value> {
+        media::form(self.headers(), &[Form::Json])?;
+        let body = self.read_body().await?;
+        serde_json::from_slice(&body).map_err(|error| explain::not_json(&error))
     }
 
     /// Refuses a body where none has a meaning. Errors: 400.

@@ -17,9 +17,8 @@ use tokio::sync::Semaphore;
 
 use super::asked::Asked;
 use super::respond::{self, Answered};
-use crate::event::{check, explain};
+use crate::event::check;
 use crate::json;
-use crate::media::{self, Form};
 use crate::port::Region;
 use crate::problem::{Kind, Outcome, Problem};
 use crate::refusal;
@@ -90,10 +89,7 @@ pub(super) async fn run<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered>
 }
 
 async fn read<R: Region>(asked: &mut Asked<'_, R>) -> Outcome<Trial> {
-    media::form(asked.headers(), &[Form::Json])?;
-    let body = asked.read_body().await?;
-    let parsed = serde_json::from_slice::<Value>(&body);
-    let mut value = parsed.map_err(|error| explain::not_json(&error))?;
+    let mut value = asked.read_value().await?;
     let mut name = |member: &str| -> Outcome<Option<String>> {
         let Some(name) = value.as_object_mut().and_then(|members| members.remove(member)) else {
             return Ok(None);

@@ -13,8 +13,7 @@ use serde_json::{Map, Value};
 use super::asked::Asked;
 use super::respond::{self, Answered};
 use super::sessions::covered_within;
-use crate::event::{Members, explain};
-use crate::media::{self, Form};
+use crate::event::explain;
 use crate::port::Region;
 use crate::problem::{Kind, Outcome, Problem};
 use crate::render::{fleet, state};
@@ -90,9 +89,8 @@ struct Wait {
 
 /// `POST /v1/vector/wait`.
 pub(super) async fn wait<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered> {
-    media::form(asked.headers(), &[Form::Json])?;
-    let body = asked.read_body().await?;
-    let (wanted, longest) = read_wait(&body)?;
+    let body: Wait = asked.read_json(r#"{"vector":…,"timeout":"5s"}"#).await?;
+    let (wanted, longest) = checked_wait(&body)?;
     match covered_within(asked.house, &wanted, longest).await? {
         Some(vector) => Ok(now_at(&asked, &vector)),
         None => Err(refusal::behind(&wanted, &asked.region().applied_now())),
@@ -105,16 +103,7 @@ fn now_at<R: Region>(asked: &Asked<'_, R>, vector: &Vector) -> Answered {
     respond::at_vector(respond::ok(out), vector)
 }
 
-fn read_wait(body: &[u8]) -> Outcome<(Vector, Duration)> {
-    let Members(wait) = serde_json::from_slice::<Members<Wait>>(body).map_err(|error| {
-        if error.is_data() {
-            Problem::parameter(format!(
-                "`{{\"vector\":…,\"timeout\":\"5s\"}}` is expected: {error}"
-            ))
-        } else {
-            explain::not_json(&error)
-        }
-    })?;
+fn checked_wait(wait: &Wait) -> Outcome<(Vector, Duration)> {
     let wanted = match &wait.vector {
         Value::Object(members) => vector_of(members),
         Value::String(text) => query::vector("vector", text),

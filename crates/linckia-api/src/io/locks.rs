@@ -8,14 +8,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use linckia_control::{Command, LEASES_MAX, Lease, Outcome, Undecided};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::asked::Asked;
 use super::respond::{self, Answered};
-use crate::event::{Members, explain};
 use crate::json::Object;
-use crate::media::{self, Form};
 use crate::port::Region;
 use crate::problem::{self, Kind, Problem};
 use crate::time::{Timestamp, parse_duration};
@@ -65,7 +62,7 @@ struct Release {
 /// `POST /v1/locks/{name}/acquire`.
 pub(super) async fn acquire<R: Region>(mut asked: Asked<'_, R>) -> problem::Outcome<Answered> {
     let name = asked.lock_name()?;
-    let body: Acquire = read(&mut asked, r#"{"owner":…,"ttl":"10s","wait":"0s"}"#).await?;
+    let body: Acquire = asked.read_json(r#"{"owner":…,"ttl":"10s","wait":"0s"}"#).await?;
     let owner = checked_owner(&asked, body.owner)?;
     let ttl = ttl(body.ttl.as_deref())?.unwrap_or(Duration::from_secs(10));
     let wait = match body.wait.as_deref() {
@@ -77,7 +74,6 @@ pub(super) async fn acquire<R: Region>(mut asked: Asked<'_, R>) -> problem::Outc
     let deadline = Instant::now() + wait;
     let mut roster = asked.region().roster();
     loop {
-        roster.mark_unchanged();
         let lease = match decide(&asked, command.clone()).await? {
             Outcome::Held(lease) => lease,
             outcome => return answer(&name, outcome),
@@ -103,7 +99,7 @@ pub(super) async fn acquire<R: Region>(mut asked: Asked<'_, R>) -> problem::Outc
 /// `POST /v1/locks/{name}/renew`.
 pub(super) async fn renew<R: Region>(mut asked: Asked<'_, R>) -> problem::Outcome<Answered> {
     let name = asked.lock_name()?;
-    let body: Renew = read(&mut asked, r#"{"owner":…,"fence":7}"#).await?;
+    let body: Renew = asked.read_json(r#"{"owner":…,"fence":7}"#).await?;
     let owner = checked_owner(&asked, body.owner)?;
     let ttl_milliseconds = ttl(body.ttl.as_deref())?.map(|ttl| ttl.as_millis() as u64);
     let command = Command::Renew { name: name.clone(), owner, fence: body.fence, ttl_milliseconds };
@@ -113,26 +109,10 @@ pub(super) async fn renew<R: Region>(mut asked: Asked<'_, R>) -> problem::Outcom
 /// `POST /v1/locks/{name}/release`.
 pub(super) async fn release<R: Region>(mut asked: Asked<'_, R>) -> problem::Outcome<Answered> {
     let name = asked.lock_name()?;
-    let body: Release = read(&mut asked, r#"{"owner":…,"fence":7}"#).await?;
+    let body: Release = asked.read_json(r#"{"owner":…,"fence":7}"#).await?;
     let owner = checked_owner(&asked, body.owner)?;
     let command = Command::Release { name: name.clone(), owner, fence: body.fence };
     answer(&name, decide(&asked, command).await?)
-}
-
-async fn read<T: DeserializeOwned, R: Region>(
-    asked: &mut Asked<'_, R>,
-    shape: &str,
-) -> problem::Outcome<T> {
-    media::form(asked.headers(), &[Form::Json])?;
-    let body = asked.read_body().await?;
-    let Members(value) = serde_json::from_slice::<Members<T>>(&body).map_err(|error| {
-        if error.is_data() {
-            Problem::parameter(format!("`{shape}` is expected: {error}"))
-        } else {
-            explain::not_json(&error)
-        }
-    })?;
-    Ok(value)
 }
 
 fn checked_owner<R: Region>(asked: &Asked<'_, R>, owner: String) -> problem::Outcome<String> {

@@ -16,9 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::asked::Asked;
 use super::locks::decide;
 use super::respond::{self, Answered};
-use crate::event::explain;
 use crate::json;
-use crate::media::{self, Form};
 use crate::port::Region;
 use crate::problem::{Kind, Outcome, Problem};
 use crate::refusal;
@@ -137,10 +135,7 @@ async fn holds_here<R: Region>(asked: &Asked<'_, R>, name: &TypeName, epoch: u64
 
 /// The policy in the body, and the epoch that it says to replace.
 async fn read<R: Region>(asked: &mut Asked<'_, R>) -> Outcome<(Policy, Option<u64>)> {
-    media::form(asked.headers(), &[Form::Json])?;
-    let body = asked.read_body().await?;
-    let parsed = serde_json::from_slice::<Value>(&body);
-    let mut value = parsed.map_err(|error| explain::not_json(&error))?;
+    let mut value = asked.read_value().await?;
     let epoch = match value.as_object_mut().and_then(|members| members.remove("epoch")) {
         None => None,
         Some(epoch) => Some(epoch.as_u64().ok_or_else(|| {

@@ -17,9 +17,8 @@ use super::asked::Asked;
 use super::conflicts::not_found;
 use super::respond::{self, Answered};
 use super::sessions::Seen;
-use crate::event::{Members, check, cloud, explain};
+use crate::event::{check, cloud};
 use crate::headers;
-use crate::media::{self, Form};
 use crate::port::Region;
 use crate::problem::{Outcome, Problem};
 use crate::refusal;
@@ -42,7 +41,8 @@ struct Settling {
 
 /// `POST /v1/conflicts/{id}/resolve`.
 pub(super) async fn resolve<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered> {
-    let wanted = read(&mut asked).await?;
+    let shape = "{\"choose\":\"<eventId>\"}` or `{\"data\":{…}}";
+    let wanted = asked.read_json(shape).await?;
     let data_set = asked.data_set()?;
     let id = asked.matched.segments[0].to_string();
     let (_, found) = asked.read(Query::Conflict { id }).await?;
@@ -91,20 +91,6 @@ pub(super) async fn resolve<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answe
     let response = respond::json(created_if(!answer.duplicate), out);
     let response = asked.showing(response, || Seen([&answer.dot].into_iter().collect()));
     Ok(respond::with_tag(response, answer.entity_tag.as_deref()))
-}
-
-async fn read<R: Region>(asked: &mut Asked<'_, R>) -> Outcome<Resolve> {
-    media::form(asked.headers(), &[Form::Json])?;
-    let body = asked.read_body().await?;
-    let Members(resolve) = serde_json::from_slice(&body).map_err(|error| {
-        if error.is_data() {
-            let shape = "`{\"choose\":\"<eventId>\"}` or `{\"data\":{…}}` is expected";
-            Problem::parameter(format!("{shape}: {error}"))
-        } else {
-            explain::not_json(&error)
-        }
-    })?;
-    Ok(resolve)
 }
 
 /// The event of the record with that id.
