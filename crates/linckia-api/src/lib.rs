@@ -37,6 +37,7 @@ mod time;
 pub use auth::ClientIdentity;
 pub use io::{Door, DoorBody};
 pub use port::{
-    Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, RequestSpan, Unavailable,
+    Answers, ClosedView, ForwardRequest, LinkView, NotForwarded, Region, RegionView, RequestSpan,
+    Unavailable,
 };
 pub use settings::{DoorSettings, Limits};

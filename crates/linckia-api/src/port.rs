@@ -11,7 +11,9 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Response};
 use linckia_apply::{Lag, Query, Reading};
 use linckia_control::{Command, Outcome, Roster, Undecided};
-use linckia_model::{Answer, Dot, Holders, Policies, Refusal, RegionName, Vector, Write};
+use linckia_model::{
+    Answer, Dot, Holders, Incarnations, Origin, Policies, Refusal, RegionName, Vector, Write,
+};
 use tokio::sync::watch;
 
 /// Why the region did not answer at all.
@@ -39,6 +41,22 @@ pub struct RegionView {
     /// What it has applied, as last heard.
     pub vector: Vector,
     pub lag: Vec<Lag>,
+    /// Its earlier logs, the latest first.
+    pub closed: Vec<ClosedView>,
+}
+
+/// The log of a directory that a region lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClosedView {
+    pub origin: Origin,
+    /// Its last event; none while the members still say what they hold of it.
+    pub end: Option<u64>,
+    /// The last event of it that any member has heard of: what lies between is lost.
+    pub heard: u64,
+    /// In milliseconds since 1970.
+    pub begun_at: u64,
+    /// Members that are waited for: to say what they hold, then to hold all of it.
+    pub awaited: Vec<String>,
 }
 
 /// One directed link: events flow from `from` to `to`.
@@ -122,6 +140,9 @@ pub trait Region: Send + Sync + 'static {
         to: &RegionName,
         request: ForwardRequest,
     ) -> impl Future<Output = Result<Response<Bytes>, NotForwarded>> + Send;
+
+    /// The incarnations of the regions, whenever what was agreed on them changes.
+    fn incarnations(&self) -> watch::Receiver<Arc<Incarnations>>;
 
     /// The policies as they hold here, whenever they change: types that are not written now are
     /// closed.

@@ -5,7 +5,9 @@
 
 use bytes::BytesMut;
 use linckia_apply::Found;
-use linckia_model::{Answer, Holders, Level, Refusal, RegionName, Unattainable, Vector};
+use linckia_model::{
+    Answer, Holders, Incarnations, Level, Refusal, RegionName, Unattainable, Vector,
+};
 use serde_json::{Map, Value, json};
 
 use crate::port::Unavailable;
@@ -76,6 +78,12 @@ pub(crate) fn problem_of(refusal: &Refusal, data: &str) -> Box<Problem> {
                 .retry_after(RETRY_FULL_SECONDS)
         }
         Refusal::Busy => busy(),
+        Refusal::Entering => Unavailable::Entering.into(),
+        Refusal::Closed => {
+            let detail = "this directory was taken for lost and its log is closed: the region \
+                          lives on in another directory, and this one takes no writes";
+            Problem::new(Kind::Unavailable, detail).retry_after(RETRY_FULL_SECONDS)
+        }
         Refusal::Poisoned(reason) => {
             let detail = format!(
                 "the log met an I/O error ({reason}) and takes nothing until the region restarts; \
@@ -163,8 +171,9 @@ impl From<Unavailable> for Box<Problem> {
         match reason {
             Unavailable::Busy => busy(),
             Unavailable::Entering => {
-                let detail = "this region's directory is new: it takes writes once the other \
-                              members have taken it in; ask another region, or try again";
+                let detail = "this region's directory is new: it answers once the other members \
+                              have taken it in and it has again what they hold (`GET /readyz` says \
+                              what it waits for); ask another region, or try again";
                 Problem::new(Kind::Unavailable, detail).retry_after(RETRY_BUSY_SECONDS)
             }
             Unavailable::Stopping => {
@@ -233,6 +242,19 @@ pub(crate) fn missing<'a>(
             .map(|(origin, first, last)| (origin.to_string(), json!([first, last])))
             .collect::<Map<_, _>>(),
     )
+}
+
+/// What is lost of what was asked for, if anything is: at once, and for good.
+pub(crate) fn lost(wanted: &Vector, incarnations: &Incarnations) -> Option<Box<Problem>> {
+    let ranges: Vec<_> = incarnations.lost(wanted).collect();
+    let (origin, first, last) = ranges.first()?;
+    let more = if ranges.len() > 1 { " and others that `lost` names" } else { "" };
+    let detail = format!(
+        "the events {origin}:{first} to {last}{more} were lost with a directory that was \
+         destroyed before it had passed them on; they will not come back. Decide from the state \
+         that remains"
+    );
+    Some(Problem::new(Kind::LostWrites, detail).with("lost", missing(ranges.into_iter())))
 }
 
 /// What a vector lacks of the one that was waited for.

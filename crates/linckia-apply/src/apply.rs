@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    ClaimRef, Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Key, KeyState, Now,
-    Origin, Policies, RecordChange, RegionName, Settled, Stamp, Vector, map,
+    ClaimRef, Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Incarnations, Key,
+    KeyState, Now, Origin, Policies, RecordChange, RegionName, Settled, Stamp, Vector, map,
 };
 use linckia_store::{Batch, Table, View};
 
@@ -77,6 +77,7 @@ const UNSETTLED_MAX: usize = 65_536;
 pub struct Apply {
     pub(crate) settings: ApplySettings,
     policies: Arc<Policies>,
+    incarnations: Arc<Incarnations>,
     /// Origins whose next event is of a policy epoch that is not known here.
     unknown: BTreeSet<Origin>,
     /// Its own events are never held back.
@@ -148,6 +149,7 @@ impl Apply {
         Ok(Self {
             settings,
             policies: Arc::default(),
+            incarnations: Arc::default(),
             unknown: BTreeSet::new(),
             own,
             offerable: applied.clone(),
@@ -179,6 +181,13 @@ impl Apply {
 
     pub fn policies(&self) -> &Arc<Policies> {
         &self.policies
+    }
+
+    /// From here on these are the incarnations of the regions: nothing is applied beyond the end of
+    /// one that is closed, and none of its heartbeats counts any more.
+    pub fn set_incarnations(&mut self, incarnations: Arc<Incarnations>) {
+        self.stability.set_incarnations(Arc::clone(&incarnations));
+        self.incarnations = incarnations;
     }
 
     /// True if an event of this region waits for a policy that is not known here: what is applied
@@ -286,6 +295,7 @@ impl Apply {
         while progress && done.len() < budget {
             progress = false;
             for (origin, last) in durable.iter() {
+                let last = self.incarnations.end(origin).map_or(last, |end| last.min(end));
                 while done.len() < budget {
                     let Some((first, size)) = self.next(origin, last, events) else { break };
                     if !origin.is_of(&self.own) && clock.holds_back(first, now) {

@@ -3,10 +3,13 @@
 //! An event is stable here when, for every member, the deps of an event or heartbeat of its own log
 //! that is applied here cover it. What always holds: stable time never goes back while the region
 //! runs, and every event that is still to come lies above it and covers everything at or below it.
+//! That holds over the loss of a directory too, because the first event or heartbeat of a region's
+//! next incarnation covers all that any member held, and lies above every time that counted.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use linckia_model::{Dot, Heartbeat, Hlc, Origin, RegionName, Vector};
+use linckia_model::{Dot, Heartbeat, Hlc, Incarnations, Origin, RegionName, Vector};
 
 /// Heartbeats of one origin that wait for their deps: the oldest counts first, so few are enough.
 const WAITING_MAX: usize = 16;
@@ -62,6 +65,7 @@ pub(crate) struct Stability {
     everywhere: Vector,
     /// Told has changed since stable time was taken.
     changed: bool,
+    incarnations: Arc<Incarnations>,
 }
 
 impl Stability {
@@ -75,7 +79,15 @@ impl Stability {
             stable,
             everywhere: Vector::new(),
             changed: false,
+            incarnations: Arc::default(),
         }
+    }
+
+    /// From here on these incarnations live or are closed.
+    pub(crate) fn set_incarnations(&mut self, incarnations: Arc<Incarnations>) {
+        self.waiting.retain(|origin, _| !incarnations.closings.contains_key(origin));
+        self.counted.retain(|origin, _| !incarnations.closings.contains_key(origin));
+        self.incarnations = incarnations;
     }
 
     pub(crate) fn stable(&self) -> Hlc {
@@ -118,8 +130,12 @@ impl Stability {
         self.tell(origin, hlc, deps);
     }
 
-    /// A heartbeat arrived; it counts once its deps are applied.
+    /// A heartbeat arrived; it counts once its deps are applied. Of a log that is being closed, or
+    /// is, only events count: what else it told was promised to be all.
     pub(crate) fn heard(&mut self, heartbeat: Heartbeat) {
+        if self.incarnations.closings.contains_key(&heartbeat.origin) {
+            return;
+        }
         let known = self.counted.get(&heartbeat.origin).is_some_and(|h| h.hlc >= heartbeat.hlc);
         let waiting = self.waiting.entry(heartbeat.origin.clone()).or_default();
         let newest = waiting.back().is_none_or(|last| last.hlc < heartbeat.hlc);

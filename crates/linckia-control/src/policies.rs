@@ -223,7 +223,8 @@ impl PolicyBooks {
     }
 }
 
-fn vector(pairs: &BTreeMap<String, u64>) -> Vector {
+/// A vector, as a core is told it.
+pub(crate) fn vector(pairs: &BTreeMap<String, u64>) -> Vector {
     let pair = |(origin, sequence): (&String, &u64)| Some((Origin::parse(origin).ok()?, *sequence));
     pairs.iter().filter_map(pair).collect()
 }

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use linckia_model::{Policy, TypeName};
+use linckia_model::{Agreed, Policy, TypeName};
 
+use crate::incarnations::{Incarnations, Promise, Step as Life};
 use crate::leases::{Lease, Leases, NoLease};
 use crate::policies::{PolicyBooks, Step};
 use crate::words;
@@ -34,10 +35,35 @@ pub enum Command {
         owner: String,
         fence: u64,
     },
-    /// The region lives on in this origin; in another one than before if it lost its directory.
+    /// The region lives on in this origin; in another one than before if it lost its directory:
+    /// then these members close the one before.
     Present {
         region: String,
         origin: String,
+        members: BTreeSet<String>,
+    },
+    /// A log was found that no region writes: these members close it.
+    Close {
+        origin: String,
+        members: BTreeSet<String>,
+    },
+    /// The region that lives in the origin `by` promises what it holds of a log that is closed.
+    Promise {
+        origin: String,
+        attempt: u64,
+        by: String,
+        promise: Promise,
+    },
+    /// The region that lives in the origin `by` holds a closed log to its end.
+    Level {
+        origin: String,
+        attempt: u64,
+        by: String,
+    },
+    /// This event of a closed log depends on what is lost: the log ends before it.
+    Void {
+        origin: String,
+        first: u64,
     },
     /// Begins another policy of a type; these regions write it. With an epoch: only if that one
     /// holds.
@@ -91,6 +117,12 @@ pub enum Outcome {
     PolicyAwaits,
     /// There is no such change any more.
     PolicyGone,
+    /// A log is being closed, and who promised what is noted.
+    Closing,
+    /// The log is closed, and ends there.
+    Closed(u64),
+    /// There is no such closing any more.
+    ClosingGone,
 }
 
 /// What was decided.
@@ -100,8 +132,7 @@ pub struct Roster {
     now: u64,
     leases: Leases,
     policies: Arc<PolicyBooks>,
-    /// The origin in which each region writes, as it said itself.
-    origins: BTreeMap<String, String>,
+    incarnations: Arc<Incarnations>,
 }
 
 impl Roster {
@@ -122,22 +153,45 @@ impl Roster {
                     Err(no) => no.into(),
                 }
             }
-            Command::Present { region, origin } => {
-                let before = self.origins.insert(region.clone(), origin.clone());
-                if before.is_some_and(|before| before != *origin) {
+            Command::Present { region, origin, members } => {
+                let lives = Arc::make_mut(&mut self.incarnations);
+                let step = lives.present(now, region, origin, members);
+                if step == Life::Succeeds {
                     // What its earlier life wrote last, nobody can say for it any more.
                     Arc::make_mut(&mut self.policies).abort_all();
                 }
-                Outcome::Nothing
+                step.into()
+            }
+            Command::Close { origin, members } => {
+                Arc::make_mut(&mut self.incarnations).close(now, origin, members).into()
+            }
+            Command::Promise { origin, attempt, by, promise } => {
+                let lives = Arc::make_mut(&mut self.incarnations);
+                lives.promise(origin, *attempt, by, promise).into()
+            }
+            Command::Level { origin, attempt, by } => {
+                Arc::make_mut(&mut self.incarnations).level(origin, *attempt, by).into()
+            }
+            Command::Void { origin, first } => {
+                Arc::make_mut(&mut self.incarnations).void(origin, *first).into()
             }
             Command::BeginPolicy { name, expected, policy, members } => {
+                if self.incarnations.is_closing() {
+                    // Where a log ends must be known before anybody can say that it is applied.
+                    return Outcome::Closing;
+                }
                 let books = Arc::make_mut(&mut self.policies);
                 books.begin(now, name, *expected, policy, members).into()
             }
             Command::PolicyReady { name, epoch, origin, written } => {
-                let known = self.origins.iter().find(|(_, known)| *known == origin);
-                let Some((region, _)) = known else { return Outcome::PolicyGone };
-                Arc::make_mut(&mut self.policies).ready(name, *epoch, region, written).into()
+                let Some(region) = self.incarnations.region_in(origin) else {
+                    return Outcome::PolicyGone;
+                };
+                let ends = self.incarnations.ends();
+                let ends = ends.map(|(origin, end)| (origin.to_owned(), end));
+                let mut written = written.clone();
+                written.extend(ends);
+                Arc::make_mut(&mut self.policies).ready(name, *epoch, &region, &written).into()
             }
             Command::AbortPolicy { name, epoch } => {
                 Arc::make_mut(&mut self.policies).abort(name, *epoch).into()
@@ -154,9 +208,19 @@ impl Roster {
         &self.policies
     }
 
-    /// The origin in which a region writes, as it said last.
-    pub fn origin_of(&self, region: &str) -> Option<&str> {
-        self.origins.get(region).map(String::as_str)
+    pub const fn incarnations(&self) -> &Arc<Incarnations> {
+        &self.incarnations
+    }
+
+    /// For the core of a region.
+    pub fn agreed(&self) -> Agreed {
+        let incarnations = self.incarnations.agreed();
+        let mut policies = self.policies.agreed();
+        for (_, awaited) in &mut policies.awaited {
+            // What is beyond the end of a log is never applied.
+            *awaited = incarnations.within(awaited);
+        }
+        Agreed { policies, incarnations: Some(incarnations) }
     }
 
     pub const fn leases(&self) -> &Leases {
@@ -174,6 +238,18 @@ impl From<NoLease<'_>> for Outcome {
             NoLease::Held(lease) => Self::Held(lease.clone()),
             NoLease::Lost => Self::Lost,
             NoLease::Full => Self::Full,
+        }
+    }
+}
+
+impl From<Life> for Outcome {
+    fn from(step: Life) -> Self {
+        match step {
+            Life::Lives | Life::Succeeds => Self::Nothing,
+            Life::Awaits => Self::Closing,
+            Life::Closed(end) => Self::Closed(end),
+            Life::Gone => Self::ClosingGone,
+            Life::Full => Self::Full,
         }
     }
 }
@@ -213,9 +289,11 @@ mod tests {
     #[test]
     fn a_region_that_lost_its_directory_does_not_speak_for_its_earlier_life() {
         let mut roster = Roster::default();
+        let origin = |region: &str, life: u64| format!("{region}.{life:016x}");
         let present = |region: &str, life: u64| Command::Present {
             region: region.to_owned(),
-            origin: format!("{region}.{life}"),
+            origin: origin(region, life),
+            members: ["a", "b"].map(str::to_owned).into_iter().collect(),
         };
         let name = TypeName { data_set: "d".to_owned(), aggregate_type: "T".to_owned() };
         let begin = Command::BeginPolicy {
@@ -227,7 +305,7 @@ mod tests {
         let ready = |region: &str, life: u64, epoch: u64| Command::PolicyReady {
             name: name.clone(),
             epoch,
-            origin: format!("{region}.{life}"),
+            origin: origin(region, life),
             written: BTreeMap::new(),
         };
         roster.decide(1, &present("a", 1));
@@ -236,9 +314,23 @@ mod tests {
         assert_eq!(roster.decide(3, &ready("a", 1, 1)), Outcome::PolicyAwaits);
         roster.decide(4, &present("b", 2));
         assert_eq!(roster.decide(5, &ready("b", 2, 1)), Outcome::PolicyGone);
+        // Not before the earlier life is closed: nobody could say that all of it is applied.
+        assert_eq!(roster.decide(6, &begin), Outcome::Closing);
+        for (region, life) in [("a", 1), ("b", 2)] {
+            let held = BTreeMap::from([(origin("b", 1), 7)]);
+            let promise = Promise { held, ..Promise::default() };
+            let (origin, by) = (origin("b", 1), origin(region, life));
+            roster.decide(6, &Command::Promise { origin, attempt: 1, by, promise });
+        }
         assert_eq!(roster.decide(6, &begin), Outcome::PolicyBegun(2));
         assert_eq!(roster.decide(7, &ready("b", 1, 2)), Outcome::PolicyGone);
         assert_eq!(roster.decide(7, &ready("a", 1, 2)), Outcome::PolicyAwaits);
         assert_eq!(roster.decide(7, &ready("b", 2, 2)), Outcome::PolicyOpened(2));
+        let (_, awaited) = &roster.agreed().policies.awaited[0];
+        assert_eq!(
+            awaited.to_string(),
+            format!("{}:7", origin("b", 1)),
+            "its end is applied first"
+        );
     }
 }

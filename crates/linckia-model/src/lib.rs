@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod fold;
 mod hlc;
+mod incarnation;
 mod map;
 mod name;
 mod policy;
@@ -30,6 +31,7 @@ pub use fold::{
     RecordChange, RecordKey, Settled, State, Status, canonical, dry_run,
 };
 pub use hlc::Hlc;
+pub use incarnation::{Agreed, Closing, Incarnations};
 pub use map::{Claim, ClaimRef, Hashing, Map, hashing, map};
 pub use name::{Key, NAME_BYTES_MAX, Origin, RegionName};
 pub use policy::{

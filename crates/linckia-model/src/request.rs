@@ -89,6 +89,11 @@ pub enum Refusal {
     LogFull { used: u64, bound: u64 },
     /// More writes are waiting for the disk than the region holds; try again soon.
     Busy,
+    /// The directory is new: it takes writes once the members have closed its earlier log and it
+    /// has again what they hold.
+    Entering,
+    /// The directory was taken for lost: its log is closed, and the region lives on in another.
+    Closed,
     /// The log met an I/O error and takes nothing until the region restarts.
     Poisoned(String),
     /// The fleet can never hold the event as it was asked for.
@@ -133,10 +138,16 @@ pub enum Fault {
     EpochIgnored,
     /// A type is written on while its policy changes.
     BarrierSkipped,
+    /// A region takes more of a log that is being closed than it has promised to hold.
+    PromiseBroken,
+    /// A region that lost its directory writes before it has again what the others hold.
+    SuccessorWritesAtOnce,
+    /// A region that lost its directory takes its time from its own clock alone.
+    SuccessorTimeUnbounded,
 }
 
 impl Fault {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -153,6 +164,9 @@ impl Fault {
         Self::MaximalVersionDropped,
         Self::EpochIgnored,
         Self::BarrierSkipped,
+        Self::PromiseBroken,
+        Self::SuccessorWritesAtOnce,
+        Self::SuccessorTimeUnbounded,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -173,6 +187,9 @@ impl Fault {
             Self::MaximalVersionDropped => "maximal-version-dropped",
             Self::EpochIgnored => "epoch-ignored",
             Self::BarrierSkipped => "barrier-skipped",
+            Self::PromiseBroken => "promise-broken",
+            Self::SuccessorWritesAtOnce => "successor-writes-at-once",
+            Self::SuccessorTimeUnbounded => "successor-time-unbounded",
         }
     }
 

@@ -45,7 +45,7 @@ impl Barrier {
 
 impl Region {
     /// The fleet agreed on policies: these hold from here on.
-    pub(crate) fn agree(&mut self, agreed: AgreedPolicies) {
+    pub(crate) fn agree_policies(&mut self, agreed: AgreedPolicies) {
         let last = self.capture.last();
         let before = std::mem::replace(&mut self.barrier.agreed, agreed);
         let agreed = &self.barrier.agreed;

@@ -11,6 +11,8 @@ pub enum Error {
     Store(#[from] linckia_store::Error),
     #[error("the log of {origin} holds, at sequence {sequence}, what is no event")]
     Event { origin: String, sequence: u64, source: linckia_model::Error },
+    #[error("the file small/promises does not read ({0}); restore it from a backup")]
+    Promises(&'static str),
     #[error("the log directory {0:?} does not have the name of an origin")]
     Origin(String),
     #[error(

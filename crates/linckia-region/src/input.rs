@@ -2,7 +2,7 @@
 
 use linckia_apply::{Query, Reading};
 use linckia_log::{SpareDone, SyncDone};
-use linckia_model::{AgreedPolicies, Answer, Refusal, RegionName, TypeName, Vector, Write};
+use linckia_model::{Agreed, Answer, Hlc, Origin, Refusal, RegionName, TypeName, Vector, Write};
 use linckia_ship::Frame;
 
 use crate::machine::StoreDone;
@@ -22,8 +22,8 @@ pub enum Input {
     Write { ticket: u64, write: Write },
     /// A client wants to know; the reading names the ticket.
     Read { ticket: u64, query: Query },
-    /// The fleet agreed on policies: these hold here from now on, with every epoch before.
-    Policies(AgreedPolicies),
+    /// The fleet agreed: this holds here from now on.
+    Agreed(Agreed),
     /// A client waits until this is applied.
     Want { vector: Vector },
     /// A link came up.
@@ -66,7 +66,39 @@ pub enum Output {
         epoch: u64,
         written: Vector,
     },
+    /// Nothing more is taken of this log, which is being closed, in this life or the next.
+    Promised {
+        origin: Origin,
+        attempt: u64,
+        promise: Promise,
+    },
+    /// The log, which is closed, is held here to its end; if it is an earlier one of this region,
+    /// so is all that the members held then.
+    Levelled {
+        origin: Origin,
+        attempt: u64,
+    },
+    /// This event of a closed log depends on what is lost, and can never be applied.
+    Void {
+        origin: Origin,
+        first: u64,
+    },
+    /// A log is held here that no region writes.
+    Stray {
+        origin: Origin,
+    },
     Alarm(Alarm),
+}
+
+/// What a region promises of a log that is being closed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Promise {
+    /// Whole transactions that are durable here, of all logs.
+    pub held: Vector,
+    /// The last event of the log that was heard of here.
+    pub heard: u64,
+    /// The latest time of the log that counts for stable time here.
+    pub hlc: Hlc,
 }
 
 /// Something an operator must know.
@@ -84,6 +116,8 @@ pub enum Alarm {
     MirrorFull { peer: RegionName, detail: String },
     /// The logs take half of their bound: somebody should look before writes are refused.
     LogHalfFull { used: u64, bound: u64 },
+    /// This directory was taken for lost: its log is closed, and ends there if that is known.
+    Closed { origin: String, end: Option<u64> },
     /// Writing has ended until restart.
     Poisoned { reason: String },
 }

@@ -9,6 +9,7 @@
 
 mod barrier;
 mod error;
+mod incarnations;
 mod input;
 mod link;
 mod machine;
@@ -21,7 +22,7 @@ mod view;
 mod write;
 
 pub use error::{Error, Result};
-pub use input::{Alarm, Input, Output, Role};
+pub use input::{Alarm, Input, Output, Promise, Role};
 pub use machine::{Machine, StoreDone, StoreJob, SyncKind};
 pub use region::{Region, RegionSettings};
 pub use trace::Traced;

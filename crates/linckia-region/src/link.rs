@@ -100,7 +100,9 @@ impl Region {
                 self.send(steps, peer, Role::Serve, answer);
             }
             Frame::Pull(pull) => {
-                self.known.join(&pull.logged);
+                for (origin, last) in pull.logged.iter() {
+                    self.known.raise(origin, last.min(self.lives.end(origin)));
+                }
                 serving.pull(now, pull);
                 let held = match self.settings.fault {
                     Some(Fault::SentCountsAsHeld) => serving.sent(),
@@ -142,7 +144,8 @@ impl Region {
                     self.clock.hear(peer, wall, now);
                 }
                 for heartbeat in heartbeats {
-                    self.known.raise(&heartbeat.origin, heartbeat.after);
+                    let after = heartbeat.after.min(self.lives.end(&heartbeat.origin));
+                    self.known.raise(&heartbeat.origin, after);
                     if heartbeat.origin != self.settings.origin {
                         self.apply.heard(heartbeat);
                     }

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use linckia_apply::{Apply, Pages, Query};
 use linckia_log::{Logs, Usage};
 use linckia_model::{
-    Clock, Dot, Event, Fault, Hlc, Holders, Now, Origin, Vector, decode_event, encode_event,
-    with_causes,
+    Agreed, Clock, Dot, Event, Fault, Hlc, Holders, Now, Origin, Vector, decode_event,
+    encode_event, with_causes,
 };
 use linckia_store::Store;
 
 use crate::error::{Error, Result};
+use crate::incarnations::{Lives, PROMISES_FILE};
 use crate::input::{Alarm, Input, Output};
 use crate::region::{Region, RegionSettings, Rooms, Step};
 use crate::trace::Traced;
@@ -110,6 +111,8 @@ impl Machine {
         let mut region = Region::new(settings, clock, apply, &logs);
         region.known = durable.clone();
         region.durable = durable;
+        let promises = logs.read_small(PROMISES_FILE)?;
+        region.lives = Lives::restored(promises.as_deref()).map_err(Error::Promises)?;
         let mut machine = Self {
             region,
             logs,
@@ -125,6 +128,10 @@ impl Machine {
             marked: (0, 0, false),
             failure: None,
         };
+        let mut steps = Vec::new();
+        let incarnations = machine.region.settings.agreed.incarnations.clone();
+        machine.region.agree_incarnations(now, incarnations, &machine.logs, &mut steps);
+        machine.execute(now, steps, &mut Vec::new())?;
         machine.recover(now)?;
         Ok(machine)
     }
@@ -199,9 +206,11 @@ impl Machine {
                 let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
                 self.region.advance(now, rooms, &mut steps)?;
             }
-            Input::Policies(policies) => {
-                self.region.agree(policies);
+            Input::Agreed(Agreed { policies, incarnations }) => {
+                self.region.agree_policies(policies);
                 self.region.tell_stopped(&mut steps);
+                self.region.agree_incarnations(now, incarnations, &self.logs, &mut steps);
+                self.region.tell_incarnations(&self.logs, &mut steps);
                 // What waited for a policy can be applied now.
                 self.region.advance(now, rooms, &mut steps)?;
             }
@@ -239,6 +248,12 @@ impl Machine {
                     self.own_dirty = true;
                     if let Err(error) = self.logs.put_clock(hlc) {
                         self.poison(now, &error, outputs)?;
+                    }
+                }
+                Step::Promise(text) => {
+                    match self.logs.write_small(PROMISES_FILE, text.as_bytes()) {
+                        Ok(()) => self.region.lives.kept(),
+                        Err(error) => self.poison(now, &error, outputs)?,
                     }
                 }
                 Step::Append(events) => {

@@ -11,14 +11,14 @@ use linckia_apply::{Apply, ApplySettings};
 use linckia_capture::Capture;
 use linckia_log::Logs;
 use linckia_model::{
-    AgreedPolicies, Clock, ClockSettings, Event, Fault, Heartbeat, Level, Now, Origin, RegionName,
-    Vector,
+    Agreed, Clock, ClockSettings, Event, Fault, Heartbeat, Level, Now, Origin, RegionName, Vector,
 };
 use linckia_ship::{Pulling, Serving};
 use linckia_store::View;
 
 use crate::barrier::Barrier;
 use crate::error::Result;
+use crate::incarnations::Lives;
 use crate::input::{Output, Role};
 use crate::promises::Promises;
 use crate::rooms::{Durable, Here};
@@ -33,10 +33,10 @@ pub struct RegionSettings {
     /// All regions of the fleet, this one included.
     pub members: Vec<RegionName>,
     pub clock: ClockSettings,
-    /// What was agreed on policies when this region last heard of it. Without it events of epochs
-    /// that are not known wait for [`Input::Policies`](crate::Input::Policies), and new events
-    /// would be written under the default policy: hand in what the region knew when it stopped.
-    pub policies: AgreedPolicies,
+    /// What was agreed when this region last heard of it. Without it events of epochs that are not
+    /// known wait for [`Input::Agreed`](crate::Input::Agreed), and new events would be written
+    /// under the default policy: hand in what the region knew when it stopped.
+    pub agreed: Agreed,
     pub apply: ApplySettings,
     /// Time between heartbeats, in milliseconds.
     pub heartbeat_milliseconds: u64,
@@ -70,6 +70,8 @@ pub(crate) enum Step {
     Append(Vec<Arc<Event>>),
     /// Make this hybrid time durable.
     Clock(u64),
+    /// Keep on the disk what was promised of logs that are being closed.
+    Promise(String),
     /// Tell the outside.
     Out(Output),
 }
@@ -107,6 +109,7 @@ pub struct Region {
     /// Until when, on the monotonic clock, clients wait for what is not here.
     pub(crate) wanted_until: u64,
     pub(crate) barrier: Barrier,
+    pub(crate) lives: Lives,
     pub(crate) drift_told: bool,
     pub(crate) poisoned: Option<String>,
     /// How long remote events took to become visible, for the metrics.
@@ -155,6 +158,7 @@ impl Region {
             peers_behind_since: BTreeMap::new(),
             wanted_until: 0,
             barrier: Barrier::default(),
+            lives: Lives::default(),
             drift_told: false,
             poisoned: None,
             visible: Vec::new(),
@@ -162,7 +166,7 @@ impl Region {
             more: false,
             settings,
         };
-        region.agree(region.settings.policies.clone());
+        region.agree_policies(region.settings.agreed.policies.clone());
         region
     }
 

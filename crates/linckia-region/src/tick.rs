@@ -30,6 +30,7 @@ impl Region {
         }
         self.tell_what_is_held();
         self.tell_stopped(steps);
+        self.tell_incarnations(rooms.logs, steps);
         if let Some(heartbeat) = self.heartbeat.take_if(|heartbeat| heartbeat.hlc <= clock) {
             self.apply.heard(heartbeat);
         }
@@ -56,6 +57,7 @@ impl Region {
         if now.monotonic.saturating_sub(self.beat_at) >= self.settings.heartbeat_milliseconds {
             self.beat_at = now.monotonic;
             self.tell_stopped(steps);
+            self.tell_incarnations(rooms.logs, steps);
             self.take_heartbeat(now, steps);
             self.send_beats(now, steps);
             self.watch_clock(now, steps);
@@ -69,7 +71,7 @@ impl Region {
 
     /// Takes a time for a heartbeat; it is told once that time is durable.
     fn take_heartbeat(&mut self, now: Now, steps: &mut Vec<Step>) {
-        if self.heartbeat.is_some() || self.poisoned.is_some() {
+        if self.heartbeat.is_some() || self.poisoned.is_some() || !self.is_entered() {
             return;
         }
         let hlc = self.clock.next(now);

@@ -80,6 +80,9 @@ impl Region {
         if let Some(reason) = &self.poisoned {
             return Some(Refusal::Poisoned(reason.clone()));
         }
+        if let Some(refusal) = self.incarnation_refusal() {
+            return Some(refusal);
+        }
         if usage.used + MARGIN_SEGMENTS * segment_bytes > usage.bound {
             return Some(Refusal::LogFull { used: usage.used, bound: usage.bound });
         }

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use linckia_apply::{ApplySettings, ConflictFilter, EventFilter, Found, Query, Reading};
 use linckia_log::{Logs, MemoryDisk, Settings};
 use linckia_model::{
-    Ack, AgreedPolicies, ClockSettings, Extras, Key, NewEvent, Now, Operation, Origin, Policies,
-    Policy, Refusal, RegionName, TypeName, Vector, Write,
+    Ack, Agreed, AgreedPolicies, ClockSettings, Extras, Key, NewEvent, Now, Operation, Origin,
+    Policies, Policy, Refusal, RegionName, TypeName, Vector, Write,
 };
 use linckia_region::{Alarm, Input, Machine, Output, RegionSettings};
 use linckia_store::MemoryStore;
 use serde_json::{Value, json};
+
+fn told(agreed: &AgreedPolicies) -> Agreed {
+    Agreed { policies: agreed.clone(), incarnations: None }
+}
 
 struct Bench {
     disk: Arc<MemoryDisk>,
@@ -32,7 +36,7 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings, apply: ApplySettin
         origin: Origin::new(&region("a"), 1, 0),
         members: vec![region("a")],
         clock: ClockSettings::default(),
-        policies: AgreedPolicies::default(),
+        agreed: Agreed::default(),
         apply,
         heartbeat_milliseconds: 100,
         gather_milliseconds: 5,
@@ -193,7 +197,7 @@ fn events_wait_for_their_policy_and_nothing_is_written_meanwhile() {
     policies.open("default", "T", 1, deletes).unwrap();
     let agreed = AgreedPolicies { policies, ..AgreedPolicies::default() };
     bench.put("1", "k");
-    bench.hand(Input::Policies(agreed.clone()));
+    bench.hand(Input::Agreed(told(&agreed)));
     bench.put("2", "k");
     let refused = bench.write("3", "k", Operation::Patch, json!({"n": 1}));
     assert!(matches!(refusals(&refused)[..], [Refusal::Inadmissible(_)]));
@@ -202,7 +206,7 @@ fn events_wait_for_their_policy_and_nothing_is_written_meanwhile() {
     assert_eq!(bench.value("k"), Some(json!({"by": "1"})));
     let refused = bench.write("4", "k", Operation::Put, json!({}));
     assert_eq!(refusals(&refused), [&Refusal::PolicyChanging]);
-    bench.hand(Input::Policies(agreed));
+    bench.hand(Input::Agreed(told(&agreed)));
     assert_eq!(bench.value("k"), Some(json!({"by": "2"})));
     bench.put("5", "k");
 }
@@ -223,7 +227,7 @@ fn a_type_stops_until_its_change_is_over_and_what_was_written_is_applied() {
     let mut agreed = AgreedPolicies::default();
     agreed.policies.set_closed("default", "T", true);
     agreed.closing.push((name.clone(), 1));
-    let outputs = bench.hand(Input::Policies(agreed.clone()));
+    let outputs = bench.hand(Input::Agreed(told(&agreed)));
     assert_eq!(stopped(&outputs), None);
     let refused = bench.write("3", "k", Operation::Put, json!({}));
     assert_eq!(refusals(&refused), [&Refusal::PolicyChanging]);
@@ -232,18 +236,18 @@ fn a_type_stops_until_its_change_is_over_and_what_was_written_is_applied() {
     // After a crash it is closed from the first moment, and told again.
     bench.disk.crash(&mut || 0);
     bench.machine = open(&bench.disk, bench.now, Settings::small(), ApplySettings::default());
-    let outputs = bench.hand(Input::Policies(agreed.clone()));
+    let outputs = bench.hand(Input::Agreed(told(&agreed)));
     assert_eq!(stopped(&outputs), Some((1, 2)));
     // The epoch is open, but somebody wrote what is not here yet.
     agreed.closing.clear();
     agreed.policies.set_closed("default", "T", false);
     let elsewhere = Origin::new(&region("b"), 1, 0);
     agreed.awaited.push((name, [(elsewhere, 1)].into_iter().collect()));
-    bench.hand(Input::Policies(agreed.clone()));
+    bench.hand(Input::Agreed(told(&agreed)));
     let refused = bench.write("4", "k", Operation::Put, json!({}));
     assert_eq!(refusals(&refused), [&Refusal::PolicyChanging]);
     agreed.awaited.clear();
-    bench.hand(Input::Policies(agreed));
+    bench.hand(Input::Agreed(told(&agreed)));
     bench.put("5", "k");
 }
 

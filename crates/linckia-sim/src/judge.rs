@@ -18,7 +18,7 @@ use crate::world::{Acknowledged, Asked, World, key, key_name};
 const NOW: Now = Now { wall: 0, monotonic: 0 };
 
 /// Every event of these logs up to that vector.
-fn events(machine: &Machine, upto: &Vector) -> Result<Vec<Event>, String> {
+pub(crate) fn events(machine: &Machine, upto: &Vector) -> Result<Vec<Event>, String> {
     let mut all = Vec::new();
     for (origin, last) in upto.iter() {
         let batch = machine
@@ -55,12 +55,18 @@ pub(crate) fn causal(world: &mut World, region: usize) {
         if world.places[region].checked.get(origin) == last {
             return None;
         }
+        let first = event_at(machine, origin, world.places[region].checked.get(origin) + 1)?;
+        let stable = world.places[region].stable;
+        if first.hlc <= stable {
+            return Some(format!("{} is of {}, below stable time {stable}", first.dot, first.hlc));
+        }
         let event = event_at(machine, origin, last)?;
         let missing = event.deps.beyond(&vector).next()?;
         let (missing, _, upto) = missing;
         Some(format!("{} is applied without {missing}:{upto}, on which it depends", event.dot))
     });
-    world.places[region].checked = vector;
+    let stable = machine.apply().stable();
+    (world.places[region].checked, world.places[region].stable) = (vector, stable);
     if let Some(open) = open {
         world.fail(format!("{}: {open}", key_name(region)));
     }
@@ -68,11 +74,9 @@ pub(crate) fn causal(world: &mut World, region: usize) {
 
 /// At every acknowledgement: the event is on as many disks as was promised, now.
 pub(crate) fn held(world: &mut World, region: usize, level: &Level, dot: &Dot) {
-    let holds = world.places.iter().enumerate().filter(|(_, place)| match &place.machine {
-        Some(machine) => machine.region().durable().covers(dot),
-        None => place.survived.covers(dot),
-    });
-    let holders: Vec<usize> = holds.map(|(number, _)| number).collect();
+    // Who answered may not have heard yet that a disk was lost.
+    let disks = world.disks_with(dot).into_iter();
+    let holders: BTreeSet<usize> = disks.map(|(region, _)| region).collect();
     let enough = match level {
         Level::Local => holders.contains(&region),
         Level::Any => holders.len() >= 2,
@@ -117,6 +121,7 @@ pub(crate) fn verdict(world: &mut World) {
 
 fn judge_all(world: &mut World) -> Result<(), String> {
     let wanted = Judged::of(world);
+    let (lost, ends) = (lost(world), world.ends());
     let mut first: Option<(Vector, Histories)> = None;
     let mut digests = Vec::new();
     for (number, place) in world.places.iter_mut().enumerate() {
@@ -127,13 +132,14 @@ fn judge_all(world: &mut World) -> Result<(), String> {
         let (vector, histories) = match first.take() {
             None => {
                 let histories = Histories::of(machine, &wanted).map_err(at)?;
-                acknowledged(&world.ledger, &histories).map_err(at)?;
+                acknowledged(&world.ledger, &lost, &histories).map_err(at)?;
                 (applied.clone(), histories)
             }
             Some(first) => first,
         };
         // Equal chains at equal vectors are equal logs: what was read of one was read of all.
         same_logs(machine, &applied, &vector, &histories).map_err(at)?;
+        refused(machine, &ends).map_err(at)?;
         shows(machine, &histories).map_err(at)?;
         first = Some((vector, histories));
         let ask = Input::Read { ticket: 0, query: Query::Digests };
@@ -180,10 +186,36 @@ fn chain_at(machine: &Machine, origin: &Origin, sequence: u64) -> Result<[u8; 16
     chain.map_err(|error| format!("{origin} at {sequence}: {error}"))
 }
 
-/// (b), (f): every acknowledged id stands under its dot.
-fn acknowledged(ledger: &[Acknowledged], histories: &Histories) -> Result<(), String> {
+/// Nothing of a closed log was taken beyond its end.
+fn refused(machine: &Machine, ends: &[(Origin, u64)]) -> Result<(), String> {
+    for (origin, end) in ends {
+        let held = machine.logs().durable(origin.as_str()).unwrap_or(0);
+        if held > *end {
+            return Err(format!("holds {origin} up to {held}, which ends at {end}"));
+        }
+    }
+    Ok(())
+}
+
+/// What was acknowledged, is declared lost, and could not be kept: every disk that held it then is
+/// lost.
+fn lost(world: &World) -> BTreeSet<Dot> {
+    let incarnations = world.agreed().incarnations.unwrap_or_default();
+    let lost = world
+        .ledger
+        .iter()
+        .filter(|ack| incarnations.is_lost(&ack.dot) && world.are_lost(&ack.disks));
+    lost.map(|ack| ack.dot.clone()).collect()
+}
+
+/// (b), (f): every acknowledged id stands under its dot, or is lost.
+fn acknowledged(
+    ledger: &[Acknowledged],
+    lost: &BTreeSet<Dot>,
+    histories: &Histories,
+) -> Result<(), String> {
     let by_dot: BTreeMap<&Dot, &Event> = histories.all.iter().map(|e| (&e.dot, e)).collect();
-    for ack in ledger {
+    for ack in ledger.iter().filter(|ack| !lost.contains(&ack.dot)) {
         let found = by_dot.get(&ack.dot).ok_or_else(|| {
             format!("(b) {} was acknowledged as {} and is not there", ack.event_id, ack.dot)
         })?;
@@ -249,7 +281,7 @@ struct Judged {
 
 impl Judged {
     fn of(world: &World) -> Self {
-        let agreed = world.agreed().policies;
+        let agreed = world.agreed().policies.policies;
         let Key { data_set, aggregate_type, .. } = key(0);
         let epochs = agreed.of_type(&data_set, &aggregate_type).iter();
         let policies = epochs.map(|(epoch, policy)| (epoch, translate::policy(policy)));

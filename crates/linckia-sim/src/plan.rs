@@ -6,6 +6,7 @@
 use linckia_model::{Ack, Level, Operation, Policy, RegionName};
 use serde_json::{Value, json};
 
+mod losses;
 pub(crate) mod policies;
 
 use crate::random::Random;
@@ -66,6 +67,8 @@ pub enum Happening {
     Call(Call),
     /// The machine under a region stops dead and is started again later.
     Crash { region: usize, down_milliseconds: u64 },
+    /// The disk under a region is lost; it comes back later with an empty one.
+    Destroy { region: usize, down_milliseconds: u64 },
     /// What `from` sends to `to` is swallowed for a while.
     Cut { from: usize, to: usize, milliseconds: u64 },
     /// A region's wall clock jumps.
@@ -88,6 +91,8 @@ pub struct Plan {
     pub keys: usize,
     /// Clients that carry tokens from region to region.
     pub sessions: usize,
+    /// Some region loses its disk.
+    pub loses_disks: bool,
     /// Of the plan's aggregates: none, one from the start, or one and the one it changes to.
     pub policies: Vec<Policy>,
     /// Each region's wall clock is this far off at the start, in milliseconds.
@@ -120,6 +125,7 @@ impl Plan {
             regions,
             keys,
             sessions: 0,
+            loses_disks: false,
             policies: Vec::new(),
             clock_offsets: (0..regions).map(|_| offset(&mut random)).collect(),
             delays,
@@ -130,6 +136,7 @@ impl Plan {
         if size.troubles {
             plan.levels(&mut Random::new(seed ^ 0x61_636b));
             plan.calls(&mut Random::new(seed ^ 0x74_6f_6b_65_6e));
+            plan.draw_losses(&mut Random::new(seed ^ 0x6c_6f_73_73));
             plan.draw_policies(&mut Random::new(seed ^ 0x72_75_6c_65_73));
         }
         plan.happenings.sort_by_key(|(at, _)| *at);

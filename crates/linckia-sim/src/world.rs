@@ -4,19 +4,21 @@
 //! later moments. What always holds: a region that is down hears nothing, what its disk had not
 //! synced is lost or kept as chance says, and every acknowledgement is written in the ledger.
 
+mod end;
 mod lives;
+mod losses;
 mod moment;
 mod policies;
 mod sessions;
 mod writes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use linckia_control::Roster;
-use linckia_drill::history::Entry;
+use linckia_drill::history::{Entry, Mark};
 use linckia_log::MemoryDisk;
-use linckia_model::{AgreedPolicies, Dot, Fault, Key, Now, Origin, RegionName, Vector};
+use linckia_model::{Agreed, Dot, Fault, Hlc, Key, Now, Origin, RegionName, Vector};
 use linckia_region::{Alarm, Input, Machine, Output, Role, StoreJob};
 use linckia_ship::Frame;
 use linckia_store::MemoryStore;
@@ -26,6 +28,7 @@ use crate::network::{Network, Wire};
 use crate::plan::{Happening, Plan, region_name};
 use crate::queue::Queue;
 use crate::random::Random;
+use losses::{Buried, Disk};
 use moment::Moment;
 pub use sessions::Call;
 pub(crate) use sessions::LEDGER_KEYS;
@@ -79,11 +82,15 @@ pub(crate) struct Place {
     pub(crate) life: u64,
     clock_offset: i64,
     /// What this region has heard that was agreed.
-    heard: AgreedPolicies,
-    /// What was durable in its logs when it died last.
+    heard: Agreed,
+    /// Counts the disks that it lost.
+    pub(crate) disk_number: u64,
+    /// What was durable in its logs when it died last, and the marks of sessions among it.
     pub(crate) survived: Vector,
-    /// The vector at which causality was looked at last.
+    last_marks: Vec<(Mark, Dot)>,
+    /// The vector at which causality was looked at last, and stable time then.
     pub(crate) checked: Vector,
+    pub(crate) stable: Hlc,
 }
 
 /// One acknowledged event.
@@ -92,6 +99,8 @@ pub(crate) struct Acknowledged {
     pub(crate) dot: Dot,
     pub(crate) key: Key,
     pub(crate) event_id: String,
+    /// Where it was durable then.
+    pub(crate) disks: BTreeSet<Disk>,
 }
 
 /// A run in progress.
@@ -105,6 +114,13 @@ pub struct World {
     roster: Roster,
     /// For what only plans with policies do.
     policy_random: Random,
+    /// For what only plans that lose disks do.
+    loss_random: Random,
+    graves: BTreeMap<Disk, Buried>,
+    /// Decisions take no time.
+    pub(crate) swift: bool,
+    /// Somebody has asked for the plan's next policy.
+    policy_asked: bool,
     now: u64,
     queue: Queue<Moment>,
     serial: u64,
@@ -113,6 +129,7 @@ pub struct World {
     /// Clients with sessions, their calls by ticket, and what they did and saw.
     clients: Vec<Client>,
     calls: BTreeMap<u64, Visit>,
+    sessions_begun: usize,
     history: Vec<Entry>,
     inputs: u64,
     trace: Option<Vec<String>>,
@@ -151,9 +168,12 @@ impl World {
                 job: None,
                 life: 0,
                 clock_offset: plan.clock_offsets[number],
-                heard: roster.policies().agreed(),
+                heard: roster.agreed(),
+                disk_number: 0,
                 survived: Vector::new(),
+                last_marks: Vec::new(),
                 checked: Vector::new(),
+                stable: Hlc::ZERO,
             }
         };
         let mut world = Self {
@@ -163,13 +183,18 @@ impl World {
             random,
             roster,
             policy_random: Random::new(plan.seed ^ 0x6f_70_65_6e),
+            loss_random: Random::new(plan.seed ^ 0x67_72_61_76_65),
+            graves: BTreeMap::new(),
+            swift: false,
+            policy_asked: false,
             now: 0,
             queue: Queue::new(),
             serial: 0,
             tickets: BTreeMap::new(),
             ledger: Vec::new(),
-            clients: (0..plan.sessions).map(|_| Client::default()).collect(),
+            clients: (0..plan.sessions).map(Client::new).collect(),
             calls: BTreeMap::new(),
+            sessions_begun: plan.sessions,
             history: Vec::new(),
             inputs: 0,
             trace: trace.then(Vec::new),
@@ -267,6 +292,9 @@ impl World {
             Moment::Store { .. } => {}
             Moment::Visit(visit) => self.visit(visit),
             Moment::Abort { epoch } => self.abort_policy(epoch),
+            Moment::Gone { region } => self.close_links(region),
+            Moment::Present { region, disk_number } => self.present(region, disk_number),
+            Moment::Decide(command) => drop(self.decide(*command)),
             Moment::Hears { region } => self.hears(region),
             Moment::Ready { region, life, epoch, written } => {
                 if self.places[region].life == life {
@@ -283,6 +311,9 @@ impl World {
             Happening::Write { region, wishes, ack } => self.write(region, wishes, ack),
             Happening::Call(call) => self.call(call),
             Happening::ChangePolicy => self.change_policy(),
+            Happening::Destroy { region, down_milliseconds } => {
+                self.destroy(region, down_milliseconds);
+            }
             Happening::Crash { region, down_milliseconds } => {
                 self.crash(region);
                 let back = self.now + down_milliseconds * 1_000;
@@ -409,6 +440,10 @@ impl World {
             }
             Output::Answer { ticket, answers } => self.answered(region, ticket, answers),
             Output::Stopped { epoch, written, .. } => self.stopped(region, epoch, written),
+            step @ (Output::Promised { .. }
+            | Output::Levelled { .. }
+            | Output::Void { .. }
+            | Output::Stray { .. }) => self.step(region, step),
             Output::Alarm(alarm) => self.alarm(region, &alarm),
             Output::Reading { ticket, reading } => self.read_by_session(ticket, reading),
         }
@@ -421,44 +456,10 @@ impl World {
             Alarm::ChainBroken { .. }
             | Alarm::Malformed { .. }
             | Alarm::MirrorFull { .. }
+            | Alarm::Closed { .. }
             | Alarm::Refused { .. } => {
                 self.fail(format!("region {region} alarms: {alarm:?}"));
             }
-        }
-    }
-
-    /// After healing: done when every region has applied everything, then all is judged.
-    fn look(&mut self) {
-        let vectors: Option<Vec<_>> = self
-            .places
-            .iter()
-            .map(|place| place.machine.as_ref().map(|machine| machine.region().applied().clone()))
-            .collect();
-        let logged: Vec<u64> = self
-            .places
-            .iter()
-            .filter_map(|place| {
-                let machine = place.machine.as_ref()?;
-                Some(machine.region().durable().get(&place.origin))
-            })
-            .collect();
-        let whole = vectors.is_some_and(|vectors| {
-            vectors.iter().all(|vector| {
-                let own = self.places.iter().map(|place| vector.get(&place.origin));
-                own.eq(logged.iter().copied())
-            })
-        });
-        // What waits for other regions is answered by what they say next.
-        let answered = judge::unanswered(self).is_none();
-        if whole && answered && self.now >= HEAL + REST {
-            self.done = true;
-            (0..self.places.len()).for_each(|region| self.finish_jobs(region));
-            judge::verdict(self);
-            if self.violation.is_none() {
-                self.judge_sessions();
-            }
-        } else {
-            self.at(self.now + LOOK, Moment::Look);
         }
     }
 }

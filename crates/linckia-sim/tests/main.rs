@@ -104,6 +104,21 @@ fn a_type_that_is_written_on_while_its_policy_changes_is_found() {
 }
 
 #[test]
+fn a_promise_about_a_lost_log_that_is_broken_is_found() {
+    check_found(Fault::PromiseBroken);
+}
+
+#[test]
+fn a_region_that_writes_before_it_has_again_what_the_others_hold_is_found() {
+    check_found(Fault::SuccessorWritesAtOnce);
+}
+
+#[test]
+fn a_region_with_a_new_disk_that_trusts_its_clock_is_found() {
+    check_found(Fault::SuccessorTimeUnbounded);
+}
+
+#[test]
 fn equal_seeds_run_equally() {
     for seed in 0..5 {
         let run = || run_seed(Plan::new(seed, PlanSize::EVERYTHING), None, true);

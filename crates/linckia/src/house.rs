@@ -28,7 +28,7 @@ use linckia_api::{ClientIdentity, DoorSettings, Limits};
 use linckia_apply::ApplySettings;
 use linckia_control::Agreement;
 use linckia_log::{Identity, LocalDisk, Logs, Settings};
-use linckia_model::{AgreedPolicies, ClockSettings, FoldSettings, Origin, RegionName, SessionKeys};
+use linckia_model::{Agreed, ClockSettings, FoldSettings, Origin, RegionName, SessionKeys};
 use linckia_net::{Connection, Door, DoorOptions, DoorTls, Shutdown, Trigger};
 use linckia_region::{Machine, RegionSettings};
 use linckia_store::FjallStore;
@@ -98,7 +98,7 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
     };
     let begun = consults.begin(&config.dir, beginning, time.clone());
     let agreement = runtime.block_on(begun)?;
-    let agreed = agreement.roster().borrow().policies().agreed();
+    let agreed = agreement.roster().borrow().agreed();
     let settings = region_settings(config, &name, origin.clone(), agreed, &clocks)?;
     let store = open_store(&config.dir.join("store"), config.store.cache_bytes)?;
     let segment_bytes = config.log.segment_bytes_max;
@@ -224,7 +224,7 @@ fn region_settings(
     config: &Config,
     name: &RegionName,
     origin: Origin,
-    policies: AgreedPolicies,
+    agreed: Agreed,
     clocks: &Clocks,
 ) -> Result<RegionSettings> {
     let members = members(config, name, |peer| !peer.witness)?;
@@ -238,7 +238,7 @@ fn region_settings(
             epsilon_milliseconds: milliseconds(config.clock.epsilon),
             ..ClockSettings::default()
         },
-        policies,
+        agreed,
         apply: ApplySettings {
             seed: random()?,
             fold: FoldSettings { fault, ..FoldSettings::default() },
@@ -295,13 +295,17 @@ async fn serve(
     let listener = Door::bind(settings.listen, tls.as_ref(), options)?;
     tracing::info!(region = %name, address = %listener.local_address(), "the door is open");
     let control = std::env::var(ENV_CONTROL).ok();
-    let (enters, entered) = watch::channel(false);
-    let own = agreed::Own { name: name.clone(), origin };
-    let following =
-        agreed::follow(own, agreement.clone(), core.orders(), core.stopped(), time, enters);
-    let following = tokio::spawn(following);
     let regions = members(config, name, |peer| !peer.witness)?;
-    let agreed = port::Agreed { agreement: agreement.clone(), entered, regions };
+    let (enters, entered) = watch::channel(false);
+    let (lives, incarnations) = watch::channel(Arc::default());
+    let own = agreed::Own { name: name.clone(), origin: origin.clone(), regions: regions.clone() };
+    let told = agreed::Told { entered: enters, incarnations: lives };
+    let (orders, said) = (core.orders(), core.said());
+    let following =
+        agreed::follow(own, agreement.clone(), orders, said, time, core.writable(), told);
+    let following = tokio::spawn(following);
+    let agreed =
+        port::Agreed { agreement: agreement.clone(), entered, incarnations, origin, regions };
     let forwarding = Arc::clone(&forwards);
     let house = House::new(name.clone(), core, forwarding, agreed, control, telemetry);
     let house = Arc::new(house);

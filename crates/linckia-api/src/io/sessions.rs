@@ -31,6 +31,7 @@ const WANT_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Seen(pub(super) Vector);
 
 /// A request within a session.
+#[derive(Clone)]
 pub(super) struct Session {
     keys: Arc<SessionKeys>,
     seen: Vector,
@@ -85,6 +86,7 @@ pub(super) fn enter<R: Region>(
     if applied.covers_all(&session.seen) {
         return Ok(Entered::Within(session));
     }
+    not_lost(house, &session)?;
     let behind = behind.unwrap_or(Behind::DEFAULT);
     if behind == Behind::Stale && matched.route.verb != Verb::Get {
         let detail = "`Linckia-Behind: stale` is for reads; a write waits, fails or is forwarded";
@@ -119,6 +121,28 @@ impl BehindOne {
     }
 }
 
+/// Errors: 410 if what the client has seen was declared lost, with a token for what remains of it.
+fn not_lost<R: Region>(house: &House<R>, session: &Session) -> Outcome<()> {
+    let incarnations = Arc::clone(&house.region.incarnations().borrow());
+    let Some(mut problem) = refusal::lost(&session.seen, &incarnations) else { return Ok(()) };
+    let remains = Session { seen: incarnations.within(&session.seen), ..session.clone() };
+    problem.session = Some(remains.token(house));
+    Err(problem)
+}
+
+/// Resolves once what the client has seen is declared lost.
+async fn until_lost<R: Region>(house: &House<R>, session: &Session) -> Box<Problem> {
+    let mut incarnations = house.region.incarnations();
+    loop {
+        if let Err(problem) = not_lost(house, session) {
+            return problem;
+        }
+        if incarnations.changed().await.is_err() {
+            return Unavailable::Stopping.into();
+        }
+    }
+}
+
 async fn wait<R: Region>(
     house: &House<R>,
     session: Session,
@@ -128,6 +152,7 @@ async fn wait<R: Region>(
         biased;
         covered = covered_within(house, &session.seen, longest) => covered?,
         never = want_on(house, &session.seen) => match never {},
+        lost = until_lost(house, &session) => return Err(lost),
     };
     match covered {
         Some(_) => Ok(CaughtUp::Within(session)),

@@ -9,7 +9,8 @@ use linckia_model::{Holders, Vector};
 use serde_json::{Map, Value};
 
 use crate::json::{self, Object};
-use crate::port::{LinkView, RegionView};
+use crate::port::{ClosedView, LinkView, RegionView};
+use crate::time::Timestamp;
 
 /// Writes a region; `said_by` is who judged it.
 pub(crate) fn write_region(out: &mut BytesMut, view: &RegionView, said_by: &str) {
@@ -21,6 +22,25 @@ pub(crate) fn write_region(out: &mut BytesMut, view: &RegionView, said_by: &str)
     json::array(object.member("saidBy"), [said_by], json::text);
     object.vector("vector", &view.vector);
     object.lag("lag", &view.lag);
+    json::array(object.member("closed"), &view.closed, write_closed);
+    object.close();
+}
+
+fn write_closed(out: &mut BytesMut, view: &ClosedView) {
+    let mut object = Object::open(out);
+    object.text("origin", view.origin.as_str());
+    match view.end {
+        Some(end) => {
+            object.number("end", end);
+            object.number("lost", view.heard.saturating_sub(end));
+        }
+        None => {
+            object.nullable_text("end", None);
+            object.nullable_text("lost", None);
+        }
+    }
+    object.text("closedAt", Timestamp::from_milliseconds(view.begun_at).as_str());
+    json::array(object.member("awaited"), &view.awaited, |out, region| json::text(out, region));
     object.close();
 }
 

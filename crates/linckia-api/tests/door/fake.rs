@@ -3,7 +3,7 @@
 //! Behind every test of this binary. What always holds: it does what the port's documentation
 //! says, in the simplest way; knobs make it refuse.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,8 +18,8 @@ use linckia_apply::{
 };
 use linckia_control::{Command, Outcome, Roster, Undecided};
 use linckia_model::{
-    Answer, Dot, Event, Hlc, Holders, Identity, Key, Level, NewEvent, Operation, Origin, Policies,
-    Policy, Precondition, Refusal, RegionName, Transaction, Vector, Write,
+    Answer, Dot, Event, Hlc, Holders, Identity, Incarnations, Key, Level, NewEvent, Operation,
+    Origin, Policies, Policy, Precondition, Refusal, RegionName, Transaction, Vector, Write,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -57,6 +57,7 @@ pub struct Fake {
     /// What was decided; `cut`: nothing is.
     pub roster: watch::Sender<Arc<Roster>>,
     policies: watch::Sender<Arc<Policies>>,
+    pub incarnations: watch::Sender<Arc<Incarnations>>,
     members: [RegionName; 2],
     /// A region that does not stop writing.
     pub late: AtomicBool,
@@ -80,6 +81,7 @@ impl Fake {
             conflicts: Mutex::default(),
             roster: watch::channel(Arc::default()).0,
             policies: watch::channel(Arc::default()).0,
+            incarnations: watch::channel(Arc::default()).0,
             members: ["us-east-1", "eu-west-1"].map(|name| RegionName::parse(name).unwrap()),
             late: AtomicBool::new(false),
             everywhere: Mutex::default(),
@@ -462,6 +464,10 @@ impl Region for Fake {
         Ok(response.body(Bytes::from([text.as_bytes(), &request.body].join(&b' '))).unwrap())
     }
 
+    fn incarnations(&self) -> watch::Receiver<Arc<Incarnations>> {
+        self.incarnations.subscribe()
+    }
+
     fn policies(&self) -> watch::Receiver<Arc<Policies>> {
         self.policies.subscribe()
     }
@@ -481,7 +487,8 @@ impl Region for Fake {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         let mut roster = (**self.roster.borrow()).clone();
         for region in self.members.iter().map(ToString::to_string) {
-            roster.decide(now, &Command::Present { origin: region.clone(), region });
+            let origin = format!("{region}.0000000000000001");
+            roster.decide(now, &Command::Present { origin, region, members: BTreeSet::new() });
         }
         let outcome = roster.decide(now, &command);
         if let Outcome::PolicyBegun(epoch) = outcome
@@ -489,7 +496,8 @@ impl Region for Fake {
         {
             let stopped = self.members.iter().filter(|member| **member != self.late());
             for region in stopped.map(ToString::to_string) {
-                let (name, written, origin) = (name.clone(), BTreeMap::new(), region);
+                let (name, written) = (name.clone(), BTreeMap::new());
+                let origin = format!("{region}.0000000000000001");
                 roster.decide(now, &Command::PolicyReady { name, epoch, origin, written });
             }
         }
@@ -507,6 +515,7 @@ impl Region for Fake {
             verdict: "healthy",
             vector: self.vector_of(is_self),
             lag: lag.clone(),
+            closed: Vec::new(),
         };
         Ok(vec![view("us-east-1", true), view("eu-west-1", false)])
     }

@@ -51,10 +51,14 @@ impl Machine {
             self.logs.create(name)?;
         }
         let mut tail = self.logs.tail(name)?.sequence;
+        let limit = self.region.limit(origin);
         let mut rest = bytes;
         while !rest.is_empty() {
             let (record, after) = Record::parse(rest)?;
             rest = after;
+            if record.sequence() > limit {
+                break;
+            }
             if record.sequence() <= tail {
                 self.same_chain(name, &record)?;
                 continue;

@@ -19,7 +19,7 @@ impl World {
             origin: place.origin.clone(),
             members: self.places.iter().map(|place| place.name.clone()).collect(),
             clock: ClockSettings::default(),
-            policies: place.heard.clone(),
+            agreed: place.heard.clone(),
             apply: ApplySettings {
                 fold: FoldSettings { fault: self.fault, ..FoldSettings::default() },
                 cache_bytes: 16 << 10,
@@ -95,8 +95,15 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, region: usize) {
+        self.die(region, None);
+    }
+
+    /// The region is gone at once; the others notice so many microseconds later.
+    pub(super) fn die(&mut self, region: usize, later: Option<u64>) {
+        let marks = if self.plan.loses_disks { self.marks_on(region) } else { Vec::new() };
         let Some(machine) = self.places[region].machine.take() else { return };
         self.places[region].survived = machine.region().durable().clone();
+        self.places[region].last_marks = marks;
         drop(machine);
         self.places[region].life += 1;
         let random = &mut self.random;
@@ -106,6 +113,13 @@ impl World {
         let undoable = place.store.undoable();
         let lost = self.random.below(undoable as u64 + 1).min(self.random.below(12)) as usize;
         place.store.crash(lost);
+        match later {
+            Some(later) => self.at(self.now + later, Moment::Gone { region }),
+            None => self.close_links(region),
+        }
+    }
+
+    pub(super) fn close_links(&mut self, region: usize) {
         for (dialler, server) in self.network.close_all(region) {
             let (other, role) =
                 if dialler == region { (server, Role::Serve) } else { (dialler, Role::Pull) };

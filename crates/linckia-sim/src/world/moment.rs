@@ -1,5 +1,6 @@
 //! What the world's queue holds: everything that is going to happen, each with its time.
 
+use linckia_control::Command;
 use linckia_log::SyncJob;
 use linckia_model::Vector;
 use linckia_region::SyncKind;
@@ -42,6 +43,17 @@ pub(super) enum Moment {
     Abort {
         epoch: u64,
     },
+    /// The others notice that a region is gone.
+    Gone {
+        region: usize,
+    },
+    /// A region with a new disk says in which incarnation it lives.
+    Present {
+        region: usize,
+        disk_number: u64,
+    },
+    /// What a region has to say of a closing is decided.
+    Decide(Box<Command>),
     /// A region hears what is agreed.
     Hears {
         region: usize,

@@ -5,10 +5,11 @@
 //! holds: a region that starts knows what it had heard, because its journal does.
 
 use linckia_control::{Command, Outcome, Roster, names, written};
-use linckia_model::{AgreedPolicies, Origin, Policy, RegionName, TypeName, Vector};
+use linckia_model::{Agreed, Origin, Policy, RegionName, TypeName, Vector};
 use linckia_region::Input;
 
 use super::{Moment, World, key};
+use crate::plan::Happening;
 
 /// A decision is heard of, and a proposal decided, within this, in microseconds.
 const TAKES: u64 = 250_000;
@@ -20,9 +21,10 @@ const ABORTED_WITHIN: u64 = 1_000_000;
 /// What a world with these policies has agreed at its start: the first, under epoch 1.
 pub(super) fn at_the_start(policies: &[Policy], origins: &[(RegionName, Origin)]) -> Roster {
     let mut roster = Roster::default();
+    let regions: Vec<RegionName> = origins.iter().map(|(region, _)| region.clone()).collect();
     for (region, origin) in origins {
         let (region, origin) = (region.to_string(), origin.to_string());
-        roster.decide(0, &Command::Present { region, origin });
+        roster.decide(0, &Command::Present { region, origin, members: names(&regions) });
     }
     let Some((_, somebody)) = origins.first() else { return roster };
     if let Some(first) = policies.first() {
@@ -37,21 +39,34 @@ pub(super) fn at_the_start(policies: &[Policy], origins: &[(RegionName, Origin)]
 
 impl World {
     /// What was agreed, as regions hear it.
-    pub(crate) fn agreed(&self) -> AgreedPolicies {
-        self.roster.policies().agreed()
+    pub(crate) fn agreed(&self) -> Agreed {
+        self.roster.agreed()
     }
 
     /// Somebody asks for the plan's next policy.
     pub(super) fn change_policy(&mut self) {
+        self.policy_asked = true;
         let Some(policy) = self.plan.policies.last().cloned() else { return };
         let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
         let (name, members) = (TypeName::of(&key(0)), names(&regions));
         let outcome = self.decide(Command::BeginPolicy { name, expected: None, policy, members });
+        if outcome == Outcome::Closing {
+            // Where a log ends is not known yet.
+            let when = self.now + self.policy_random.below(2 * TAKES);
+            self.at(when, Moment::Planned(Happening::ChangePolicy));
+        }
         if let Outcome::PolicyBegun(epoch) = outcome
             && self.policy_random.percent(ABORTS)
         {
             let when = self.now + self.policy_random.below(ABORTED_WITHIN);
             self.at(when, Moment::Abort { epoch });
+        }
+    }
+
+    /// What was asked for and may have been aborted is asked for again.
+    pub(super) fn change_policy_again(&mut self) {
+        if self.policy_asked {
+            self.change_policy();
         }
     }
 
@@ -63,7 +78,7 @@ impl World {
         }
     }
 
-    fn decide(&mut self, command: Command) -> Outcome {
+    pub(super) fn decide(&mut self, command: Command) -> Outcome {
         let outcome = self.roster.decide(self.now / 1_000, &command);
         self.note(|| format!("decided {command:?}: {outcome:?}"));
         for region in 0..self.places.len() {
@@ -74,9 +89,13 @@ impl World {
 
     /// The region hears what is agreed, some time from now.
     pub(super) fn hears_soon(&mut self, region: usize) {
-        if self.plan.policies.len() > 1 {
+        if self.plan.policies.len() > 1 || self.plan.loses_disks {
             // Some hear so late that events of the new epoch are there before.
-            let longest = if self.policy_random.percent(30) { 6 * TAKES } else { TAKES };
+            let longest = match self.policy_random.percent(30) {
+                _ if self.swift => 1_000,
+                true => 6 * TAKES,
+                false => TAKES,
+            };
             let when = self.now + self.policy_random.below(longest);
             self.at(when, Moment::Hears { region });
         }
@@ -86,7 +105,7 @@ impl World {
         if self.places[region].machine.is_some() {
             let agreed = self.agreed();
             self.places[region].heard = agreed.clone();
-            self.hand(region, Input::Policies(agreed));
+            self.hand(region, Input::Agreed(agreed));
         }
     }
 

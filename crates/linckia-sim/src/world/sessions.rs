@@ -4,8 +4,6 @@
 //! compare with what is applied, join what was shown, leave out what every region has. What always
 //! holds: a client does one thing at a time, and what it did and saw is in the history.
 
-use std::collections::BTreeSet;
-
 use linckia_apply::{Found, Query, Reading};
 use linckia_drill::history::{Deed, Entry};
 use linckia_model::{
@@ -25,12 +23,20 @@ const LOOK_AGAIN: u64 = 4_000;
 /// A client and its token.
 #[derive(Default)]
 pub(crate) struct Client {
+    /// Its number in the history: a client that starts anew is another one.
+    number: usize,
     token: Option<Vec<u8>>,
     /// What it is doing.
     busy: Option<Visit>,
     /// A write whose answer never came: it is tried again.
     unsure: Option<(usize, String)>,
     marks: u64,
+}
+
+impl Client {
+    pub(super) fn new(number: usize) -> Self {
+        Self { number, ..Self::default() }
+    }
 }
 
 /// One call of a client.
@@ -108,8 +114,20 @@ impl World {
             return;
         };
         let applied = machine.region().applied();
-        let seen = self.seen(visit.session, applied);
-        if !applied.covers_all(&seen) && self.fault != Some(Fault::SessionIgnored) {
+        let mut seen = self.seen(visit.session, applied);
+        let incarnations = place.heard.incarnations.as_ref();
+        if incarnations.is_some_and(|lives| lives.lost(&seen).next().is_some()) {
+            // 410: what it has seen is lost. It starts anew.
+            self.sessions_begun += 1;
+            let client = &mut self.clients[visit.session];
+            (client.token, client.number) = (None, self.sessions_begun);
+            seen = Vector::new();
+        }
+        let place = &self.places[visit.region];
+        let Some(machine) = &place.machine else { return };
+        let (applied, entered) = (machine.region().applied(), machine.region().is_entered());
+        let behind = !applied.covers_all(&seen) && self.fault != Some(Fault::SessionIgnored);
+        if behind || !entered {
             if self.now >= visit.until {
                 // 503: nothing was written, and the client may go elsewhere.
                 let busy = self.clients[visit.session].busy.take();
@@ -129,7 +147,7 @@ impl World {
             return self.hand(visit.region, Input::Read { ticket, query });
         };
         let deed = Deed::Begins { key: visit.key.to_string(), mark: mark.clone() };
-        self.history.push(Entry { session: visit.session, at: self.now, deed });
+        self.did(visit.session, deed);
         let event = NewEvent {
             key: ledger(visit.key),
             event_type: "Marked".into(),
@@ -174,8 +192,7 @@ impl World {
         self.clients[visit.session].busy = None;
         if let (Some(mark), Some(Ok(answer))) = (visit.mark.clone(), answers.first()) {
             self.shown(&visit, &[&answer.dot].into_iter().collect());
-            let deed = Deed::Wrote { key: visit.key.to_string(), mark };
-            self.history.push(Entry { session: visit.session, at: self.now, deed });
+            self.did(visit.session, Deed::Wrote { key: visit.key.to_string(), mark });
         }
         true
     }
@@ -197,7 +214,12 @@ impl World {
             marks: marks.collect(),
             begun: visit.begun,
         };
-        self.history.push(Entry { session: visit.session, at: self.now, deed });
+        self.did(visit.session, deed);
+    }
+
+    fn did(&mut self, client: usize, deed: Deed) {
+        let session = self.clients[client].number;
+        self.history.push(Entry { session, at: self.now, deed });
     }
 
     /// Every client reads everything everywhere once more, and the history is judged.
@@ -213,7 +235,7 @@ impl World {
             }
         }
         let history = std::mem::take(&mut self.history);
-        if let Err(broken) = linckia_drill::history::check(&history, &BTreeSet::new()) {
+        if let Err(broken) = linckia_drill::history::check(&history, &self.lost_marks()) {
             self.fail(format!("(a) {broken}"));
         }
     }

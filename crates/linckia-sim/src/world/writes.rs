@@ -66,7 +66,8 @@ impl World {
                 }
                 Err(_) => continue,
             };
-            self.ledger.push(Acknowledged { dot, key: key(wish.key), event_id: wish.id });
+            let disks = self.disks_with(&dot);
+            self.ledger.push(Acknowledged { dot, key: key(wish.key), event_id: wish.id, disks });
         }
     }
 

@@ -1,14 +1,15 @@
 //! Between the core and the agreement: what was agreed goes in, what the core says of it comes out.
 //!
 //! What always holds: the core hears of every change in order; what it says is proposed until it is
-//! decided or the change is over; a change that nobody finishes is aborted.
+//! decided or the change is over; a change of policy that nobody finishes is aborted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use linckia_control::{Agreement, Command, PolicyBooks, written};
-use linckia_model::{Origin, RegionName, TypeName, Vector};
+use linckia_control::{Agreement, Command, PolicyBooks, Promise, Roster, names, written};
+use linckia_model::{Incarnations, Origin, RegionName, TypeName, Vector};
+use linckia_region::Output;
 use tokio::sync::{Notify, watch};
 
 use super::consult::{Consults, FleetTime};
@@ -23,92 +24,180 @@ const DECISION_LONGEST: Duration = Duration::from_secs(5);
 /// A change that is this old, in milliseconds, was left by whoever began it.
 const LEFT_MILLISECONDS: u64 = 60_000;
 
-/// What the core has stopped writing: per type the epoch that begins, and how far was written.
+/// What the core has said, and is not decided yet.
 #[derive(Default)]
-pub(super) struct Stopped {
-    types: Mutex<BTreeMap<TypeName, (u64, Vector)>>,
+pub(super) struct Said {
+    words: Mutex<Words>,
     told: Notify,
 }
 
-impl Stopped {
-    pub(super) fn tell(&self, name: TypeName, epoch: u64, written: Vector) {
-        let mut types = self.types.lock().unwrap_or_else(PoisonError::into_inner);
-        types.insert(name, (epoch, written));
+#[derive(Default)]
+struct Words {
+    /// Types that are no longer written: the epoch that begins, and how far was written.
+    stopped: BTreeMap<TypeName, (u64, Vector)>,
+    /// Logs that are being closed: the attempt, and what is promised.
+    promised: BTreeMap<Origin, (u64, Promise)>,
+    /// Closed logs that are held to their end: the attempt.
+    levelled: BTreeMap<Origin, u64>,
+    /// Closed logs with the first event that depends on what is lost.
+    void: BTreeMap<Origin, u64>,
+    /// Logs that no region writes.
+    strays: BTreeSet<Origin>,
+}
+
+impl Said {
+    /// Takes what the core says of what was agreed.
+    pub(super) fn tell(&self, output: Output) {
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        match output {
+            Output::Stopped { name, epoch, written } => {
+                words.stopped.insert(name, (epoch, written));
+            }
+            Output::Promised { origin, attempt, promise } => {
+                let promise = Promise::new(&promise.held, promise.heard, promise.hlc);
+                words.promised.insert(origin, (attempt, promise));
+            }
+            Output::Levelled { origin, attempt } => drop(words.levelled.insert(origin, attempt)),
+            Output::Void { origin, first } => drop(words.void.insert(origin, first)),
+            Output::Stray { origin } => drop(words.strays.insert(origin)),
+            Output::Answer { .. }
+            | Output::Reading { .. }
+            | Output::Send { .. }
+            | Output::Alarm(_) => {}
+        }
         self.told.notify_one();
     }
 
     /// How far was written before that epoch; what is over is forgotten.
-    fn of(&self, name: &TypeName, wanted: u64) -> Option<Vector> {
-        let mut types = self.types.lock().unwrap_or_else(PoisonError::into_inner);
-        let (epoch, written) = types.get(name)?;
-        if *epoch == wanted { Some(written.clone()) } else { types.remove(name).and(None) }
+    fn stopped(&self, name: &TypeName, wanted: u64) -> Option<Vector> {
+        let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
+        let (epoch, written) = words.stopped.get(name)?;
+        if *epoch == wanted { Some(written.clone()) } else { words.stopped.remove(name).and(None) }
     }
 }
 
-/// This region, and the origin in which it writes in this life of its directory.
+/// This region, the origin in which it writes in this life of its directory, and all regions that
+/// hold data.
 pub(super) struct Own {
     pub(super) name: RegionName,
     pub(super) origin: Origin,
+    pub(super) regions: Vec<RegionName>,
 }
 
-/// Carries both ways until the core ends. `entered` becomes true once this member is one of those
-/// that decide, they know in which origin it writes, and the core knows what was decided before.
+/// What is told of it.
+pub(super) struct Told {
+    /// True while this member is one of those that decide, they know in which origin it writes, and
+    /// the core may write in it.
+    pub(super) entered: watch::Sender<bool>,
+    pub(super) incarnations: watch::Sender<Arc<Incarnations>>,
+}
+
+/// Carries both ways until the core ends. `writable` is true while the core may write.
 pub(super) async fn follow(
     own: Own,
     agreement: Agreement<Consults>,
     orders: Orders,
-    stopped: Arc<Stopped>,
+    said: Arc<Said>,
     time: FleetTime,
-    entered: watch::Sender<bool>,
+    mut writable: watch::Receiver<bool>,
+    told: Told,
 ) {
     let (mut roster, mut decides) = (agreement.roster(), agreement.entered());
-    let mut known: Option<Arc<PolicyBooks>> = None;
+    let mut known: Option<Arc<Roster>> = None;
     loop {
         let decides_now = *decides.borrow_and_update();
         let decided = Arc::clone(&roster.borrow_and_update());
-        let books = decided.policies();
-        if !known.as_ref().is_some_and(|known| Arc::ptr_eq(known, books)) {
-            if !orders.send(Order::Agreed(books.agreed())).await {
+        if !known.as_ref().is_some_and(|known| is_same(known, &decided)) {
+            let agreed = decided.agreed();
+            told.incarnations
+                .send_replace(Arc::new(agreed.incarnations.clone().unwrap_or_default()));
+            if !orders.send(Order::Agreed(agreed)).await {
                 return;
             }
-            known = Some(Arc::clone(books));
+            known = Some(Arc::clone(&decided));
         }
-        let present = decided.origin_of(own.name.as_str()) == Some(own.origin.as_str());
+        let present = decided.incarnations().of(own.name.as_str()) == Some(own.origin.as_str());
+        let enters = decides_now && present && *writable.borrow_and_update();
+        told.entered.send_if_modified(|entered| std::mem::replace(entered, enters) != enters);
+        let incarnations = Arc::clone(&told.incarnations.borrow());
+        let mut due = due(&own, decided.policies(), &said, time.now());
         if decides_now && present {
-            entered.send_if_modified(|entered| !std::mem::replace(entered, true));
-        }
-        let mut due = due(&own, books, &stopped, time.now());
-        if decides_now && !present {
+            due.extend(closings_due(&own, &incarnations, &said));
+        } else if decides_now && !incarnations.closings.contains_key(&own.origin) {
             let (region, origin) = (own.name.to_string(), own.origin.to_string());
-            due = vec![Command::Present { region, origin }];
+            due = vec![Command::Present { region, origin, members: names(&own.regions) }];
         }
         for command in due {
             if let Err(undecided) = agreement.decide(command, DECISION_LONGEST).await {
-                tracing::debug!(%undecided, "a step of a policy's change waits");
+                tracing::debug!(%undecided, "a step of what is being agreed waits");
             }
         }
         tokio::select! {
             changed = roster.changed() => if changed.is_err() { return },
             changed = decides.changed() => if changed.is_err() { return },
-            () = stopped.told.notified() => {}
+            changed = writable.changed() => if changed.is_err() { return },
+            () = said.told.notified() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
     }
 }
 
-/// What this region has to say of the changes that are under way.
-fn due(own: &Own, books: &PolicyBooks, stopped: &Stopped, now: u64) -> Vec<Command> {
+/// True if nothing changed that a core is told.
+fn is_same(known: &Roster, decided: &Roster) -> bool {
+    Arc::ptr_eq(known.policies(), decided.policies())
+        && Arc::ptr_eq(known.incarnations(), decided.incarnations())
+}
+
+/// What this region has to say of the changes of policy that are under way.
+fn due(own: &Own, books: &PolicyBooks, said: &Said, now: u64) -> Vec<Command> {
     let mut due = Vec::new();
     for (changing, change) in books.changes() {
         let (name_of, epoch) = (changing.clone(), change.epoch);
         if now.saturating_sub(change.begun_at) > LEFT_MILLISECONDS {
             due.push(Command::AbortPolicy { name: name_of, epoch });
         } else if change.awaited.contains(own.name.as_str())
-            && let Some(vector) = stopped.of(changing, epoch)
+            && let Some(vector) = said.stopped(changing, epoch)
         {
             let (origin, written) = (own.origin.to_string(), written(&vector));
             due.push(Command::PolicyReady { name: name_of, epoch, origin, written });
         }
     }
     due
+}
+
+/// What this region has to say of logs that are closed or should be; what is decided is forgotten.
+fn closings_due(own: &Own, agreed: &Incarnations, said: &Said) -> Vec<Command> {
+    let mut words = said.words.lock().unwrap_or_else(PoisonError::into_inner);
+    let Words { promised, levelled, void, strays, .. } = &mut *words;
+    let waits = |origin: &Origin, attempt: u64, ended: bool| {
+        agreed.closings.get(origin).is_some_and(|closing| {
+            closing.attempt == attempt
+                && closing.end.is_some() == ended
+                && closing.awaited.contains(&own.name)
+        })
+    };
+    promised.retain(|origin, (attempt, _)| waits(origin, *attempt, false));
+    levelled.retain(|origin, attempt| waits(origin, *attempt, true));
+    void.retain(|origin, first| agreed.end(origin).is_some_and(|end| end >= *first));
+    strays.retain(|origin| !agreed.closings.contains_key(origin));
+    let by = || own.origin.to_string();
+    let promises = promised.iter().map(|(origin, (attempt, promise))| Command::Promise {
+        origin: origin.to_string(),
+        attempt: *attempt,
+        by: by(),
+        promise: promise.clone(),
+    });
+    let levels = levelled.iter().map(|(origin, attempt)| Command::Level {
+        origin: origin.to_string(),
+        attempt: *attempt,
+        by: by(),
+    });
+    let void = void
+        .iter()
+        .map(|(origin, first)| Command::Void { origin: origin.to_string(), first: *first });
+    let members = || names(&own.regions);
+    let strays = strays
+        .iter()
+        .map(|origin| Command::Close { origin: origin.to_string(), members: members() });
+    promises.chain(levels).chain(void).chain(strays).collect()
 }

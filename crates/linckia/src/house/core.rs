@@ -5,6 +5,7 @@
 //! always holds: every order is answered or its asker sees the end of the core; queues are bounded;
 //! the core never waits for the outside.
 
+mod alarms;
 mod orders;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub(super) use orders::{NotTaken, Order, Orders};
 
-use super::agreed::Stopped;
+use super::agreed::Said;
 use super::consult::FleetTime;
 use super::hands::Hands;
 use super::measures::{Measures, Queues};
@@ -59,7 +60,8 @@ pub(super) struct Core {
     applied: watch::Receiver<Arc<Vector>>,
     everywhere: watch::Receiver<Arc<Vector>>,
     policies: watch::Receiver<Arc<Policies>>,
-    stopped: Arc<Stopped>,
+    said: Arc<Said>,
+    writable: watch::Receiver<bool>,
     thread: Mutex<Option<JoinHandle<anyhow::Result<()>>>>,
     alive: watch::Receiver<()>,
     failure: Arc<Mutex<Option<String>>>,
@@ -85,7 +87,8 @@ impl Core {
         let (applied_sender, applied) = watch::channel(vector);
         let (everywhere_sender, everywhere) = watch::channel(Arc::default());
         let (policies_sender, policies) = watch::channel(Arc::default());
-        let stopped = Arc::new(Stopped::default());
+        let said = Arc::new(Said::default());
+        let (writable_sender, writable) = watch::channel(false);
         let (alive_sender, alive) = watch::channel(());
         let failure = Arc::new(Mutex::new(None));
         let poisoned = Arc::new(Mutex::new(None));
@@ -99,7 +102,8 @@ impl Core {
             applied: applied_sender,
             everywhere: everywhere_sender,
             policies: policies_sender,
-            stopped: Arc::clone(&stopped),
+            said: Arc::clone(&said),
+            writable: writable_sender,
             tickets: BTreeMap::new(),
             readers: BTreeMap::new(),
             ticket: 0,
@@ -131,7 +135,8 @@ impl Core {
             applied,
             everywhere,
             policies,
-            stopped,
+            said,
+            writable,
             thread,
             alive,
             failure,
@@ -156,9 +161,14 @@ impl Core {
         self.policies.clone()
     }
 
-    /// What is no longer written, because its policy changes.
-    pub(super) fn stopped(&self) -> Arc<Stopped> {
-        Arc::clone(&self.stopped)
+    /// What the core says of what was agreed.
+    pub(super) fn said(&self) -> Arc<Said> {
+        Arc::clone(&self.said)
+    }
+
+    /// True while the region may write its log.
+    pub(super) fn writable(&self) -> watch::Receiver<bool> {
+        self.writable.clone()
     }
 
     /// Why the region takes no writes, once its log has failed.
@@ -205,7 +215,8 @@ struct Driver {
     applied: watch::Sender<Arc<Vector>>,
     everywhere: watch::Sender<Arc<Vector>>,
     policies: watch::Sender<Arc<Policies>>,
-    stopped: Arc<Stopped>,
+    said: Arc<Said>,
+    writable: watch::Sender<bool>,
     tickets: BTreeMap<u64, oneshot::Sender<Answers>>,
     readers: BTreeMap<u64, oneshot::Sender<Result<Reading, Unavailable>>>,
     ticket: u64,
@@ -293,7 +304,7 @@ impl Driver {
                 Ok(())
             }
             Order::Want { vector } => self.hand(Input::Want { vector }),
-            Order::Agreed(agreed) => self.hand(Input::Policies(agreed)),
+            Order::Agreed(agreed) => self.hand(Input::Agreed(agreed)),
             Order::Status { reply } => {
                 let _ = reply.send(self.machine.status(self.clocks.now()));
                 Ok(())
@@ -372,8 +383,8 @@ impl Driver {
                     self.measures.frame_dropped();
                 }
             }
-            Output::Stopped { name, epoch, written } => self.stopped.tell(name, epoch, written),
             Output::Alarm(alarm) => self.alarm(alarm),
+            agreed => self.said.tell(agreed),
         }
     }
 
@@ -389,7 +400,7 @@ impl Driver {
             .as_ref()
             .is_some_and(|(told, at)| *told == alarm && now.duration_since(*at) < TELL_AGAIN);
         if !again {
-            tell(&alarm);
+            alarms::tell(&alarm);
             self.told = Some((alarm, now));
         }
     }
@@ -425,6 +436,8 @@ impl Driver {
                 grew
             });
         }
+        let writable = region.is_entered();
+        self.writable.send_if_modified(|was| std::mem::replace(was, writable) != writable);
         let policies = region.policies();
         self.policies.send_if_modified(|last| {
             let changed = !Arc::ptr_eq(last, policies);
@@ -472,29 +485,5 @@ impl Driver {
             }
         }
         self.machine.close(self.clocks.now()).context("the region did not close cleanly")
-    }
-}
-
-fn tell(alarm: &Alarm) {
-    match alarm {
-        Alarm::ChainBroken { peer, detail } => {
-            tracing::error!(%peer, detail, "a peer holds another event under a dot held here");
-        }
-        Alarm::Malformed { peer, detail } => {
-            tracing::error!(%peer, detail, "a peer sent what is no record");
-        }
-        Alarm::MirrorFull { peer, detail } => {
-            tracing::error!(%peer, detail, "no room for a peer's events; they are asked for again");
-        }
-        Alarm::Refused { peer, reason } => tracing::warn!(%peer, reason, "a peer refuses us"),
-        Alarm::ClockDrift { milliseconds } => {
-            tracing::warn!(milliseconds, "the wall clock is far from the fleet's time");
-        }
-        Alarm::LogHalfFull { used, bound } => {
-            tracing::warn!(used, bound, "the log has taken half of its bound");
-        }
-        Alarm::Poisoned { reason } => {
-            tracing::error!(reason, "the log failed; writes are refused until a restart");
-        }
     }
 }

@@ -1,16 +1,18 @@
 //! The door's port on the core: every call is an order, every answer comes back on its own channel.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, RequestSpan, Unavailable,
+    Answers, ClosedView, ForwardRequest, LinkView, NotForwarded, Region, RegionView, RequestSpan,
+    Unavailable,
 };
 use linckia_apply::{Query, Reading};
 use linckia_control::{Agreement, Command, Outcome, Roster, Undecided};
-use linckia_model::{Dot, Holders, Policies, RegionName, Vector, Write};
+use linckia_model::{Dot, Holders, Incarnations, Origin, Policies, RegionName, Vector, Write};
 use linckia_net::{Client, ClientOptions};
 use linckia_region::{Status, Verdict};
 use tokio::sync::{oneshot, watch};
@@ -23,11 +25,17 @@ use super::telemetry::Telemetry;
 /// The supervisor is on this machine: it answers at once or not at all.
 const CONTROL_LONGEST: Duration = Duration::from_secs(1);
 
+/// Earlier logs of a region that are shown.
+const CLOSED_SHOWN: usize = 8;
+
 /// What the members agree on, and whether this region is one of them.
 pub(super) struct Agreed {
     pub(super) agreement: Agreement<Consults>,
     /// The core knows what was decided before this region entered.
     pub(super) entered: watch::Receiver<bool>,
+    pub(super) incarnations: watch::Receiver<Arc<Incarnations>>,
+    /// The log that this directory writes.
+    pub(super) origin: Origin,
     /// The regions, this one included: those that hold data.
     pub(super) regions: Vec<RegionName>,
 }
@@ -90,6 +98,36 @@ impl House {
         answer.await.map_err(|_| Unavailable::Stopping)
     }
 
+    /// Why this region is not in the fleet, or not yet.
+    fn outside(&self) -> String {
+        let roster = self.agreed.agreement.roster();
+        let roster = roster.borrow();
+        let (lives, own) = (roster.incarnations(), self.agreed.origin.as_str());
+        if lives.closings().any(|(origin, _)| origin == own) {
+            return format!(
+                "its directory was taken for lost and its log {own} is closed: the region lives on \
+                 in another directory"
+            );
+        }
+        let earlier =
+            |(origin, _): &(&str, _)| Origin::parse(origin).is_ok_and(|o| o.is_of(&self.name));
+        let awaited = lives.closings().filter(earlier).filter(|(_, it)| it.end.is_none());
+        let awaited: BTreeSet<&str> =
+            awaited.flat_map(|(_, it)| it.awaited.iter().map(String::as_str)).collect();
+        if !awaited.is_empty() {
+            let awaited: Vec<&str> = awaited.into_iter().collect();
+            return format!(
+                "its directory is new: the log of the one before is being closed, which waits for \
+                 {}",
+                awaited.join(", ")
+            );
+        }
+        if lives.of(self.name.as_str()) == Some(own) {
+            return "its directory is new: it gets again what the other members hold".to_owned();
+        }
+        "its directory is new: it takes writes once the other members have taken it in".to_owned()
+    }
+
     async fn status(&self) -> Result<Status, Unavailable> {
         self.ask(|reply| Order::Status { reply }).await
     }
@@ -100,6 +138,24 @@ impl House {
         let found = status.is_success().then(|| serde_json::from_slice(&body).ok());
         found.flatten()
     }
+}
+
+/// The earlier logs of a region, the latest closing first.
+fn closed_views(roster: &Roster, region: &RegionName) -> Vec<ClosedView> {
+    let each = roster.incarnations().closings().filter_map(|(origin, closing)| {
+        let origin = Origin::parse(origin).ok().filter(|origin| origin.is_of(region))?;
+        Some((closing.begun_at, origin, closing))
+    });
+    let mut each: Vec<_> = each.collect();
+    each.sort_by(|a, b| b.0.cmp(&a.0));
+    let view = |(begun_at, origin, closing): (u64, Origin, &linckia_control::Closing)| ClosedView {
+        origin,
+        end: closing.end,
+        heard: closing.heard,
+        begun_at,
+        awaited: closing.awaited.iter().cloned().collect(),
+    };
+    each.into_iter().take(CLOSED_SHOWN).map(view).collect()
 }
 
 const fn word(verdict: Verdict) -> &'static str {
@@ -131,6 +187,11 @@ impl Region for House {
     }
 
     async fn read(&self, query: Query) -> Result<Reading, Unavailable> {
+        // What is not there again cannot be told from what never was.
+        let shows = !matches!(query, Query::Vector | Query::Digests);
+        if shows && !*self.agreed.entered.borrow() {
+            return Err(Unavailable::Entering);
+        }
         self.ask(|reply| Order::Read { query, reply }).await?
     }
 
@@ -163,6 +224,10 @@ impl Region for House {
         self.forwards.forward(to, request).await
     }
 
+    fn incarnations(&self) -> watch::Receiver<Arc<Incarnations>> {
+        self.agreed.incarnations.clone()
+    }
+
     fn policies(&self) -> watch::Receiver<Arc<Policies>> {
         self.policies.clone()
     }
@@ -182,7 +247,9 @@ impl Region for House {
     async fn regions(&self) -> Result<Vec<RegionView>, Unavailable> {
         let status = self.status().await?;
         let fleet = self.control("/fleet").await;
+        let roster = Arc::clone(&self.agreed.agreement.roster().borrow());
         let view = |region: linckia_region::RegionStatus| RegionView {
+            closed: closed_views(&roster, &region.name),
             url: url_of(fleet.as_ref(), &region.name),
             name: region.name,
             is_self: region.is_self,
@@ -225,9 +292,6 @@ impl Region for House {
         if let Some(reason) = poisoned.as_ref() {
             return Err(format!("the log failed: {reason}"));
         }
-        if *self.agreed.entered.borrow() {
-            return Ok(());
-        }
-        Err("its directory is new: it takes writes once the other members have taken it in".into())
+        if *self.agreed.entered.borrow() { Ok(()) } else { Err(self.outside()) }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use linckia_api::{Answers, Unavailable};
 use linckia_apply::{Query, Reading};
-use linckia_model::{AgreedPolicies, Dot, Holders, RegionName, Vector, Write};
+use linckia_model::{Agreed, Dot, Holders, RegionName, Vector, Write};
 use linckia_region::{Input, Role, Status};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot};
@@ -32,7 +32,7 @@ pub(in crate::house) enum Order {
         vector: Vector,
     },
     /// The fleet agreed on policies.
-    Agreed(AgreedPolicies),
+    Agreed(Agreed),
     Status {
         reply: oneshot::Sender<Status>,
     },

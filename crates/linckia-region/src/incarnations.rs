@@ -1,0 +1,276 @@
+//! Incarnations: what this region does while the log of a lost directory is closed, its own or
+//! another region's.
+//!
+//! A member that hears of a closing takes nothing more of that log, keeps this on its disk, and
+//! promises what it holds; once the end is known it takes the rest up to there. A region whose own
+//! directory was lost neither writes nor beats before its earlier log is closed and it has again
+//! what the members held. What always holds: a promise outlives this life, and nothing beyond the
+//! end of a log is appended, applied or passed on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use linckia_log::Logs;
+use linckia_model::{Dot, EventSource, Fault, Incarnations, Now, Origin, Refusal};
+
+use crate::input::{Alarm, Output, Promise};
+use crate::region::{Region, Step};
+use crate::rooms::Durable;
+
+/// Where the promises that hold are kept beside the logs.
+pub(crate) const PROMISES_FILE: &str = "promises";
+
+/// A log of which nothing more is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Frozen {
+    attempt: u64,
+    last: u64,
+}
+
+/// What was agreed on incarnations, and what of it is done here.
+#[derive(Default)]
+pub(crate) struct Lives {
+    agreed: Option<Arc<Incarnations>>,
+    frozen: BTreeMap<Origin, Frozen>,
+    /// What is frozen is kept on the disk as it is.
+    kept: bool,
+    /// This region may write its log.
+    entered: bool,
+    /// Steps that were told in this life, by log and attempt.
+    promised: BTreeSet<(Origin, u64)>,
+    levelled: BTreeSet<(Origin, u64)>,
+    /// Logs that were told to be nobody's, and events of which it was told that they are void.
+    strays: BTreeSet<Origin>,
+    voids: BTreeSet<Dot>,
+    /// It was told that this directory is closed.
+    alarmed: bool,
+}
+
+impl Lives {
+    /// Goes on with the promises that were kept. Errors: the text is none of ours.
+    pub(crate) fn restored(kept: Option<&[u8]>) -> Result<Self, &'static str> {
+        let mut lives = Self { kept: true, ..Self::default() };
+        let text = std::str::from_utf8(kept.unwrap_or_default());
+        for line in text.map_err(|_| "it is no text")?.lines() {
+            let mut words = line.split(' ');
+            let origin = words.next().and_then(|word| Origin::parse(word).ok());
+            let mut number = || words.next().and_then(|word| word.parse().ok());
+            let (Some(origin), Some(attempt), Some(last)) = (origin, number(), number()) else {
+                return Err("a line of it is no promise");
+            };
+            lives.frozen.insert(origin, Frozen { attempt, last });
+        }
+        Ok(lives)
+    }
+
+    fn text(&self) -> String {
+        let line = |(origin, frozen): (&Origin, &Frozen)| {
+            format!("{origin} {} {}\n", frozen.attempt, frozen.last)
+        };
+        self.frozen.iter().map(line).collect()
+    }
+
+    /// The last event of a log that may be taken here.
+    pub(crate) fn limit(&self, origin: &Origin) -> u64 {
+        self.frozen.get(origin).map_or_else(|| self.end(origin), |frozen| frozen.last)
+    }
+
+    /// The last event of a log that there is, as far as that is known.
+    pub(crate) fn end(&self, origin: &Origin) -> u64 {
+        let end = self.agreed.as_ref().and_then(|lives| lives.end(origin));
+        end.unwrap_or(u64::MAX)
+    }
+
+    /// What was promised is on the disk.
+    pub(crate) fn kept(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Region {
+    /// The fleet agreed on incarnations: these are the regions' from here on.
+    pub(crate) fn agree_incarnations(
+        &mut self,
+        now: Now,
+        agreed: Option<Incarnations>,
+        logs: &Logs,
+        steps: &mut Vec<Step>,
+    ) {
+        let Some(agreed) = agreed else { return };
+        if self.lives.agreed.as_deref() == Some(&agreed) {
+            return;
+        }
+        let agreed = Arc::new(agreed);
+        let (mut changed, mut freed) = (false, false);
+        for (origin, closing) in &agreed.closings {
+            let tail = || logs.tail(origin.as_str()).map_or(0, |position| position.sequence);
+            let attempt = closing.attempt;
+            if closing.end.is_some() {
+                freed |= self.lives.frozen.remove(origin).is_some();
+            } else if self.lives.frozen.get(origin).map(|frozen| frozen.attempt) != Some(attempt) {
+                let frozen = Frozen { attempt, last: tail() };
+                self.lives.frozen.insert(origin.clone(), frozen);
+                changed = true;
+            }
+            if let Some(end) = closing.end {
+                self.known.set(origin, self.known.get(origin).min(end));
+            }
+            if origin.is_of(&self.settings.name)
+                && self.settings.fault != Some(Fault::SuccessorTimeUnbounded)
+            {
+                self.clock.observe(closing.hlc);
+            }
+        }
+        if changed || freed {
+            self.lives.kept = false;
+            steps.push(Step::Promise(self.lives.text()));
+        }
+        if freed {
+            // What was refused of them is asked for again.
+            self.pulling.values_mut().for_each(linckia_ship::Pulling::start_over);
+        }
+        self.apply.set_incarnations(Arc::clone(&agreed));
+        self.lives.strays.clear();
+        self.lives.voids.clear();
+        // What it was let do it may go on to do while it is the region's log.
+        let own = agreed.current.get(&self.settings.name) == Some(&self.settings.origin);
+        self.lives.entered &= own;
+        self.lives.agreed = Some(agreed);
+        self.ask(now, steps);
+    }
+
+    fn alarm_if_closed(&mut self, steps: &mut Vec<Step>) {
+        let own = &self.settings.origin;
+        let closing = self.lives.agreed.as_ref().and_then(|lives| lives.closings.get(own));
+        if let Some(closing) = closing
+            && !std::mem::replace(&mut self.lives.alarmed, true)
+        {
+            let (origin, end) = (own.to_string(), closing.end);
+            steps.push(Step::Out(Output::Alarm(Alarm::Closed { origin, end })));
+        }
+    }
+
+    /// Tells what has been done here of what was agreed, once what it rests on is durable.
+    pub(crate) fn tell_incarnations(&mut self, logs: &Logs, steps: &mut Vec<Step>) {
+        let Some(agreed) = self.lives.agreed.clone() else { return };
+        self.alarm_if_closed(steps);
+        let name = self.settings.name.clone();
+        if !self.lives.entered {
+            let own = &self.settings.origin;
+            let at_once = self.settings.fault == Some(Fault::SuccessorWritesAtOnce)
+                && agreed.current.get(&name) == Some(own);
+            self.lives.entered = at_once || agreed.may_write(&name, own, self.apply.applied());
+        }
+        let waiting = agreed.closings.iter().filter(|(_, closing)| closing.awaited.contains(&name));
+        for (origin, closing) in waiting {
+            let told = (origin.clone(), closing.attempt);
+            match closing.end {
+                None => self.promise(logs, told, steps),
+                Some(end) => {
+                    let whole = self.durable.get(origin) >= end;
+                    let again = !origin.is_of(&name) || self.lives.entered;
+                    if whole && again && self.lives.levelled.insert(told.clone()) {
+                        let (origin, attempt) = told;
+                        steps.push(Step::Out(Output::Levelled { origin, attempt }));
+                    }
+                }
+            }
+        }
+        self.tell_void(&agreed, logs, steps);
+        for (origin, _) in self.durable.iter() {
+            let region = agreed.current.iter().find(|(region, _)| origin.is_of(region));
+            let stray = region.is_some_and(|(_, current)| current != origin)
+                && !agreed.closings.contains_key(origin);
+            if stray && self.lives.strays.insert(origin.clone()) {
+                steps.push(Step::Out(Output::Stray { origin: origin.clone() }));
+            }
+        }
+    }
+
+    /// Where two directories are lost, what is left of one log may depend on what is lost of the
+    /// other.
+    fn tell_void(&mut self, agreed: &Incarnations, logs: &Logs, steps: &mut Vec<Step>) {
+        let events = Durable { logs, known: &self.known };
+        for (origin, closing) in &agreed.closings {
+            let next = self.apply.applied().get(origin) + 1;
+            let is_left = |end| next <= end && next <= self.durable.get(origin);
+            if !closing.end.is_some_and(is_left) {
+                continue;
+            }
+            let Some(event) = events.event(&Dot::new(origin.clone(), next)) else { continue };
+            let void = agreed.lost(&event.deps).next().is_some();
+            if void && self.lives.voids.insert(event.dot.clone()) {
+                let (origin, first) = (origin.clone(), next);
+                steps.push(Step::Out(Output::Void { origin, first }));
+            }
+        }
+    }
+
+    fn promise(&mut self, logs: &Logs, told: (Origin, u64), steps: &mut Vec<Step>) {
+        let (origin, attempt) = told.clone();
+        let frozen = self.lives.frozen.get(&origin);
+        let whole = frozen.is_some_and(|frozen| self.durable.get(&origin) >= frozen.last);
+        if !whole || !self.lives.kept || !self.lives.promised.insert(told) {
+            return;
+        }
+        let held = self.durable.iter();
+        let held = held.map(|(origin, last)| (origin.clone(), self.last_whole(logs, origin, last)));
+        let counted = self.apply.told_until(&origin).max(self.apply.stable());
+        let promise =
+            Promise { held: held.collect(), heard: self.known.get(&origin), hlc: counted };
+        steps.push(Step::Out(Output::Promised { origin, attempt, promise }));
+    }
+
+    /// The last event of a log, up to this one, that ends a transaction: of one that is torn nobody
+    /// could apply anything.
+    fn last_whole(&self, logs: &Logs, origin: &Origin, last: u64) -> u64 {
+        let events = Durable { logs, known: &self.known };
+        match events.event(&Dot::new(origin.clone(), last)) {
+            Some(event) if event.transaction.last() > last => event.transaction.first - 1,
+            _ => last,
+        }
+    }
+
+    /// True once this region may write its log, and what is asked of it here is all that was held
+    /// anywhere before it came.
+    pub fn is_entered(&self) -> bool {
+        self.lives.agreed.is_none() || self.lives.entered
+    }
+
+    /// Why this region takes no writes, if it is for its incarnation.
+    pub(crate) fn incarnation_refusal(&self) -> Option<Refusal> {
+        if self.is_entered() {
+            return None;
+        }
+        let lives = self.lives.agreed.as_ref();
+        let closed = lives.is_some_and(|it| it.closings.contains_key(&self.settings.origin));
+        Some(if closed { Refusal::Closed } else { Refusal::Entering })
+    }
+
+    /// The last event of a log that may be taken here.
+    pub(crate) fn limit(&self, origin: &Origin) -> u64 {
+        match self.settings.fault {
+            Some(Fault::PromiseBroken) => u64::MAX,
+            _ => self.lives.limit(origin),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promises_are_read_as_they_were_kept() {
+        let origin = Origin::parse("a.0000000000000001").unwrap();
+        let mut lives = Lives::default();
+        lives.frozen.insert(origin.clone(), Frozen { attempt: 3, last: 7 });
+        let again = Lives::restored(Some(lives.text().as_bytes())).unwrap();
+        assert_eq!(again.frozen, lives.frozen);
+        assert_eq!(again.limit(&origin), 7);
+        assert!(Lives::restored(None).unwrap().frozen.is_empty());
+        for bad in ["x", "a.0000000000000001 3", "a.0000000000000001 3 x"] {
+            assert!(Lives::restored(Some(bad.as_bytes())).is_err(), "{bad}");
+        }
+    }
+}

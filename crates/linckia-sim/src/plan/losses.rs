@@ -1,0 +1,55 @@
+//! Directories that a plan destroys: for a share of the seeds a region loses its disk and comes
+//! back with an empty one.
+//!
+//! Drawn from a generator of their own, so that seeds without losses are what they were.
+
+use linckia_model::Ack;
+
+use super::{Happening, Plan, SPAN_MILLISECONDS};
+use crate::random::Random;
+
+/// Seeds in which a disk is lost, in a hundred.
+const SHARE: u64 = 25;
+
+/// The first one happens by then, in milliseconds: some when all else is quiet.
+const LAST: u64 = SPAN_MILLISECONDS + 1_200;
+
+/// Those in which another one is lost too, in a hundred: of the same region or another.
+const TWICE: u64 = 35;
+
+/// Numbers of the events around a loss: those of others are lower.
+const LOSS_IDS: u64 = 1_000_000;
+
+impl Plan {
+    pub(super) fn draw_losses(&mut self, random: &mut Random) {
+        if !random.percent(SHARE) {
+            return;
+        }
+        self.loses_disks = true;
+        let (mut at, mut region) = (random.between(100, LAST), self.region(random));
+        let losses = if random.percent(TWICE) { 2 } else { 1 };
+        for _ in 0..losses {
+            let down_milliseconds =
+                if random.percent(40) { random.between(1, 9) } else { random.between(10, 800) };
+            self.push(at, Happening::Destroy { region, down_milliseconds });
+            // What it wrote last is on its way when it dies, or who wrote comes again.
+            let (back, before) = (at + down_milliseconds, random.percent(50));
+            for write in 0..random.between(2, 10) {
+                let when = match before {
+                    true => at.saturating_sub(random.below(100)),
+                    false => back + random.below(600),
+                };
+                let wishes = vec![self.wish(random, LOSS_IDS + at, write)];
+                let ack = Ack::default();
+                self.push(when, Happening::Write { region, wishes, ack });
+            }
+            // Often while what the first one made necessary is under way.
+            at += if random.percent(60) { random.between(100, 1_500) } else { 4_000 };
+            region = if random.percent(40) { region } else { self.region(random) };
+        }
+    }
+
+    fn region(&self, random: &mut Random) -> usize {
+        random.below(self.regions as u64) as usize
+    }
+}

@@ -1,0 +1,193 @@
+//! Disks that are lost: a region comes back with an empty one, in another incarnation, and the
+//! members close the one before.
+//!
+//! What always holds: what an acknowledged event was durable on is remembered, so that the judge
+//! knows whether losing it was inevitable.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use linckia_control::{Closing, Command, Promise, names};
+use linckia_drill::history::Mark;
+use linckia_log::MemoryDisk;
+use linckia_model::{Agreed, Dot, Event, Hlc, Incarnations, Origin, Vector};
+use linckia_region::Output;
+use linckia_store::MemoryStore;
+
+use super::{Moment, World};
+use crate::judge;
+
+/// A region whose disk is new is taken in by the others within this, in microseconds.
+const TAKEN_IN: u64 = 400_000;
+
+/// The others notice that a region is gone within this, in microseconds.
+const LINGERS: u64 = 500_000;
+
+/// A decision is made within this after it was asked for, in microseconds.
+const TAKES: u64 = 300_000;
+
+/// A disk: a region's, of a number.
+pub(crate) type Disk = (usize, u64);
+
+/// What was on a disk that was lost.
+#[derive(Default)]
+pub(crate) struct Buried {
+    /// Everything durable there.
+    held: Vector,
+    /// Marks that sessions made there, with their dots.
+    marks: Vec<(Mark, Dot)>,
+}
+
+impl World {
+    /// The disk of a region is gone for good; the region is down for a while.
+    pub(super) fn destroy(&mut self, region: usize, down_milliseconds: u64) {
+        self.bury(region);
+        self.swift = self.loss_random.percent(40);
+        // What it sent last may still be on its way when the others hear that it is gone, and even
+        // when it is back.
+        let down = down_milliseconds * 1_000;
+        let linger = self.loss_random.below(LINGERS);
+        self.die(region, Some(linger));
+        let number = self.places[region].disk_number + 1;
+        let offset = self.loss_random.below(1_000) as i64 - 800;
+        let place = &mut self.places[region];
+        place.disk_number = number;
+        place.origin = Origin::new(&place.name, 0xa0 + region as u64 + (number << 16), 0);
+        place.disk = Arc::new(MemoryDisk::new());
+        place.store = MemoryStore::new();
+        place.survived = Vector::new();
+        (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
+        place.clock_offset = offset;
+        let incarnations = Some(Incarnations::default());
+        place.heard = Agreed { incarnations, ..Agreed::default() };
+        self.at(self.now + down, Moment::Restart { region });
+        let longest = self.takes(TAKEN_IN);
+        let taken_in = self.now + down + self.loss_random.below(longest);
+        self.at(taken_in, Moment::Present { region, disk_number: number });
+    }
+
+    /// After some losses everything is decided at once.
+    fn takes(&self, longest: u64) -> u64 {
+        if self.swift { 1_000 } else { longest }
+    }
+
+    /// Remembers what is on a disk that is about to be lost.
+    fn bury(&mut self, region: usize) {
+        let place = &self.places[region];
+        let buried = match &place.machine {
+            Some(machine) => {
+                let held = machine.region().durable().clone();
+                Buried { held, marks: self.marks_on(region) }
+            }
+            None => Buried { held: place.survived.clone(), marks: place.last_marks.clone() },
+        };
+        self.graves.insert((region, place.disk_number), buried);
+    }
+
+    /// The marks of sessions on the disk of a region that is up.
+    pub(super) fn marks_on(&self, region: usize) -> Vec<(Mark, Dot)> {
+        let place = &self.places[region];
+        let Some(machine) = &place.machine else { return Vec::new() };
+        let durable = machine.region().durable();
+        marks_of(judge::events(machine, durable).unwrap_or_default(), &place.origin)
+    }
+
+    /// A region with a new disk says in which incarnation it lives.
+    pub(super) fn present(&mut self, region: usize, disk_number: u64) {
+        let place = &self.places[region];
+        if place.disk_number != disk_number {
+            return;
+        }
+        let (region, origin) = (place.name.to_string(), place.origin.to_string());
+        let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
+        self.decide(Command::Present { region, origin, members: names(&regions) });
+        // What it aborted is asked for again.
+        self.change_policy_again();
+    }
+
+    /// A step of a closing is decided some time from now.
+    pub(super) fn step(&mut self, region: usize, output: Output) {
+        let by = self.places[region].origin.to_string();
+        let command = match output {
+            Output::Promised { origin, attempt, promise } => {
+                let origin = origin.to_string();
+                let promise = Promise::new(&promise.held, promise.heard, promise.hlc);
+                Command::Promise { origin, attempt, by, promise }
+            }
+            Output::Levelled { origin, attempt } => {
+                Command::Level { origin: origin.to_string(), attempt, by }
+            }
+            Output::Void { origin, first } => Command::Void { origin: origin.to_string(), first },
+            Output::Stray { origin } => {
+                let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
+                Command::Close { origin: origin.to_string(), members: names(&regions) }
+            }
+            _ => return,
+        };
+        let longest = self.takes(TAKES);
+        let when = self.now + self.loss_random.below(longest);
+        self.at(when, Moment::Decide(Box::new(command)));
+    }
+
+    /// The disks on which an event is durable now, or was until they were lost.
+    pub(crate) fn disks_with(&self, dot: &Dot) -> BTreeSet<Disk> {
+        let holds = self.places.iter().enumerate().filter(|(_, place)| match &place.machine {
+            Some(machine) => machine.region().durable().covers(dot),
+            None => place.survived.covers(dot),
+        });
+        let alive = holds.map(|(number, place)| (number, place.disk_number));
+        let graves = self.graves.iter().filter(|(_, buried)| buried.held.covers(dot));
+        alive.chain(graves.map(|(disk, _)| *disk)).collect()
+    }
+
+    /// True if what these disks held had to be lost: all of them are, or what it depends on may
+    /// have been lost with another region's.
+    pub(crate) fn are_lost(&self, disks: &BTreeSet<Disk>) -> bool {
+        let regions: BTreeSet<usize> = self.graves.keys().map(|(region, _)| *region).collect();
+        regions.len() > 1 || disks.iter().all(|disk| self.graves.contains_key(disk))
+    }
+
+    /// Where logs end beyond which nothing can be held: with a second loss some of what a region
+    /// holds may prove to be void.
+    pub(crate) fn ends(&self) -> Vec<(Origin, u64)> {
+        if self.graves.len() > 1 {
+            return Vec::new();
+        }
+        let closings = self.roster.incarnations().agreed().closings;
+        closings.into_iter().filter_map(|(origin, it)| Some((origin, it.end?))).collect()
+    }
+
+    /// Marks that were lost with their disks, and stand in no log.
+    pub(super) fn lost_marks(&self) -> BTreeSet<Mark> {
+        let incarnations = self.roster.incarnations().agreed();
+        let marks = self.graves.values().flat_map(|buried| &buried.marks);
+        let lost = marks.filter(|(_, dot)| incarnations.is_lost(dot));
+        let mut lost: BTreeSet<Mark> = lost.map(|(mark, _)| mark.clone()).collect();
+        let machine = self.places.first().and_then(|place| place.machine.as_ref());
+        let all = machine.map(|it| judge::events(it, it.region().applied()).unwrap_or_default());
+        for event in all.unwrap_or_default() {
+            lost.remove(&mark_of(&event));
+        }
+        lost
+    }
+
+    /// True once every log that nobody writes is closed, and all regions are in the fleet.
+    pub(super) fn is_whole(&self) -> bool {
+        let open = |closing: &Closing| closing.end.is_none() || !closing.awaited.is_empty();
+        let entered = |place: &super::Place| {
+            place.machine.as_ref().is_some_and(|machine| machine.region().is_entered())
+        };
+        !self.roster.incarnations().closings().any(|(_, closing)| open(closing))
+            && self.places.iter().all(entered)
+    }
+}
+
+/// The mark that an event makes, if it is a session's.
+fn mark_of(event: &Event) -> Mark {
+    (event.key.aggregate_id.to_string(), event.identity.event_id.to_string())
+}
+
+fn marks_of(events: Vec<Event>, own: &Origin) -> Vec<(Mark, Dot)> {
+    let own = events.into_iter().filter(|event| event.dot.origin == *own);
+    own.map(|event| (mark_of(&event), event.dot)).collect()
+}

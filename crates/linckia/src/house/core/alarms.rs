@@ -1,0 +1,37 @@
+//! Alarms of the core in words: what is wrong, and what to do where somebody must do something.
+
+use linckia_region::Alarm;
+
+/// Writes an alarm into the log.
+pub(super) fn tell(alarm: &Alarm) {
+    match alarm {
+        Alarm::ChainBroken { peer, detail } => {
+            tracing::error!(%peer, detail, "a peer holds another event under a dot held here");
+        }
+        Alarm::Malformed { peer, detail } => {
+            tracing::error!(%peer, detail, "a peer sent what is no record");
+        }
+        Alarm::MirrorFull { peer, detail } => {
+            tracing::error!(%peer, detail, "no room for a peer's events; they are asked for again");
+        }
+        Alarm::Refused { peer, reason } => tracing::warn!(%peer, reason, "a peer refuses us"),
+        Alarm::ClockDrift { milliseconds } => {
+            tracing::warn!(milliseconds, "the wall clock is far from the fleet's time");
+        }
+        Alarm::LogHalfFull { used, bound } => {
+            tracing::warn!(used, bound, "the log has taken half of its bound");
+        }
+        Alarm::Closed { origin, end } => {
+            tracing::error!(
+                origin,
+                end,
+                "this directory was taken for lost and its log is closed: the region lives on in \
+                 another directory, and this one takes no writes. Keep it, and start the region in \
+                 an empty one"
+            );
+        }
+        Alarm::Poisoned { reason } => {
+            tracing::error!(reason, "the log failed; writes are refused until a restart");
+        }
+    }
+}
