@@ -20,10 +20,24 @@ pub struct Written {
     /// The event's id, and the mark it leaves.
     pub id: String,
     pub begun: u64,
-    /// When and by which region it was acknowledged.
-    pub acknowledged: Option<(u64, String)>,
+    pub acknowledged: Option<Receipt>,
     pub attempts: u32,
 }
+
+/// An acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// In milliseconds from the start.
+    pub when: u64,
+    /// The region that gave it.
+    pub region: String,
+    /// The log that holds the event, and its place there.
+    pub origin: String,
+    pub sequence: u64,
+}
+
+/// Where the fleet says that logs of lost directories end, by origin.
+pub type Ends = BTreeMap<String, u64>;
 
 /// What a region shows of an aggregate at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,6 +64,8 @@ pub struct Level {
     pub ack: String,
     pub acknowledged: u64,
     pub lost: u64,
+    /// Lost ones that the fleet itself says are lost.
+    pub declared_lost: u64,
     pub lost_ids: Vec<String>,
     pub duplicated: u64,
     /// Of writes that needed more than one attempt: from the first until the acknowledgement.
@@ -63,13 +79,20 @@ pub struct Level {
 }
 
 /// The accounts of all levels; `stale` are stale reads by level.
-pub fn account(levels: &[String], written: &[Written], stale: &[u64], end: &Final) -> Vec<Level> {
+pub fn account(
+    levels: &[String],
+    written: &[Written],
+    stale: &[u64],
+    end: &Final,
+    ends: &Ends,
+) -> Vec<Level> {
     let each = levels.iter().enumerate().map(|(place, ack)| {
         let of_level = || written.iter().filter(|write| write.level == place);
         let acknowledged: Vec<&Written> =
             of_level().filter(|write| write.acknowledged.is_some()).collect();
-        let lost = acknowledged.iter().filter(|write| !is_everywhere(write, end));
-        let lost_ids: Vec<String> = lost.map(|write| write.id.clone()).collect();
+        let lost = || acknowledged.iter().filter(|write| !is_everywhere(write, end));
+        let lost_ids: Vec<String> = lost().map(|write| write.id.clone()).collect();
+        let declared_lost = lost().filter(|write| is_beyond(write, ends)).count() as u64;
         let keys: BTreeSet<&str> = of_level().map(|write| write.key.as_str()).collect();
         let interrupted = acknowledged.iter().filter(|write| write.attempts > 1);
         let mut waits: Vec<u64> = interrupted.filter_map(|write| wait(write)).collect();
@@ -78,6 +101,7 @@ pub fn account(levels: &[String], written: &[Written], stale: &[u64], end: &Fina
             ack: ack.clone(),
             acknowledged: acknowledged.len() as u64,
             lost: lost_ids.len() as u64,
+            declared_lost,
             lost_ids,
             duplicated: keys.into_iter().map(|key| doubled(key, end)).sum(),
             rto_milliseconds: Percentiles { p50: at(&waits, 50), p99: at(&waits, 99) },
@@ -102,8 +126,16 @@ fn is_everywhere(write: &Written, end: &Final) -> bool {
     end.values().all(there)
 }
 
+/// True if the write was acknowledged for a place beyond the end of its log.
+fn is_beyond(write: &Written, ends: &Ends) -> bool {
+    write
+        .acknowledged
+        .as_ref()
+        .is_some_and(|receipt| ends.get(&receipt.origin).is_some_and(|end| receipt.sequence > *end))
+}
+
 fn wait(write: &Written) -> Option<u64> {
-    write.acknowledged.as_ref().map(|(when, _)| when.saturating_sub(write.begun))
+    write.acknowledged.as_ref().map(|receipt| receipt.when.saturating_sub(write.begun))
 }
 
 /// Events of an aggregate that count beyond the marks they left: each id marks once.
@@ -131,7 +163,12 @@ mod tests {
             key: format!("k{level}"),
             id: id.to_owned(),
             begun: 100,
-            acknowledged: acknowledged.map(|when| (when, "a".to_owned())),
+            acknowledged: acknowledged.map(|when| Receipt {
+                when,
+                region: "a".to_owned(),
+                origin: "a.1".to_owned(),
+                sequence: when,
+            }),
             attempts,
         }
     }
@@ -158,7 +195,11 @@ mod tests {
                 (region.to_owned(), keys.map(|(key, shown)| (key.to_owned(), shown)).into())
             })
             .collect();
-        let found = account(&levels, &written, &[4, 0], &end);
+        let ends = |last: u64| Ends::from([("a.1".to_owned(), last)]);
+        let silent = account(&levels, &written, &[4, 0], &end, &ends(120));
+        assert_eq!((silent[0].lost, silent[0].declared_lost), (1, 0));
+        let found = account(&levels, &written, &[4, 0], &end, &ends(119));
+        assert_eq!((found[0].lost, found[0].declared_lost), (1, 1));
         let local = &found[0];
         assert_eq!((local.acknowledged, local.unanswered, local.stale_reads), (2, 1, 4));
         assert_eq!(local.lost_ids, ["gone"]);

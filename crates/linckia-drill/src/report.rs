@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::account::{Level, Written};
+use crate::account::{Level, Receipt, Written};
 use crate::io::{Mode, Plan, Soak};
 
 /// The width of a bar of the timeline, in milliseconds.
@@ -48,10 +48,10 @@ impl Timeline {
         levels: &[String],
     ) -> Self {
         let last = written.iter().filter_map(|write| write.acknowledged.as_ref());
-        let steps = last.map(|(when, _)| when / STEP + 1).max().unwrap_or(1) as usize;
+        let steps = last.map(|receipt| receipt.when / STEP + 1).max().unwrap_or(1) as usize;
         let mut counts = vec![vec![vec![0; regions.len()]; steps]; levels.len()];
         for write in written {
-            let Some((when, region)) = &write.acknowledged else { continue };
+            let Some(Receipt { when, region, .. }) = &write.acknowledged else { continue };
             if let Some(place) = regions.iter().position(|known| known == region) {
                 counts[write.level][(when / STEP) as usize][place] += 1;
             }
@@ -220,18 +220,19 @@ impl Report {
 
     fn table(&self, page: &mut String) {
         page.push_str(
-            "<table><tr><th>Acknowledged by</th><th>Writes</th><th>Lost</th><th>Counted twice\
-             </th><th>Interrupted</th><th>Without service, P50</th><th>P99</th><th>Stale reads\
-             </th></tr>\n",
+            "<table><tr><th>Acknowledged by</th><th>Writes</th><th>Lost</th><th>Declared lost\
+             </th><th>Counted twice</th><th>Interrupted</th><th>Without service, P50</th>\
+             <th>P99</th><th>Stale reads</th></tr>\n",
         );
         for level in &self.levels {
             let _ = writeln!(
                 page,
-                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{} ms</td>\
-                 <td>{} ms</td><td>{}</td></tr>",
+                "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+                 <td>{} ms</td><td>{} ms</td><td>{}</td></tr>",
                 escape(&level.ack),
                 level.acknowledged,
                 level.lost,
+                level.declared_lost,
                 level.duplicated,
                 level.interrupted,
                 level.rto_milliseconds.p50,
@@ -312,7 +313,9 @@ impl Report {
              than one attempt; <b>without service</b> is how long those took, by the clients' \
              clocks.</li><li><b>Stale reads</b> did not show a client its own acknowledged \
              write.</li><li>Writes acknowledged as <code>local</code> may be lost with the disk \
-             of the region that took them; all others must not be.</li></ul>\n",
+             of the region that took them; all others must not be.</li><li><b>Declared lost</b> \
+             are those of which the fleet itself says so, to every client that has seen them: \
+             losing any other one in silence fails the drill.</li></ul>\n",
         );
         if let Drill::Soak { failures, .. } = &self.drill {
             page.push_str("<h2>What failed</h2>\n<ul>\n");
@@ -340,9 +343,10 @@ impl Report {
     }
 }
 
-/// True if a level kept what it promises: only `local` may lose, and only with the disk.
+/// True if a level kept what it promises: only `local` may lose, only with the disk, and only what
+/// the fleet itself says is lost.
 fn keeps(disks_lost: bool, level: &Level) -> bool {
-    let may_lose = disks_lost && level.ack == "local";
+    let may_lose = disks_lost && level.ack == "local" && level.lost == level.declared_lost;
     (level.lost == 0 || may_lose) && level.duplicated == 0 && level.acknowledged > 0
 }
 
@@ -375,6 +379,7 @@ mod tests {
             ack: ack.to_owned(),
             acknowledged: 10,
             lost,
+            declared_lost: lost,
             lost_ids: (0..lost).map(|number| format!("<{number}>")).collect(),
             duplicated: 0,
             rto_milliseconds: Percentiles { p50: 5, p99: 9 },
@@ -399,7 +404,12 @@ mod tests {
             key: "k".to_owned(),
             id: "i".to_owned(),
             begun: 0,
-            acknowledged: Some((700, "b".to_owned())),
+            acknowledged: Some(Receipt {
+                when: 700,
+                region: "b".to_owned(),
+                origin: "b.1".to_owned(),
+                sequence: 1,
+            }),
             attempts: 1,
         };
         let regions = vec!["a".to_owned(), "b".to_owned()];
@@ -416,6 +426,8 @@ mod tests {
         assert!(report(Mode::Destroy, vec![level("local", 3), level("any", 0)]).passed);
         assert!(!report(Mode::Destroy, vec![level("local", 3), level("any", 1)]).passed);
         assert!(!report(Mode::Stop, vec![level("local", 1)]).passed);
+        let silent = Level { declared_lost: 2, ..level("local", 3) };
+        assert!(!report(Mode::Destroy, vec![silent]).passed);
         assert!(report(Mode::Cut, vec![level("local", 0)]).passed);
     }
 

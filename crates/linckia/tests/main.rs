@@ -13,6 +13,8 @@ mod account;
 mod acks;
 #[path = "blackbox/batches.rs"]
 mod batches;
+#[path = "blackbox/closing.rs"]
+mod closing;
 #[path = "blackbox/corruption.rs"]
 mod corruption;
 #[path = "blackbox/cuts.rs"]

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, ForwardRequest, LinkView, NotForwarded, Region, RegionView, Unavailable,
+    Answers, ClosedView, ForwardRequest, LinkView, NotForwarded, Region, RegionView, Unavailable,
 };
 use linckia_apply::{
     AggregateView, ConflictView, Digests, EventFilter, Found, Lag, Query, Range, Reading,
@@ -123,6 +123,18 @@ impl Fake {
 
 fn origin() -> Origin {
     Origin::parse(ORIGIN).unwrap()
+}
+
+/// Logs of a region that lost its directory twice.
+fn earlier() -> Vec<ClosedView> {
+    let view = |life: u64, end, awaited: &[&str]| ClosedView {
+        origin: Origin::parse(&format!("eu-west-1.{life:016x}")).unwrap(),
+        end,
+        heard: 9,
+        begun_at: 1_700_000_000_000,
+        awaited: awaited.iter().map(|region| (*region).to_owned()).collect(),
+    };
+    vec![view(2, None, &["us-east-1"]), view(1, Some(7), &[])]
 }
 
 fn tag(document: &Document) -> Option<String> {
@@ -515,7 +527,7 @@ impl Region for Fake {
             verdict: "healthy",
             vector: self.vector_of(is_self),
             lag: lag.clone(),
-            closed: Vec::new(),
+            closed: if is_self { Vec::new() } else { earlier() },
         };
         Ok(vec![view("us-east-1", true), view("eu-west-1", false)])
     }

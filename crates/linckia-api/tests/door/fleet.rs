@@ -24,8 +24,15 @@ async fn the_fleet_is_seen() {
             "name": "us-east-1", "url": "http://127.0.0.1:7401", "self": true,
             "verdict": "healthy", "saidBy": ["us-east-1"], "vector": { ORIGIN: 1 },
             "lag": { ORIGIN: {"events": 2, "milliseconds": 30} },
+            "closed": [],
         })
     );
+    let other = &regions["items"][1]["closed"];
+    assert_eq!(
+        (&other[0]["end"], &other[0]["lost"], &other[0]["awaited"]),
+        (&Value::Null, &Value::Null, &json!(["us-east-1"]))
+    );
+    assert_eq!((&other[1]["end"], &other[1]["lost"]), (&json!(7), &json!(2)));
     assert_eq!(regions["items"][1]["url"], Value::Null);
     let links = client.get("/v1/links").await.expect(200).json();
     schema::check("Links", &links);

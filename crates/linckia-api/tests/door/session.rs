@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use linckia_api::{ClientIdentity, DoorSettings};
-use linckia_model::{Origin, SessionKeys, Vector};
+use linckia_model::{Closing, Incarnations, Origin, SessionKeys, Vector};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -153,6 +153,48 @@ async fn behind_it_waits_fails_or_says_so() {
     write(&mut client, "2", "").await.expect(201);
     let answer = waiting.await.unwrap().expect(200);
     assert_eq!(answer.header("linckia-stale"), None);
+}
+
+#[tokio::test]
+async fn what_is_lost_is_said_at_once_with_a_token_for_what_remains() {
+    let (server, _keys) = start().await;
+    let mut client = server.client().await;
+    write(&mut client, "1", "").await.expect(201);
+    let token = ahead(3);
+    let headers = |behind| [("linckia-session", token.as_str()), ("linckia-behind", behind)];
+    let target = "/v1/aggregates/A/1";
+    read(&mut client, target, &headers("fail")).await.expect(503);
+    let waiting = tokio::spawn({
+        let (token, mut client) = (token.clone(), server.client().await);
+        async move {
+            let headers = [("linckia-session", token.as_str()), ("linckia-behind", "wait=10s")];
+            read(&mut client, "/v1/aggregates/A/1", &headers).await
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let origin = Origin::parse(ORIGIN).unwrap();
+    let closing = Closing { end: Some(1), ..Closing::default() };
+    let closings = [(origin, closing)].into();
+    server
+        .region
+        .incarnations
+        .send_replace(Arc::new(Incarnations { closings, ..Incarnations::default() }));
+    let waited = waiting.await.unwrap().expect(410);
+    assert_eq!(waited.problem(), "lost-writes", "who waits already hears it too");
+    for behind in ["fail", "wait=10s", "forward", "stale"] {
+        let lost = read(&mut client, target, &headers(behind)).await.expect(410);
+        assert_eq!(lost.problem(), "lost-writes");
+        assert_eq!(lost.json()["lost"], json!({ORIGIN: [2, 3]}));
+        let remains = lost.header("linckia-session").unwrap().to_owned();
+        assert_eq!(says(&keys(1), &remains), vector(1));
+        let again = [("linckia-session", remains.as_str()), ("linckia-behind", "fail")];
+        read(&mut client, target, &again).await.expect(200);
+    }
+    let acks = client.get(&format!("/v1/acks/{ORIGIN}:2")).await.expect(410);
+    assert_eq!(acks.problem(), "lost-writes");
+    let wanted = json!({"vector": {ORIGIN: 2}}).to_string();
+    client.post("/v1/vector/wait", &wanted).await.expect(410);
+    client.get(&format!("/v1/acks/{ORIGIN}:1")).await.expect(200);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -18,7 +19,7 @@ use super::enter::Entering;
 use super::message::{Introduction, Question, Reply};
 use super::network::{Network, ask};
 use super::storage::{Heard, Log, Machine};
-use super::{Proposal, Raft};
+use super::{EntryId, Proposal, Raft};
 use crate::port::Peers;
 use crate::roster::{Command, Outcome, Roster};
 
@@ -96,7 +97,10 @@ pub(super) struct Inner<P> {
     pub(super) peers: Arc<P>,
     pub(super) node: u64,
     pub(super) raft: Raft,
-    heard: Heard,
+    pub(super) heard: Heard,
+    pub(super) enters: watch::Sender<bool>,
+    /// Another node is this member's, by a later membership.
+    pub(super) replaced: AtomicBool,
     entering: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -130,7 +134,9 @@ impl<P: Peers> Agreement<P> {
         let raft = Raft::new(node, config, network, log, machine).await;
         let raft = raft.map_err(io::Error::other)?;
         let entering = std::sync::Mutex::default();
-        let inner = Arc::new(Inner { settings, peers, node, raft, heard, entering });
+        let (enters, replaced) = (watch::channel(false).0, AtomicBool::new(false));
+        let inner = Inner { settings, peers, node, raft, heard, enters, replaced, entering };
+        let inner = Arc::new(inner);
         let task = tokio::spawn(Entering::new(Arc::clone(&inner)).run());
         *inner.entering.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(task);
         Ok(Self { inner })
@@ -141,10 +147,16 @@ impl<P: Peers> Agreement<P> {
         self.inner.heard.roster.clone()
     }
 
-    /// True once this member is one of those that decide, and knows what was decided before: a
+    /// True while this member is one of those that decide, and knows what was decided before: a
     /// member whose journal was lost is not, until it was taken in.
     pub fn entered(&self) -> watch::Receiver<bool> {
-        self.inner.heard.entered.clone()
+        self.inner.enters.subscribe()
+    }
+
+    /// True if the others took in another journal in this one's place: it is that of a directory
+    /// that was copied, or taken for lost.
+    pub fn is_replaced(&self) -> bool {
+        self.inner.replaced.load(Ordering::Relaxed)
     }
 
     /// Has a command decided. Errors: [`Undecided`], when it was not within `longest`; asking again
@@ -194,6 +206,11 @@ impl<P: Peers> Inner<P> {
         let voters = membership.voter_ids().collect::<Vec<_>>();
         let nodes = membership.nodes().filter(|(node, _)| voters.contains(node));
         nodes.map(|(node, member)| (*node, member.addr.clone())).collect()
+    }
+
+    /// Where the members were decided, as far as is known here.
+    pub(super) fn since(&self) -> Option<EntryId> {
+        *self.raft.metrics().borrow().membership_config.log_id()
     }
 
     /// True if this node is the only one of its member, and no change of members is half done.
@@ -299,6 +316,7 @@ impl<P: Peers> Inner<P> {
             Question::Introduce => Reply::Introduction(Introduction {
                 node: self.node,
                 members: self.members(),
+                since: self.since(),
                 leader: self.leader(),
                 has_history: self.settings.has_history,
             }),

@@ -24,6 +24,13 @@ use crate::port::Peers;
 const AGAIN: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// Time between looks whether another node is this member's, and between the first ones.
+const LOOK: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_millis(50);
+
+/// At its start a member waits so long for others to say that it is one.
+const CONFIRM_LONGEST: Duration = Duration::from_millis(1_500);
+
 /// A member is taken in once it has what was decided: within this, or it asks again.
 const ENTERING_LONGEST: Duration = Duration::from_secs(30);
 
@@ -46,20 +53,74 @@ impl<P: Peers> Entering<P> {
             self.attempt().await;
             sleep(AGAIN).await;
         }
+        self.confirm().await;
         let (mut metrics, mut told) = (self.inner.raft.metrics(), None);
+        let mut decides = self.inner.heard.entered.clone();
         loop {
+            let enters =
+                *decides.borrow_and_update() && !self.inner.replaced.load(Ordering::Relaxed);
+            self.inner.enters.send_if_modified(|was| std::mem::replace(was, enters) != enters);
             let leader = self.inner.leader();
             if leader != told {
                 match &leader {
                     Some(leader) => tracing::info!(leader, "the members agree"),
                     None => tracing::warn!("no member leads: nothing is decided"),
                 }
-                told = leader;
+                told.clone_from(&leader);
             }
-            if metrics.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = metrics.changed() => if changed.is_err() { return },
+                changed = decides.changed() => if changed.is_err() { return },
+                // Who hears of no leader may be a member no more.
+                () = sleep(LOOK), if leader.is_none() => drop(self.look_for_another().await),
             }
         }
+    }
+
+    /// Before this member counts itself in, one of the others should have seen its node among the
+    /// members, or another one in its place. If none can be reached it goes on.
+    async fn confirm(&self) {
+        let settings = &self.inner.settings;
+        if settings.members.iter().all(|name| *name == settings.name) {
+            return;
+        }
+        let asked = async {
+            while !self.look_for_another().await {
+                sleep(SOON).await
+            }
+        };
+        let _ = tokio::time::timeout(CONFIRM_LONGEST, asked).await;
+    }
+
+    /// Asks the others who this member is. True if one of them could say.
+    async fn look_for_another(&self) -> bool {
+        let inner = &self.inner;
+        let others = inner.settings.members.iter().filter(|name| **name != inner.settings.name);
+        let asked = others.map(|name| ask(&*inner.peers, name, &Question::Introduce, LONGEST));
+        let replies = join_all(asked).await.into_iter().flatten();
+        let known: Vec<Introduction> = replies
+            .filter_map(|reply| match reply {
+                Reply::Introduction(introduction) => Some(introduction),
+                _ => None,
+            })
+            .collect();
+        let own = inner.since();
+        let another = |it: &Introduction| {
+            let named = it.members.values().any(|name| name == inner.settings.name.as_str());
+            it.since > own && named && !it.members.contains_key(&inner.node)
+        };
+        let replaced = known.iter().any(another);
+        if replaced && !inner.replaced.load(Ordering::Relaxed) {
+            tracing::error!(
+                "another directory of this region is a member in this one's place: this one was \
+                 copied, or taken for lost. It takes no requests; keep it, and start the region in \
+                 the other one, or in an empty one"
+            );
+        }
+        if !known.is_empty() {
+            inner.replaced.store(replaced, Ordering::Relaxed);
+        }
+        !known.is_empty()
     }
 
     async fn attempt(&self) {

@@ -8,7 +8,7 @@ use openraft::raft::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Proposal, SnapshotMeta, Types, Vote};
+use super::{EntryId, Proposal, SnapshotMeta, Types, Vote};
 use crate::roster::{Outcome, Roster};
 
 /// From one member to another.
@@ -47,6 +47,8 @@ pub(super) struct Introduction {
     pub(super) node: u64,
     /// The members that agree, by node; none before they began.
     pub(super) members: BTreeMap<u64, String>,
+    /// Where they were decided: a later membership counts more than an earlier one.
+    pub(super) since: Option<EntryId>,
     pub(super) leader: Option<String>,
     /// Its logs hold events: it is not a new region, whatever its journal knows.
     pub(super) has_history: bool,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::ledger::Ledger;
 use super::visitor::{Looked, Tried, Visitor};
-use crate::account::Written;
+use crate::account::{Receipt, Written};
 use crate::history::Deed;
 
 /// Between two deeds of a client.
@@ -83,13 +83,19 @@ impl Caller {
         let acknowledged = loop {
             attempts += 1;
             match self.visitor.mark(&key, &id).await {
-                Tried::Acknowledged => {
-                    break Some((self.ledger.now(), self.visitor.region().to_owned()));
+                Tried::Acknowledged(origin, sequence) => {
+                    let (when, region) = (self.ledger.now(), self.visitor.region().to_owned());
+                    break Some(Receipt { when, region, origin, sequence });
                 }
                 Tried::Elsewhere => self.visitor.move_on(),
                 Tried::Behind => {
                     self.begin_anew();
                     self.ledger.note(self.session, begins.clone());
+                }
+                Tried::Lost => {
+                    self.session = self.ledger.session();
+                    self.ledger.note(self.session, begins.clone());
+                    continue;
                 }
                 Tried::Refused(why) => {
                     self.ledger.surprise(why);
@@ -132,6 +138,10 @@ impl Caller {
                 Looked::Shown(marks) => marks,
                 Looked::Behind => {
                     self.begin_anew();
+                    continue;
+                }
+                Looked::Lost => {
+                    self.session = self.ledger.session();
                     continue;
                 }
                 Looked::Elsewhere => return self.visitor.move_on(),

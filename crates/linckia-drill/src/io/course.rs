@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::Operator;
 use super::client::Caller;
-use super::end::{converged, read_all};
+use super::end::{converged, ends, read_all};
 use super::ledger::Ledger;
 use super::visitor::{DrillDoor, Visitor};
 use crate::account::{account, lost};
@@ -127,7 +127,7 @@ pub async fn run(
     let end = read_all(&doors, &kind, keys).await?;
     let lost = lost(&notes.written, &end);
     let broken = history::check(&notes.history, &lost).err().map(|broken| broken.to_string());
-    let levels = account(&plan.levels, &notes.written, &notes.stale, &end);
+    let levels = account(&plan.levels, &notes.written, &notes.stale, &end, &ends(&doors).await);
     let regions = doors.iter().map(|door| door.region.clone()).collect();
     let timeline = Timeline::of(regions, &notes.written, vec![band], &plan.levels);
     let outcome = Outcome { levels, digests_equal, broken, surprises: notes.surprises, timeline };

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::visitor::{DrillDoor, marks, path};
-use crate::account::{Final, Shown};
+use crate::account::{Ends, Final, Shown};
 
 /// Regions are equal within this after the end.
 const CONVERGED_LONGEST: Duration = Duration::from_secs(60);
@@ -41,6 +41,21 @@ pub(super) async fn converged(doors: &[DrillDoor]) -> bool {
         tokio::time::sleep(LOOK).await;
     }
     false
+}
+
+/// Where logs of lost directories end, as the fleet says.
+pub(super) async fn ends(doors: &[DrillDoor]) -> Ends {
+    let mut ends = Ends::new();
+    for door in doors {
+        let Some((200, body)) = door.get("/v1/regions").await else { continue };
+        let regions = body["items"].as_array().into_iter().flatten();
+        for closed in regions.flat_map(|region| region["closed"].as_array().into_iter().flatten()) {
+            if let (Some(origin), Some(end)) = (closed["origin"].as_str(), closed["end"].as_u64()) {
+                ends.insert(origin.to_owned(), end);
+            }
+        }
+    }
+    ends
 }
 
 /// What every region shows of every aggregate; a region that does not answer shows nothing.

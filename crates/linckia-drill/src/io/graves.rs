@@ -57,7 +57,7 @@ async fn one(
     let (mut maker, mut digger) = (visitor(at), visitor(there));
     let target = path(kind, key);
     let made = maker.write(Method::PUT, &target, r#"{"made":true}"#.to_owned()).await;
-    if !matches!(made, Tried::Acknowledged) {
+    if !matches!(made, Tried::Acknowledged(..)) {
         return false;
     }
     digger.token.clone_from(&maker.token);
@@ -76,5 +76,5 @@ async fn one(
         tokio::time::sleep(late).await;
         digger.write(Method::DELETE, &target, String::new()).await
     };
-    matches!(tokio::join!(patch, delete), (Tried::Acknowledged, Tried::Acknowledged))
+    matches!(tokio::join!(patch, delete), (Tried::Acknowledged(..), Tried::Acknowledged(..)))
 }

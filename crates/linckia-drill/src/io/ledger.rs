@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 
-use crate::account::Written;
+use crate::account::{Receipt, Written};
 use crate::history::{Deed, Entry};
 
 /// All that was noted.
@@ -133,7 +133,7 @@ impl Ledger {
 
     /// Notes a write that came to its end; an acknowledged one goes to the disk first.
     pub(super) fn written(&self, level: &str, write: Written) -> anyhow::Result<()> {
-        if let Some((when, region)) = &write.acknowledged {
+        if let Some(Receipt { when, region, .. }) = &write.acknowledged {
             let mut file = self.shared.file.lock().unwrap_or_else(PoisonError::into_inner);
             writeln!(file, "{when} {level} {region} {} {}", write.key, write.id)
                 .context("the ledger cannot be written")?;

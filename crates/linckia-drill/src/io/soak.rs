@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Operator;
-use super::end::{converged, read_all};
+use super::end::{converged, ends, read_all};
 use super::graves::dig;
 use super::ledger::Ledger;
 use super::visitor::DrillDoor;
@@ -117,7 +117,8 @@ pub async fn soak(
     say("reading everything everywhere");
     let keys = notes.written.iter().map(|write| write.key.as_str()).collect();
     let end = read_all(&wandering.doors, &plan.run, keys).await?;
-    let levels = account(&plan.levels, &notes.written, &notes.stale, &end);
+    let closed = ends(&wandering.doors).await;
+    let levels = account(&plan.levels, &notes.written, &notes.stale, &end, &closed);
     let timeline = Timeline::of(regions, &notes.written, bands, &plan.levels);
     let outcome = Outcome { levels, digests_equal, broken, surprises: notes.surprises, timeline };
     let given_up = wandering.given_up.load(Ordering::Relaxed);

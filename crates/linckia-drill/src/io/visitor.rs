@@ -57,11 +57,14 @@ pub(super) fn marks(data: &Value) -> BTreeSet<String> {
 
 /// What came of a write.
 pub(super) enum Tried {
-    Acknowledged,
+    /// In this log, at this place.
+    Acknowledged(String, u64),
     /// Written perhaps, or not at all: another region may do better.
     Elsewhere,
     /// The region lacks what the client has seen.
     Behind,
+    /// What the client has seen is declared lost; its token is one for what remains.
+    Lost,
     Refused(String),
 }
 
@@ -69,6 +72,8 @@ pub(super) enum Tried {
 pub(super) enum Looked {
     Shown(BTreeSet<String>),
     Behind,
+    /// As of a write.
+    Lost,
     Elsewhere,
     Refused,
 }
@@ -117,7 +122,12 @@ impl Visitor {
         let Ok((status, headers, body)) = answer else { return Tried::Elsewhere };
         self.keep(&headers);
         match status.as_u16() {
-            200 | 201 => Tried::Acknowledged,
+            200 | 201 => {
+                let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+                let origin = answer["origin"].as_str().unwrap_or_default().to_owned();
+                Tried::Acknowledged(origin, answer["sequence"].as_u64().unwrap_or(0))
+            }
+            410 => Tried::Lost,
             503 if is_behind(&body) => Tried::Behind,
             503 | 504 => Tried::Elsewhere,
             _ => Tried::Refused(format!("{status} {}", String::from_utf8_lossy(&body))),
@@ -138,6 +148,7 @@ impl Visitor {
                 Looked::Shown(marks(&state["data"]))
             }
             404 => Looked::Shown(BTreeSet::new()),
+            410 => Looked::Lost,
             503 if is_behind(&body) => Looked::Behind,
             _ => Looked::Refused,
         }

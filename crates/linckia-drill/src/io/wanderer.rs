@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::ledger::{Ledger, Notes};
 use super::visitor::{DrillDoor, Looked, Tried, Visitor};
-use crate::account::Written;
+use crate::account::{Receipt, Written};
 use crate::history::{self, Deed};
 use crate::schedule::Random;
 
@@ -171,8 +171,13 @@ impl Wanderer {
         let acknowledged = loop {
             attempts += 1;
             match self.visitor.mark(&key, &id).await {
-                Tried::Acknowledged => {
-                    break Some((self.ledger.now(), self.visitor.region().to_owned()));
+                Tried::Acknowledged(origin, sequence) => {
+                    let (when, region) = (self.ledger.now(), self.visitor.region().to_owned());
+                    break Some(Receipt { when, region, origin, sequence });
+                }
+                Tried::Lost => {
+                    self.goes_on_without();
+                    self.ledger.note(self.session, begins.clone());
                 }
                 Tried::Elsewhere => self.visitor.move_on(),
                 Tried::Behind => {
@@ -220,6 +225,16 @@ impl Wanderer {
         true
     }
 
+    /// What its session has seen is declared lost: another one goes on with what remains.
+    fn goes_on_without(&mut self) {
+        if !self.wandering.destroys {
+            let region = self.visitor.region();
+            self.ledger.surprise(format!("{region} declares lost what a session has seen"));
+        }
+        self.wandering.given_up.fetch_add(1, Ordering::Relaxed);
+        self.session = self.ledger.session();
+    }
+
     /// Reads an aggregate of its circle.
     async fn read(&mut self, deed: u64) {
         let member = self.random.below(MEMBERS as u64) as usize;
@@ -238,6 +253,7 @@ impl Wanderer {
                     self.waits_in_vain(first);
                     self.visitor.move_on();
                 }
+                Looked::Lost => self.goes_on_without(),
                 Looked::Elsewhere | Looked::Refused => self.visitor.move_on(),
             }
             tokio::time::sleep(AGAIN).await;

@@ -214,6 +214,7 @@ fn show(report: &Report) -> String {
             level.ack.clone(),
             number(level.acknowledged),
             number(level.lost),
+            number(level.declared_lost),
             number(level.duplicated),
             number(level.interrupted),
             number(level.rto_milliseconds.p50),
@@ -221,9 +222,18 @@ fn show(report: &Report) -> String {
             number(level.stale_reads),
         ]
     });
-    let header =
-        ["ACK", "ACKNOWLEDGED", "LOST", "TWICE", "INTERRUPTED", "RTO P50 MS", "P99", "STALE READS"];
-    let mut text = table(&header, &[1, 2, 3, 4, 5, 6, 7], rows.collect());
+    let header = [
+        "ACK",
+        "ACKNOWLEDGED",
+        "LOST",
+        "DECLARED",
+        "TWICE",
+        "INTERRUPTED",
+        "RTO P50 MS",
+        "P99",
+        "STALE READS",
+    ];
+    let mut text = table(&header, &[1, 2, 3, 4, 5, 6, 7, 8], rows.collect());
     for level in report.levels.iter().filter(|level| level.lost > 0) {
         text.push_str(&format!("\n\nLost of `{}`:", level.ack));
         for id in level.lost_ids.iter().take(LOST_SHOWN) {

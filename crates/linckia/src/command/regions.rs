@@ -32,6 +32,41 @@ pub(crate) struct Region {
     pub(crate) vector: Option<BTreeMap<String, u64>>,
     #[serde(default)]
     pub(crate) lag: Option<Lag>,
+    #[serde(default)]
+    closed: Vec<Closed>,
+}
+
+/// The log of a directory that a region lost.
+#[derive(Debug, Clone, Deserialize)]
+struct Closed {
+    origin: String,
+    #[serde(default)]
+    end: Option<u64>,
+    #[serde(default)]
+    lost: Option<u64>,
+    #[serde(default)]
+    awaited: Vec<String>,
+}
+
+impl Closed {
+    fn line(&self) -> String {
+        let Self { origin, end, lost, awaited } = self;
+        let awaited = awaited.join(", ");
+        match end {
+            None => format!("{origin} is being closed; waits for {awaited}"),
+            Some(end) => {
+                let lost = match lost {
+                    Some(lost) if *lost > 0 => format!("; {} events are lost", number(*lost)),
+                    _ => String::new(),
+                };
+                let rest = match awaited.is_empty() {
+                    true => String::new(),
+                    false => format!("; not all of it is yet in {awaited}"),
+                };
+                format!("{origin} was closed and ends at {}{lost}{rest}", number(*end))
+            }
+        }
+    }
 }
 
 /// How far something is behind: of one origin, or of several.
@@ -97,7 +132,12 @@ pub async fn run(context: &Context) -> anyhow::Result<Outcome> {
     let list: RegionList = door.read(&answer)?;
     let rows = list.items.iter().map(row).collect();
     let header = ["REGION", "VERDICT", "SAID BY", "APPLIED", "BEHIND", "BEHIND MS", "URL", ""];
-    print(&table(&header, &[3, 4, 5], rows))?;
+    let mut text = table(&header, &[3, 4, 5], rows);
+    let closed = list.items.iter().flat_map(|region| &region.closed);
+    for line in closed.map(Closed::line) {
+        text.push_str(&format!("\n{line}"));
+    }
+    print(&text)?;
     Ok(Outcome::Done)
 }
 

@@ -42,6 +42,13 @@ pub async fn is_ready(address: SocketAddr, patience: Duration) -> bool {
     answer.is_ok_and(|(status, _)| status == StatusCode::OK)
 }
 
+/// Why a door is not ready, in its own words; none if it is, or does not answer.
+pub async fn why_not_ready(address: SocketAddr, patience: Duration) -> Option<String> {
+    let (status, body) = send(address, Method::GET, "/readyz", None, patience).await.ok()?;
+    let problem: Value = serde_json::from_slice(&body).ok()?;
+    (status != StatusCode::OK).then(|| problem["detail"].as_str().map(str::to_owned))?
+}
+
 /// The address in a URL of this machine, as the supervisor writes them.
 #[must_use]
 pub fn address_of(url: &str) -> Option<SocketAddr> {

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::client::{address_of, is_ready};
+use super::client::{address_of, is_ready, why_not_ready};
 use super::plan::log_of;
 use super::process::last_lines;
 use super::state::FleetState;
@@ -280,10 +280,16 @@ async fn ready(control: &Control, name: &str, started: Started) -> Outcome {
         }
         sleep(READY_POLL).await;
     }
+    let url = control.fleet.borrow().region(name).map(|state| state.url.clone());
+    let why = match url.as_deref().and_then(address_of) {
+        Some(address) => why_not_ready(address, READY_PATIENCE).await,
+        None => None,
+    };
+    let why = why.unwrap_or_else(|| "look into its region.log".to_owned());
     Err(Refusal(
         StatusCode::GATEWAY_TIMEOUT,
         format!(
-            "{name} runs and is not ready after {} s; it goes on trying: look into its region.log",
+            "{name} runs and is not ready after {} s; it goes on trying: {why}",
             START_PATIENCE.as_secs()
         ),
     ))

@@ -21,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::client::{address_of, is_ready};
+use super::client::{address_of, is_ready, why_not_ready};
 use super::control::{self, Control, READY_PATIENCE, READY_POLL};
 use super::directory::{self, FleetDirectory};
 use super::plan;
@@ -250,8 +250,11 @@ async fn wait_ready(mut fleet: watch::Receiver<FleetState>) {
         left = waiting;
         if told.elapsed() > WAITING_NOTICE && !left.is_empty() {
             told = Instant::now();
-            let names: Vec<_> = left.iter().map(|(name, _)| name.as_str()).collect();
-            say(&format!("still waiting for {} (see its region.log)", names.join(", ")));
+            for (name, address) in &left {
+                let why = why_not_ready(*address, READY_PATIENCE).await;
+                let why = why.unwrap_or_else(|| "see its region.log".to_owned());
+                say(&format!("still waiting for {name}: {why}"));
+            }
         }
         if !left.is_empty() {
             sleep(READY_POLL).await;

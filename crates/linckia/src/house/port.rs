@@ -100,6 +100,11 @@ impl House {
 
     /// Why this region is not in the fleet, or not yet.
     fn outside(&self) -> String {
+        if self.agreed.agreement.is_replaced() {
+            return "another directory of this region is a member in this one's place: this one was \
+                    copied, or taken for lost"
+                .to_owned();
+        }
         let roster = self.agreed.agreement.roster();
         let roster = roster.borrow();
         let (lives, own) = (roster.incarnations(), self.agreed.origin.as_str());
