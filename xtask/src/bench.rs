@@ -9,6 +9,8 @@
 mod ack;
 mod append;
 mod build;
+mod conflicts;
+mod connections;
 mod door;
 mod fleet;
 mod import;
@@ -35,12 +37,14 @@ use report::Report;
 pub use scratch::Scratch;
 
 pub const HELP: &str = "\
-cargo xtask bench append|ack|session|lag|import|recover|sim [OPTIONS]
+cargo xtask bench append|ack|session|conflicts|connections|lag|import|recover|sim [OPTIONS]
 
   append   durable appends a CPU-second with two peers pulling, then beside PostgreSQL
            (--without-postgres: not beside it)
   ack      how long an answer takes that waits for other regions
   session  what a session's token costs a request
+  conflicts    what recording and confirming conflicts costs appends
+  connections  10,000 connections, 1,000 of which write 5,000 events/s
   lag      1,000 events/s into each of three regions: answered when, seen elsewhere when
   import   all flights into three regions: time and memory
   recover  1,000,000 events, kill -9, time until ready again
@@ -71,10 +75,12 @@ pub struct Bench<'a> {
 
 type Measure = fn(&Bench, &mut Report) -> anyhow::Result<()>;
 
-const MEASURES: [(&str, Measure); 7] = [
+const MEASURES: [(&str, Measure); 9] = [
     ("append", append::measure),
     ("ack", ack::measure),
     ("session", session::measure),
+    ("conflicts", conflicts::measure),
+    ("connections", connections::measure),
     ("lag", lag::measure),
     ("import", import::measure),
     ("recover", recover::measure),

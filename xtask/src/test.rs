@@ -11,10 +11,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::bench::{Profile, folder};
 use crate::tidy;
 
 /// How cargo is told to run the simulator; its own arguments follow.
 pub const SIMULATOR: [&str; 6] = ["run", "--profile", "sim", "-p", "linckia-sim", "--"];
+
+/// What the tests are built with builds the simulator too: built alone, it would resolve other
+/// features, and build its dependencies again.
+const BUILD: [&str; 6] = ["test", "--workspace", "--profile", "sim", "--no-run", "--quiet"];
 
 /// Tests, seeds and black box share the `sim` profile, so that dependencies are built once for
 /// all of them; lints and documentation share the metadata of the dev profile.
@@ -38,8 +43,8 @@ const STEPS: [Step; 7] = [
     },
     Step {
         name: "seeds",
-        what: "10,000 fixed seeds",
-        action: Action::Simulate(&["run", "--from", "0", "--count", "10000"]),
+        what: "20,000 fixed seeds",
+        action: Action::Simulate(&["run", "--from", "0", "--count", "20000"]),
     },
     Step { name: "kept", what: "every seed that once failed", action: Action::Simulate(&["kept"]) },
 ];
@@ -112,28 +117,33 @@ fn run_all(steps: &[&Step], mut perform: impl FnMut(&Step) -> anyhow::Result<()>
 }
 
 fn perform(step: &Step, root: &Path) -> anyhow::Result<()> {
-    let (first, rest): (&[&str], &[&str]) = match step.action {
-        Action::Cargo(arguments) => (arguments, &[]),
-        Action::Simulate(arguments) => (&SIMULATOR, arguments),
-        Action::Tidy => return tidy::check_all(root),
-    };
-    let line = [first, rest].concat().join(" ");
-    println!("cargo {line}");
-    let status = Command::new(cargo())
-        .current_dir(root)
-        .args(first)
-        .args(rest)
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .status();
-    judge(&line, status)
+    match step.action {
+        Action::Cargo(arguments) => run_cargo(arguments, root),
+        Action::Simulate(arguments) => {
+            run_cargo(&BUILD, root)?;
+            let simulator = folder(root, Profile::Sim).join("linckia-sim");
+            let line = [&["linckia-sim"], arguments].concat().join(" ");
+            println!("{line}");
+            judge(&line, Command::new(simulator).current_dir(root).args(arguments).status())
+        }
+        Action::Tidy => tidy::check_all(root),
+    }
+}
+
+fn run_cargo(arguments: &[&str], root: &Path) -> anyhow::Result<()> {
+    let line = format!("cargo {}", arguments.join(" "));
+    println!("{line}");
+    let mut command = Command::new(cargo());
+    let command = command.current_dir(root).args(arguments).env("RUSTDOCFLAGS", "-D warnings");
+    judge(&line, command.status())
 }
 
 /// Only a command that ran and said so itself has passed.
 fn judge(line: &str, status: io::Result<ExitStatus>) -> anyhow::Result<()> {
-    let status = status.with_context(|| format!("cannot start cargo {line}"))?;
+    let status = status.with_context(|| format!("cannot start {line}"))?;
     match status.success() {
         true => Ok(()),
-        false => bail!("cargo {line}: {status}"),
+        false => bail!("{line}: {status}"),
     }
 }
 
@@ -229,7 +239,7 @@ mod tests {
         let verdict = |status| judge("x", status).map_err(|error| format!("{error:#}"));
         let (failed, killed) = (256, 9);
         assert_eq!(verdict(Ok(ExitStatus::from_raw(0))), Ok(()));
-        let expected = "cargo x: exit status: 1";
+        let expected = "x: exit status: 1";
         assert_eq!(verdict(Ok(ExitStatus::from_raw(failed))), Err(expected.to_owned()));
         assert!(verdict(Ok(ExitStatus::from_raw(killed))).unwrap_err().contains("signal: 9"));
         assert!(verdict(Err(io::ErrorKind::NotFound.into())).unwrap_err().contains("cannot start"));

@@ -254,7 +254,7 @@ pub(crate) fn lost(wanted: &Vector, incarnations: &Incarnations) -> Option<Box<P
          destroyed before it had passed them on; they will not come back. Decide from the state \
          that remains"
     );
-    Some(Problem::new(Kind::LostWrites, detail).with("lost", missing(ranges.into_iter())))
+    Some(Problem::new(Kind::LostWrites, detail).with("lost", missing(ranges)))
 }
 
 /// What a vector lacks of the one that was waited for.

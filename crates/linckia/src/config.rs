@@ -72,6 +72,7 @@ pub struct Door {
     pub events_per_array_max: u32,
     pub depth_max: u32,
     pub name_bytes_max: u32,
+    pub connections_max: u32,
     pub idle_timeout: Duration,
 }
 

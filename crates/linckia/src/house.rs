@@ -8,6 +8,7 @@ mod agreed;
 mod calls;
 mod consult;
 mod core;
+mod files;
 mod forward;
 mod hands;
 mod links;
@@ -291,7 +292,13 @@ async fn serve(
         }
         None => None,
     };
-    let options = DoorOptions { idle_longest: settings.idle_timeout, ..DoorOptions::default() };
+    let connections_max = settings.connections_max as usize;
+    files::make_room(connections_max);
+    let options = DoorOptions {
+        connections_max,
+        idle_longest: settings.idle_timeout,
+        ..DoorOptions::default()
+    };
     let listener = Door::bind(settings.listen, tls.as_ref(), options)?;
     tracing::info!(region = %name, address = %listener.local_address(), "the door is open");
     let control = std::env::var(ENV_CONTROL).ok();

@@ -55,6 +55,24 @@ pub fn run(
     Ok(Outcome { answer: answer(load)?, cpu_seconds })
 }
 
+/// A load beside another one.
+pub struct Beside(Process, f64);
+
+/// Starts one that runs for so many seconds.
+pub fn beside(bench: &Bench, arguments: &[String], seconds: f64) -> anyhow::Result<Beside> {
+    let mut load = start(bench, arguments, (0.0, seconds))?;
+    expect(&mut load, "measuring", PATIENCE)?;
+    Ok(Beside(load, seconds))
+}
+
+impl Beside {
+    /// Waits for its end.
+    pub fn end(mut self) -> anyhow::Result<Value> {
+        expect(&mut self.0, "measured", Duration::from_secs_f64(self.1) + PATIENCE)?;
+        answer(self.0)
+    }
+}
+
 /// Appends events to one region as fast as they are answered.
 pub fn append(
     bench: &Bench,

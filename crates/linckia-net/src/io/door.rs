@@ -65,7 +65,7 @@ pub struct DoorOptions {
 impl Default for DoorOptions {
     fn default() -> Self {
         Self {
-            connections_max: 10_000,
+            connections_max: 16_384,
             handshake_longest: Duration::from_secs(10),
             idle_longest: Duration::from_secs(120),
             stall_longest: Duration::from_secs(300),

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::event::Request;
+use super::event::{AGGREGATE_TYPE, AGGREGATES, Request};
 use super::histogram::Histogram;
 use super::http::Connection;
 use super::say;
@@ -47,6 +47,18 @@ pub struct AppendArguments {
     /// Each request carries a session's token, the one of an answer just before.
     #[arg(long)]
     session: bool,
+    /// Events due a second; each connection then waits until its next one is due, and latencies
+    /// count from there.
+    #[arg(long)]
+    rate: Option<u64>,
+    /// Connections that are open besides, and silent.
+    #[arg(long, default_value_t = 0)]
+    idle: usize,
+    /// How many aggregates events are spread over, and of which type.
+    #[arg(long, default_value_t = AGGREGATES)]
+    aggregates: u64,
+    #[arg(long, default_value = AGGREGATE_TYPE)]
+    kind: String,
     /// This many events, however long it takes, in place of --warm and --seconds.
     #[arg(long)]
     count: Option<u64>,
@@ -58,6 +70,8 @@ struct Shared {
     /// The number of the next event.
     next: u64,
     last: u64,
+    /// When the first event is due, and the time between two, if they are.
+    due: Option<(Instant, Duration)>,
     from: Instant,
     until: Option<Instant>,
     latencies: Histogram,
@@ -74,6 +88,10 @@ pub async fn run(arguments: &AppendArguments) -> anyhow::Result<Value> {
     for _ in 0..arguments.connections {
         connections.push(Connection::open(arguments.address).await?);
     }
+    let mut idle = Vec::with_capacity(arguments.idle);
+    for _ in 0..arguments.idle {
+        idle.push(Connection::open(arguments.address).await?);
+    }
     let mut headers = String::new();
     if let Some(level) = &arguments.ack {
         headers = format!("linckia-ack: {level}\r\n");
@@ -82,7 +100,8 @@ pub async fn run(arguments: &AppendArguments) -> anyhow::Result<Value> {
         let token = token(arguments).await?;
         headers.push_str(&format!("linckia-session: {token}\r\n"));
     }
-    let request = Request::new(arguments.batch, arguments.bytes, this_run(), &headers)?;
+    let spread = (arguments.kind.as_str(), arguments.aggregates);
+    let request = Request::of(arguments.batch, arguments.bytes, this_run(), &headers, spread)?;
     let shared = Arc::new(Mutex::new(Shared::new(arguments)));
     let started = Instant::now();
     let mut senders = JoinSet::new();
@@ -97,6 +116,7 @@ pub async fn run(arguments: &AppendArguments) -> anyhow::Result<Value> {
         ended.context("a connection's task broke down")??;
     }
     let took = started.elapsed().as_secs_f64();
+    drop(idle);
     let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(shared.report(if arguments.count.is_some() { took } else { arguments.seconds }))
 }
@@ -143,6 +163,7 @@ impl Shared {
         Self {
             next: 0,
             last: arguments.count.unwrap_or(u64::MAX),
+            due: arguments.rate.map(|rate| (now, Duration::from_secs(1) / rate.max(1) as u32)),
             from,
             until,
             latencies: Histogram::default(),
@@ -162,6 +183,12 @@ impl Shared {
         let number = self.next;
         self.next += events;
         Some(number)
+    }
+
+    /// When that event is due: at once, unless there is a rate.
+    fn due(&self, number: u64) -> Option<Instant> {
+        let (first, step) = self.due?;
+        Some(first + Duration::from_nanos(step.as_nanos() as u64 * number))
     }
 
     fn answered(&mut self, sent: Instant, now: Instant, events: u64) {
@@ -205,6 +232,11 @@ async fn send(
     let mut sent = Instant::now();
     loop {
         let Some(number) = lock().next(sent, events) else { return Ok(()) };
+        let due = lock().due(number);
+        if let Some(due) = due {
+            tokio::time::sleep_until(due.into()).await;
+            sent = due;
+        }
         let (status, body) = connection.ask(request.fill(number)).await?;
         let now = Instant::now();
         match status {

@@ -4,8 +4,9 @@
 //! length as before; ids differ within a run and are spread like random ones, as clients' are; what
 //! pads an event to its size does not compress.
 
-/// Aggregates that events are spread over.
-const AGGREGATES: u64 = 10_000;
+/// What events are of, and how many aggregates they are spread over, unless told otherwise.
+pub const AGGREGATE_TYPE: &str = "Load";
+pub const AGGREGATES: u64 = 10_000;
 
 /// Digits of an aggregate's number and of a mark.
 const AGGREGATE_DIGITS: usize = 5;
@@ -25,6 +26,8 @@ pub struct Request {
     events: usize,
     slots: Slots,
     run: u64,
+    /// How many aggregates the events are spread over.
+    aggregates: u64,
 }
 
 /// Where in an event stands what differs.
@@ -41,7 +44,18 @@ impl Request {
     /// Of `events` events of `size` bytes each; an array unless it is one. `run` tells apart what
     /// several generators send; `headers` are lines that each request has besides.
     pub fn new(events: usize, size: usize, run: u64, headers: &str) -> anyhow::Result<Self> {
-        let (event, slots) = lay_out(size)?;
+        Self::of(events, size, run, headers, (AGGREGATE_TYPE, AGGREGATES))
+    }
+
+    /// Of another aggregate type, and spread over so many aggregates.
+    pub fn of(
+        events: usize,
+        size: usize,
+        run: u64,
+        headers: &str,
+        (kind, aggregates): (&str, u64),
+    ) -> anyhow::Result<Self> {
+        let (event, slots) = lay_out(size, kind)?;
         let mut body = Vec::new();
         for place in 0..events {
             body.extend_from_slice(match (events, place) {
@@ -62,7 +76,7 @@ impl Request {
         .into_bytes();
         let first = bytes.len() + usize::from(events > 1);
         bytes.extend_from_slice(&body);
-        Ok(Self { bytes, first, events, slots, run })
+        Ok(Self { bytes, first, events, slots, run, aggregates })
     }
 
     /// The request of the events numbered from `number` on.
@@ -73,7 +87,7 @@ impl Request {
             let event = &mut self.bytes[at..at + size];
             let spread = scatter(number);
             write_id(&mut event[id..id + ID.len()], self.run, spread);
-            let chosen = scatter(spread) % AGGREGATES;
+            let chosen = scatter(spread) % self.aggregates;
             write_decimal(&mut event[aggregate..aggregate + AGGREGATE_DIGITS], chosen);
             write_decimal(&mut event[mark..mark + MARK_DIGITS], number);
             let mut noise = spread ^ self.run;
@@ -92,9 +106,9 @@ pub fn read_mark(digits: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits.get(..MARK_DIGITS)?).ok()?.parse().ok()
 }
 
-fn lay_out(size: usize) -> anyhow::Result<(String, Slots)> {
+fn lay_out(size: usize, kind: &str) -> anyhow::Result<(String, Slots)> {
     let head = format!(
-        "{{\"eventId\":\"{ID}\",\"eventType\":\"LoadMeasured\",\"aggregateType\":\"Load\",\
+        "{{\"eventId\":\"{ID}\",\"eventType\":\"LoadMeasured\",\"aggregateType\":\"{kind}\",\
          \"aggregateId\":\"load-{:0AGGREGATE_DIGITS$}\",\
          \"eventData\":{{\"mark\":\"{:0MARK_DIGITS$}\",\"padding\":\"",
         0, 0

@@ -57,6 +57,7 @@ pub(super) struct RawDoor {
     pub events_per_array_max: Count,
     pub depth_max: Count,
     pub name_bytes_max: Count,
+    pub connections_max: Count,
     pub idle_timeout: Word,
 }
 

@@ -182,6 +182,11 @@ impl Words<'_> {
                 template::DOOR_NAME_BYTES_MAX,
                 16..=4_096,
             )?,
+            connections_max: self.count(
+                &raw.connections_max,
+                template::DOOR_CONNECTIONS_MAX,
+                16..=1_000_000,
+            )?,
             idle_timeout: self.duration(&raw.idle_timeout, template::DOOR_IDLE_TIMEOUT, idle)?,
         })
     }

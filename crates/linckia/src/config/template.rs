@@ -6,6 +6,7 @@
 
 pub(super) const DOOR_BODY_MAX: &str = "8MiB";
 pub(super) const DOOR_EVENTS_PER_ARRAY_MAX: u32 = 10_000;
+pub(super) const DOOR_CONNECTIONS_MAX: u32 = 16_384;
 pub(super) const DOOR_DEPTH_MAX: u32 = 64;
 pub(super) const DOOR_NAME_BYTES_MAX: u32 = 256;
 pub(super) const DOOR_IDLE_TIMEOUT: &str = "120s";
@@ -70,6 +71,8 @@ listen = "127.0.0.1:7401"
 #depth_max = {DOOR_DEPTH_MAX}
 # The longest name (event type, aggregate type and id), in bytes.
 #name_bytes_max = {DOOR_NAME_BYTES_MAX}
+# The most connections at once; the next ones wait in the kernel. Each takes a file descriptor.
+#connections_max = {DOOR_CONNECTIONS_MAX}
 # A connection without a request for this long is closed.
 #idle_timeout = "{DOOR_IDLE_TIMEOUT}"
 

@@ -47,6 +47,7 @@ fn a_minimal_file_takes_the_defaults() {
     let door = config.door.unwrap();
     assert_eq!(door.body_bytes_max, 8 << 20);
     assert_eq!(door.events_per_array_max, 10_000);
+    assert_eq!(door.connections_max, 16_384);
     assert_eq!(door.idle_timeout, Duration::from_secs(120));
     assert_eq!(config.log.bytes_max, 16 << 30);
     assert_eq!(config.store.cache_bytes, 32 << 20);
@@ -182,6 +183,7 @@ fn what_init_writes_parses_and_shows_the_defaults() {
     assert_eq!(full_door.events_per_array_max, door.events_per_array_max);
     assert_eq!(full_door.depth_max, door.depth_max);
     assert_eq!(full_door.name_bytes_max, door.name_bytes_max);
+    assert_eq!(full_door.connections_max, door.connections_max);
     assert_eq!(full_door.idle_timeout, door.idle_timeout);
     assert_eq!((full.log, full.store), (config.log, config.store));
     assert_eq!((full.clock, full.ship), (config.clock, config.ship));

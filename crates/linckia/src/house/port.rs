@@ -152,7 +152,7 @@ fn closed_views(roster: &Roster, region: &RegionName) -> Vec<ClosedView> {
         Some((closing.begun_at, origin, closing))
     });
     let mut each: Vec<_> = each.collect();
-    each.sort_by(|a, b| b.0.cmp(&a.0));
+    each.sort_by_key(|(begun_at, ..)| std::cmp::Reverse(*begun_at));
     let view = |(begun_at, origin, closing): (u64, Origin, &linckia_control::Closing)| ClosedView {
         origin,
         end: closing.end,
