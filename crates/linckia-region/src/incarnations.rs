@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use linckia_log::Logs;
-use linckia_model::{Dot, EventSource, Fault, Incarnations, Now, Origin, Refusal};
+use linckia_model::{
+    Dot, EventSource, Fault, Heartbeat, Incarnations, Now, Origin, Refusal, RegionName,
+};
 
 use crate::input::{Alarm, Output, Promise};
 use crate::region::{Region, Step};
@@ -19,6 +21,9 @@ use crate::rooms::Durable;
 
 /// Where the promises that hold are kept beside the logs.
 pub(crate) const PROMISES_FILE: &str = "promises";
+
+/// Where a directory that is an old copy keeps the name of the log that it must not write.
+pub const OLD_COPY_FILE: &str = "old-copy";
 
 /// A log of which nothing more is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +49,19 @@ pub(crate) struct Lives {
     voids: BTreeSet<Dot>,
     /// It was told that this directory is closed.
     alarmed: bool,
+    /// This directory was told to be an old copy.
+    old_copy: bool,
+    /// Peers that have not said yet what they hold of this region's log, and those that have not
+    /// passed on what they heard last of it.
+    to_pull: BTreeSet<RegionName>,
+    to_beat: BTreeSet<RegionName>,
+    /// From when on nobody is waited for to say so, on the monotonic clock.
+    alone_from: u64,
 }
+
+/// After its start a region waits so long for its peers to say what they know of its log, in
+/// milliseconds: beyond that it writes unasked.
+const CONFIRM_MILLISECONDS: u64 = 1_500;
 
 impl Lives {
     /// Goes on with the promises that were kept. Errors: the text is none of ours.
@@ -79,6 +96,12 @@ impl Lives {
     pub(crate) fn end(&self, origin: &Origin) -> u64 {
         let end = self.agreed.as_ref().and_then(|lives| lives.end(origin));
         end.unwrap_or(u64::MAX)
+    }
+
+    /// The region starts.
+    pub(crate) fn starting(&mut self, now: Now, peers: &BTreeSet<RegionName>) {
+        (self.to_pull, self.to_beat) = (peers.clone(), peers.clone());
+        self.alone_from = now.monotonic + CONFIRM_MILLISECONDS;
     }
 
     /// What was promised is on the disk.
@@ -231,10 +254,57 @@ impl Region {
         }
     }
 
+    /// A peer says how much it holds of this region's log.
+    pub(crate) fn compare_pulled(&mut self, peer: &RegionName, held: u64, steps: &mut Vec<Step>) {
+        let own = self.capture.last();
+        if held > own {
+            let detail = format!("it holds {held} events of the own log, which ends here at {own}");
+            self.leave(peer, detail, steps);
+        }
+        self.lives.to_pull.remove(peer);
+    }
+
+    /// A peer passes on what it heard last of this region's log, if anything.
+    pub(crate) fn compare_beaten(
+        &mut self,
+        peer: &RegionName,
+        heard: Option<&Heartbeat>,
+        steps: &mut Vec<Step>,
+    ) {
+        // What was told was durable before, its time too.
+        if let Some(heard) = heard
+            && (heard.after > self.capture.last() || heard.hlc > self.clock.last())
+        {
+            let (after, time) = (heard.after, heard.hlc.milliseconds());
+            let detail = format!("it heard from here at {time}, after event {after}");
+            self.leave(peer, detail, steps);
+        }
+        self.lives.to_beat.remove(peer);
+    }
+
+    /// This directory is an old copy: nothing more is taken in it.
+    fn leave(&mut self, peer: &RegionName, detail: String, steps: &mut Vec<Step>) {
+        if !std::mem::replace(&mut self.lives.old_copy, true) {
+            steps.push(Step::Leave(self.settings.origin.to_string()));
+            let peer = peer.clone();
+            steps.push(Step::Out(Output::Alarm(Alarm::OldCopy { peer, detail })));
+        }
+    }
+
+    /// Nobody is left to say that this directory is an old copy.
+    pub(crate) fn stop_waiting_for_peers(&mut self, now: Now) {
+        if now.monotonic >= self.lives.alone_from {
+            self.lives.to_pull.clear();
+            self.lives.to_beat.clear();
+        }
+    }
+
     /// True once this region may write its log, and what is asked of it here is all that was held
     /// anywhere before it came.
     pub fn is_entered(&self) -> bool {
-        self.lives.agreed.is_none() || self.lives.entered
+        let lives = &self.lives;
+        let compared = lives.to_pull.is_empty() && lives.to_beat.is_empty();
+        lives.agreed.is_none() || (lives.entered && compared && !lives.old_copy)
     }
 
     /// Why this region takes no writes, if it is for its incarnation.
@@ -244,7 +314,7 @@ impl Region {
         }
         let lives = self.lives.agreed.as_ref();
         let closed = lives.is_some_and(|it| it.closings.contains_key(&self.settings.origin));
-        Some(if closed { Refusal::Closed } else { Refusal::Entering })
+        Some(if closed || self.lives.old_copy { Refusal::Closed } else { Refusal::Entering })
     }
 
     /// The last event of a log that may be taken here.

@@ -118,6 +118,9 @@ pub enum Alarm {
     LogHalfFull { used: u64, bound: u64 },
     /// This directory was taken for lost: its log is closed, and ends there if that is known.
     Closed { origin: String, end: Option<u64> },
+    /// A peer knows more of this region's own log than this directory holds: it is an old copy. It
+    /// takes nothing more, and is to be left for another incarnation.
+    OldCopy { peer: RegionName, detail: String },
     /// Writing has ended until restart.
     Poisoned { reason: String },
 }

@@ -22,6 +22,7 @@ mod view;
 mod write;
 
 pub use error::{Error, Result};
+pub use incarnations::OLD_COPY_FILE;
 pub use input::{Alarm, Input, Output, Promise, Role};
 pub use machine::{Machine, StoreDone, StoreJob, SyncKind};
 pub use region::{Region, RegionSettings};

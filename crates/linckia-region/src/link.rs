@@ -100,6 +100,8 @@ impl Region {
                 self.send(steps, peer, Role::Serve, answer);
             }
             Frame::Pull(pull) => {
+                self.compare_pulled(peer, pull.logged.get(&self.settings.origin), steps);
+                let Some(serving) = self.serving.get_mut(peer) else { return };
                 for (origin, last) in pull.logged.iter() {
                     self.known.raise(origin, last.min(self.lives.end(origin)));
                 }
@@ -143,6 +145,8 @@ impl Region {
                 if let Some(wall) = wall {
                     self.clock.hear(peer, wall, now);
                 }
+                let own = heartbeats.iter().find(|beat| beat.origin == self.settings.origin);
+                self.compare_beaten(peer, own, steps);
                 for heartbeat in heartbeats {
                     let after = heartbeat.after.min(self.lives.end(&heartbeat.origin));
                     self.known.raise(&heartbeat.origin, after);

@@ -20,7 +20,7 @@ use linckia_model::{
 use linckia_store::Store;
 
 use crate::error::{Error, Result};
-use crate::incarnations::{Lives, PROMISES_FILE};
+use crate::incarnations::{Lives, OLD_COPY_FILE, PROMISES_FILE};
 use crate::input::{Alarm, Input, Output};
 use crate::region::{Region, RegionSettings, Rooms, Step};
 use crate::trace::Traced;
@@ -113,6 +113,8 @@ impl Machine {
         region.durable = durable;
         let promises = logs.read_small(PROMISES_FILE)?;
         region.lives = Lives::restored(promises.as_deref()).map_err(Error::Promises)?;
+        let peers = region.pulling.keys().cloned().collect();
+        region.lives.starting(now, &peers);
         let mut machine = Self {
             region,
             logs,
@@ -254,6 +256,11 @@ impl Machine {
                     match self.logs.write_small(PROMISES_FILE, text.as_bytes()) {
                         Ok(()) => self.region.lives.kept(),
                         Err(error) => self.poison(now, &error, outputs)?,
+                    }
+                }
+                Step::Leave(origin) => {
+                    if let Err(error) = self.logs.write_small(OLD_COPY_FILE, origin.as_bytes()) {
+                        self.poison(now, &error, outputs)?;
                     }
                 }
                 Step::Append(events) => {

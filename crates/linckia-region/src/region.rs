@@ -72,6 +72,8 @@ pub(crate) enum Step {
     Clock(u64),
     /// Keep on the disk what was promised of logs that are being closed.
     Promise(String),
+    /// Keep on the disk that this log must not be written here any more.
+    Leave(String),
     /// Tell the outside.
     Out(Output),
 }

@@ -57,6 +57,7 @@ impl Region {
         if now.monotonic.saturating_sub(self.beat_at) >= self.settings.heartbeat_milliseconds {
             self.beat_at = now.monotonic;
             self.tell_stopped(steps);
+            self.stop_waiting_for_peers(now);
             self.tell_incarnations(rooms.logs, steps);
             self.take_heartbeat(now, steps);
             self.send_beats(now, steps);

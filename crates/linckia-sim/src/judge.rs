@@ -199,23 +199,24 @@ fn refused(machine: &Machine, ends: &[(Origin, u64)]) -> Result<(), String> {
 
 /// What was acknowledged, is declared lost, and could not be kept: every disk that held it then is
 /// lost.
-fn lost(world: &World) -> BTreeSet<Dot> {
+fn lost(world: &World) -> BTreeSet<(Dot, String)> {
     let incarnations = world.agreed().incarnations.unwrap_or_default();
-    let lost = world
-        .ledger
-        .iter()
-        .filter(|ack| incarnations.is_lost(&ack.dot) && world.are_lost(&ack.disks));
-    lost.map(|ack| ack.dot.clone()).collect()
+    let lost = world.ledger.iter().filter(|ack| {
+        let gone = incarnations.is_lost(&ack.dot) || world.was_put_back(&ack.dot);
+        gone && world.are_lost(&ack.disks)
+    });
+    lost.map(|ack| (ack.dot.clone(), ack.event_id.clone())).collect()
 }
 
 /// (b), (f): every acknowledged id stands under its dot, or is lost.
 fn acknowledged(
     ledger: &[Acknowledged],
-    lost: &BTreeSet<Dot>,
+    lost: &BTreeSet<(Dot, String)>,
     histories: &Histories,
 ) -> Result<(), String> {
     let by_dot: BTreeMap<&Dot, &Event> = histories.all.iter().map(|e| (&e.dot, e)).collect();
-    for ack in ledger.iter().filter(|ack| !lost.contains(&ack.dot)) {
+    let kept = |ack: &&Acknowledged| !lost.contains(&(ack.dot.clone(), ack.event_id.clone()));
+    for ack in ledger.iter().filter(kept) {
         let found = by_dot.get(&ack.dot).ok_or_else(|| {
             format!("(b) {} was acknowledged as {} and is not there", ack.event_id, ack.dot)
         })?;

@@ -69,6 +69,10 @@ pub enum Happening {
     Crash { region: usize, down_milliseconds: u64 },
     /// The disk under a region is lost; it comes back later with an empty one.
     Destroy { region: usize, down_milliseconds: u64 },
+    /// Somebody copies a region's disk.
+    Copy { region: usize },
+    /// A region stops dead, and its disk is replaced by the copy.
+    PutBack { region: usize, down_milliseconds: u64 },
     /// What `from` sends to `to` is swallowed for a while.
     Cut { from: usize, to: usize, milliseconds: u64 },
     /// A region's wall clock jumps.
@@ -91,7 +95,7 @@ pub struct Plan {
     pub keys: usize,
     /// Clients that carry tokens from region to region.
     pub sessions: usize,
-    /// Some region loses its disk.
+    /// Some region loses its disk, or gets an old copy of it.
     pub loses_disks: bool,
     /// Of the plan's aggregates: none, one from the start, or one and the one it changes to.
     pub policies: Vec<Policy>,

@@ -85,6 +85,10 @@ pub(crate) struct Place {
     heard: Agreed,
     /// Counts the disks that it lost.
     pub(crate) disk_number: u64,
+    /// A copy of its disk, and what it had heard by then.
+    copy: Option<(MemoryDisk, Agreed)>,
+    /// It got the copy.
+    put_back: bool,
     /// What was durable in its logs when it died last, and the marks of sessions among it.
     pub(crate) survived: Vector,
     last_marks: Vec<(Mark, Dot)>,
@@ -170,6 +174,8 @@ impl World {
                 clock_offset: plan.clock_offsets[number],
                 heard: roster.agreed(),
                 disk_number: 0,
+                copy: None,
+                put_back: false,
                 survived: Vector::new(),
                 last_marks: Vec::new(),
                 checked: Vector::new(),
@@ -293,6 +299,7 @@ impl World {
             Moment::Visit(visit) => self.visit(visit),
             Moment::Abort { epoch } => self.abort_policy(epoch),
             Moment::Gone { region } => self.close_links(region),
+            Moment::Leave { region } => self.leave_old_copy(region),
             Moment::Present { region, disk_number } => self.present(region, disk_number),
             Moment::Decide(command) => drop(self.decide(*command)),
             Moment::Hears { region } => self.hears(region),
@@ -311,6 +318,10 @@ impl World {
             Happening::Write { region, wishes, ack } => self.write(region, wishes, ack),
             Happening::Call(call) => self.call(call),
             Happening::ChangePolicy => self.change_policy(),
+            Happening::Copy { region } => self.copy(region),
+            Happening::PutBack { region, down_milliseconds } => {
+                self.put_back(region, down_milliseconds);
+            }
             Happening::Destroy { region, down_milliseconds } => {
                 self.destroy(region, down_milliseconds);
             }
@@ -452,11 +463,15 @@ impl World {
     fn alarm(&mut self, region: usize, alarm: &Alarm) {
         self.note(|| format!("{} ALARM {alarm:?}", key_name(region)));
         match alarm {
+            Alarm::OldCopy { .. } if self.places[region].put_back => {
+                self.at(self.now + 1_000, Moment::Leave { region });
+            }
             Alarm::ClockDrift { .. } | Alarm::Poisoned { .. } | Alarm::LogHalfFull { .. } => {}
             Alarm::ChainBroken { .. }
             | Alarm::Malformed { .. }
             | Alarm::MirrorFull { .. }
             | Alarm::Closed { .. }
+            | Alarm::OldCopy { .. }
             | Alarm::Refused { .. } => {
                 self.fail(format!("region {region} alarms: {alarm:?}"));
             }

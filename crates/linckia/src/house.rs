@@ -13,6 +13,7 @@ mod forward;
 mod hands;
 mod links;
 mod measures;
+mod old_copy;
 mod planted;
 mod port;
 mod sessions;
@@ -86,7 +87,8 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
     }
     let clocks = Clocks::start(offset);
     let name = RegionName::parse(&config.region)?;
-    let mut logs = open_logs(config)?;
+    let logs = open_logs(config)?;
+    let mut logs = old_copy::leave(config, &name, clocks.now().wall, logs)?;
     let identity = identity(&mut logs, &name, &clocks)?;
     let origin = Origin::new(&name, identity.incarnation, 0);
     let runtime = runtime()?;

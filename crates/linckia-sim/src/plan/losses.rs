@@ -1,5 +1,5 @@
 //! Directories that a plan destroys: for a share of the seeds a region loses its disk and comes
-//! back with an empty one.
+//! back with an empty one, or with an old copy.
 //!
 //! Drawn from a generator of their own, so that seeds without losses are what they were.
 
@@ -14,6 +14,9 @@ const SHARE: u64 = 25;
 /// The first one happens by then, in milliseconds: some when all else is quiet.
 const LAST: u64 = SPAN_MILLISECONDS + 1_200;
 
+/// Of the others those in which an old copy of a disk is put back, in a hundred.
+const COPIES: u64 = 12;
+
 /// Those in which another one is lost too, in a hundred: of the same region or another.
 const TWICE: u64 = 35;
 
@@ -23,6 +26,9 @@ const LOSS_IDS: u64 = 1_000_000;
 impl Plan {
     pub(super) fn draw_losses(&mut self, random: &mut Random) {
         if !random.percent(SHARE) {
+            if random.percent(COPIES) {
+                self.draw_copy(random);
+            }
             return;
         }
         self.loses_disks = true;
@@ -46,6 +52,22 @@ impl Plan {
             // Often while what the first one made necessary is under way.
             at += if random.percent(60) { random.between(100, 1_500) } else { 4_000 };
             region = if random.percent(40) { region } else { self.region(random) };
+        }
+    }
+
+    /// A disk is copied, and the copy put back later: some events of the region are in between, or
+    /// none.
+    fn draw_copy(&mut self, random: &mut Random) {
+        self.loses_disks = true;
+        let (region, copied) = (self.region(random), random.below(SPAN_MILLISECONDS));
+        let at = copied + random.between(1, 1_500);
+        self.push(copied, Happening::Copy { region });
+        let down_milliseconds = random.between(1, 500);
+        self.push(at, Happening::PutBack { region, down_milliseconds });
+        for write in 0..random.below(6) {
+            let wishes = vec![self.wish(random, LOSS_IDS + at, write)];
+            let when = random.between(copied, at + down_milliseconds + 800);
+            self.push(when, Happening::Write { region, wishes, ack: Ack::default() });
         }
     }
 

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use linckia_control::{Closing, Command, Promise, names};
 use linckia_drill::history::Mark;
-use linckia_log::MemoryDisk;
+use linckia_log::{Disk as _, MemoryDisk};
 use linckia_model::{Agreed, Dot, Event, Hlc, Incarnations, Origin, Vector};
-use linckia_region::Output;
+use linckia_region::{OLD_COPY_FILE, Output};
 use linckia_store::MemoryStore;
 
 use super::{Moment, World};
@@ -45,25 +45,69 @@ impl World {
         self.swift = self.loss_random.percent(40);
         // What it sent last may still be on its way when the others hear that it is gone, and even
         // when it is back.
-        let down = down_milliseconds * 1_000;
         let linger = self.loss_random.below(LINGERS);
         self.die(region, Some(linger));
-        let number = self.places[region].disk_number + 1;
         let offset = self.loss_random.below(1_000) as i64 - 800;
         let place = &mut self.places[region];
-        place.disk_number = number;
-        place.origin = Origin::new(&place.name, 0xa0 + region as u64 + (number << 16), 0);
+        place.disk_number += 1;
         place.disk = Arc::new(MemoryDisk::new());
+        place.clock_offset = offset;
+        self.begin_anew(region, down_milliseconds * 1_000);
+    }
+
+    /// A region that is down comes back in another incarnation.
+    fn begin_anew(&mut self, region: usize, down: u64) {
+        let number = self.places[region].disk_number;
+        let place = &mut self.places[region];
+        place.origin = Origin::new(&place.name, 0xa0 + region as u64 + (number << 16), 0);
         place.store = MemoryStore::new();
         place.survived = Vector::new();
         (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
-        place.clock_offset = offset;
         let incarnations = Some(Incarnations::default());
         place.heard = Agreed { incarnations, ..Agreed::default() };
         self.at(self.now + down, Moment::Restart { region });
         let longest = self.takes(TAKEN_IN);
         let taken_in = self.now + down + self.loss_random.below(longest);
         self.at(taken_in, Moment::Present { region, disk_number: number });
+    }
+
+    pub(super) fn copy(&mut self, region: usize) {
+        let place = &mut self.places[region];
+        place.copy = Some((place.disk.durable_copy(), place.heard.clone()));
+    }
+
+    /// The disk of a region is replaced by its copy; the store is gone.
+    pub(super) fn put_back(&mut self, region: usize, down_milliseconds: u64) {
+        let Some((copy, heard)) = self.places[region].copy.take() else { return };
+        self.bury(region);
+        self.crash(region);
+        let place = &mut self.places[region];
+        place.disk_number += 1;
+        place.put_back = true;
+        (place.disk, place.heard) = (Arc::new(copy), heard);
+        place.store = MemoryStore::new();
+        place.survived = Vector::new();
+        (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
+        self.at(self.now + down_milliseconds * 1_000, Moment::Restart { region });
+    }
+
+    /// The disk was found to be an old copy: what it holds of the own log is left, and the region
+    /// goes on in another incarnation.
+    pub(super) fn leave_old_copy(&mut self, region: usize) {
+        self.bury(region);
+        self.crash(region);
+        let place = &mut self.places[region];
+        place.disk_number += 1;
+        let own = format!("logs/{}/", place.origin);
+        for (path, _) in place.disk.files() {
+            if path.starts_with(&own) || path.ends_with(OLD_COPY_FILE) {
+                place.disk.remove(&path).expect("it is there");
+            }
+        }
+        for dir in ["small", own.trim_end_matches('/')] {
+            place.disk.sync_dir(dir).expect("it is there");
+        }
+        self.begin_anew(region, 50_000);
     }
 
     /// After some losses everything is decided at once.
@@ -140,6 +184,12 @@ impl World {
         alive.chain(graves.map(|(disk, _)| *disk)).collect()
     }
 
+    /// True if the event is of a log of which an old copy was put back: what only the disk held is
+    /// then lost without a word, where nobody had heard of it.
+    pub(crate) fn was_put_back(&self, dot: &Dot) -> bool {
+        self.places.iter().any(|place| place.put_back && dot.origin.is_of(&place.name))
+    }
+
     /// True if what these disks held had to be lost: all of them are, or what it depends on may
     /// have been lost with another region's.
     pub(crate) fn are_lost(&self, disks: &BTreeSet<Disk>) -> bool {
@@ -161,7 +211,7 @@ impl World {
     pub(super) fn lost_marks(&self) -> BTreeSet<Mark> {
         let incarnations = self.roster.incarnations().agreed();
         let marks = self.graves.values().flat_map(|buried| &buried.marks);
-        let lost = marks.filter(|(_, dot)| incarnations.is_lost(dot));
+        let lost = marks.filter(|(_, dot)| incarnations.is_lost(dot) || self.was_put_back(dot));
         let mut lost: BTreeSet<Mark> = lost.map(|(mark, _)| mark.clone()).collect();
         let machine = self.places.first().and_then(|place| place.machine.as_ref());
         let all = machine.map(|it| judge::events(it, it.region().applied()).unwrap_or_default());

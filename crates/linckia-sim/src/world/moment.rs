@@ -47,6 +47,10 @@ pub(super) enum Moment {
     Gone {
         region: usize,
     },
+    /// A region that found its disk to be an old copy stops, for another incarnation.
+    Leave {
+        region: usize,
+    },
     /// A region with a new disk says in which incarnation it lives.
     Present {
         region: usize,

@@ -111,6 +111,7 @@ impl Core {
             outputs: Vec::new(),
             told: None,
             poisoned: Arc::clone(&poisoned),
+            old_copy: false,
             measures,
             waiting: Arc::clone(&waiting),
             telemetry,
@@ -225,6 +226,8 @@ struct Driver {
     /// The last alarm told, and when.
     told: Option<(Alarm, Instant)>,
     poisoned: Arc<Mutex<Option<String>>>,
+    /// The directory is an old copy: the core ends.
+    old_copy: bool,
     measures: Measures,
     /// Orders in front of the core, but for those of its hands.
     waiting: Arc<AtomicUsize>,
@@ -260,6 +263,10 @@ impl Driver {
             }
             self.give_work();
             self.publish();
+            if self.old_copy {
+                self.close()?;
+                anyhow::bail!(alarms::OLD_COPY);
+            }
             if measured.elapsed() >= MEASURE {
                 measured = Instant::now();
                 self.measure();
@@ -394,6 +401,7 @@ impl Driver {
             let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
             *poisoned = Some(reason.clone());
         }
+        self.old_copy |= matches!(alarm, Alarm::OldCopy { .. });
         let now = Instant::now();
         let again = self
             .told

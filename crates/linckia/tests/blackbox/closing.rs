@@ -4,6 +4,7 @@
 //! Scenarios over `fleet` and `door`.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -129,4 +130,52 @@ fn a_directory_that_was_taken_for_lost_writes_no_more() {
     eventually(BACK_SECONDS, "it is in the fleet again", || a.is_ready().then_some(()));
     fleet.converged();
     assert_eq!(a.thing("thing").unwrap()["data"], json!({"n": 2, "m": 4}));
+}
+
+#[test]
+fn an_old_copy_of_a_directory_is_left_for_another_incarnation() {
+    let fleet = Fleet::start(&["--wan", "none"]);
+    let a = fleet.doors[0].clone();
+    a.write(&event("first", "thing", "put", &json!({"n": 1})));
+    fleet.converged();
+    fleet.cli(&["stop", &a.name]).done();
+    let (data, aside) = (fleet.region_dir(&a.name).join("data"), fleet.dir().join("backup"));
+    copy(&data, &aside);
+    fleet.cli(&["start", &a.name]).done();
+    for number in 2..20 {
+        let body = event(&format!("later-{number}"), "thing", "put", &json!({"n": number}));
+        a.write(&body);
+    }
+    fleet.converged();
+    fleet.cli(&["stop", &a.name]).done();
+    fs::remove_dir_all(&data).unwrap();
+    fs::rename(&aside, &data).unwrap();
+
+    // It ends once a peer has told it, and is started again.
+    let start = fleet.begin(&["start", &a.name]);
+    eventually(BACK_SECONDS, "it lives in another incarnation", || {
+        let closed = closed(&fleet.doors[1], &a.name);
+        closed.first().filter(|log| log["end"] == 19).map(|_| ())
+    });
+    eventually(BACK_SECONDS, "it is in the fleet again", || {
+        a.try_ask("GET", "/readyz", &[], b"").ok().filter(|answer| answer.status == 200)
+    });
+    drop(start);
+    assert!(fleet.region_log(&a.name).contains("is an old copy"));
+    assert_eq!(a.thing("thing").unwrap()["data"], json!({"n": 19}));
+    a.write(&event("last", "thing", "put", &json!({"n": 20})));
+    fleet.converged();
+    let kept = fs::read_dir(data.join("aside")).unwrap().count();
+    assert_eq!(kept, 1, "nothing was removed");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&from, &to),
+            false => drop(fs::copy(&from, &to).unwrap()),
+        }
+    }
 }

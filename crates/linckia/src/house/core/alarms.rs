@@ -2,6 +2,12 @@
 
 use linckia_region::Alarm;
 
+/// What is said when a region ends because of it.
+pub(super) const OLD_COPY: &str = "this directory is an old copy of the region's: a peer knows \
+                                   more of its own log than it holds. It takes nothing more; at \
+                                   the next start the region leaves that log, and goes on in \
+                                   another incarnation with what the other members hold";
+
 /// Writes an alarm into the log.
 pub(super) fn tell(alarm: &Alarm) {
     match alarm {
@@ -30,6 +36,7 @@ pub(super) fn tell(alarm: &Alarm) {
                  an empty one"
             );
         }
+        Alarm::OldCopy { peer, detail } => tracing::error!(%peer, detail, OLD_COPY),
         Alarm::Poisoned { reason } => {
             tracing::error!(reason, "the log failed; writes are refused until a restart");
         }
