@@ -171,8 +171,8 @@ impl From<Unavailable> for Box<Problem> {
         match reason {
             Unavailable::Busy => busy(),
             Unavailable::Entering => {
-                let detail = "this region's directory is new: it answers once the other members \
-                              have taken it in and it has again what they hold (`GET /readyz` says \
+                let detail = "this region has just started, or its directory is new, and the other \
+                              members have not said yet that it may answer (`GET /readyz` says \
                               what it waits for); ask another region, or try again";
                 Problem::new(Kind::Unavailable, detail).retry_after(RETRY_BUSY_SECONDS)
             }

@@ -35,6 +35,8 @@ pub struct Closing {
     members: BTreeSet<String>,
     held: BTreeMap<String, u64>,
     hlc: u64,
+    /// Its end before it was opened again: what was lost stays lost.
+    ceiling: Option<u64>,
 }
 
 /// What a member promises of a log that is being closed.
@@ -60,6 +62,9 @@ pub struct Incarnations {
     /// The origin in which each region writes, as it said itself.
     current: BTreeMap<String, String>,
     closings: BTreeMap<String, Closing>,
+    /// Logs that members hold of regions that have not said in which they live.
+    #[serde(default)]
+    found: BTreeSet<String>,
     /// The number of the last attempt of all.
     attempts: u64,
 }
@@ -81,13 +86,13 @@ pub(crate) enum Step {
 }
 
 impl Incarnations {
-    /// A region lives in this origin; `members` hold data.
+    /// A region lives in this origin and holds those logs; `members` hold data.
     pub(crate) fn present(
         &mut self,
         now: u64,
         region: &str,
         origin: &str,
-        members: &BTreeSet<String>,
+        (members, held): (&BTreeSet<String>, &BTreeSet<String>),
     ) -> Step {
         if let Some(closing) = self.closings.get(origin) {
             // Its directory was taken for lost, and came back.
@@ -98,6 +103,8 @@ impl Incarnations {
             Some(_) if self.closings.len() >= CLOSED_MAX => return Step::Full,
             _ => self.current.insert(region.to_owned(), origin.to_owned()),
         };
+        self.found.extend(held.iter().cloned());
+        self.close_found(now, members);
         let Some(before) = before else { return Step::Lives };
         // What the lost directory alone held is no longer held: those ends are found anew.
         let open: Vec<String> = self
@@ -110,6 +117,22 @@ impl Incarnations {
             self.open(now, origin, members);
         }
         Step::Succeeds
+    }
+
+    /// Opens the closings of logs whose regions live in others.
+    fn close_found(&mut self, now: u64, members: &BTreeSet<String>) {
+        for origin in std::mem::take(&mut self.found) {
+            let region = Origin::parse(&origin).map(|origin| origin.region().to_owned());
+            let current = region.ok().and_then(|region| self.current.get(&region));
+            match current {
+                // Its region has not said yet in which it lives.
+                None => drop(self.found.insert(origin)),
+                Some(current) if *current == origin => {}
+                Some(_) if self.closings.contains_key(&origin) => {}
+                Some(_) if self.closings.len() >= CLOSED_MAX => {}
+                Some(_) => self.open(now, &origin, members),
+            }
+        }
     }
 
     /// A member holds events of a log that no region writes: it is to be closed.
@@ -142,6 +165,7 @@ impl Incarnations {
             members: members.clone(),
             held: BTreeMap::new(),
             hlc: closing.hlc,
+            ceiling: closing.end.or(closing.ceiling),
         };
     }
 
@@ -172,7 +196,8 @@ impl Incarnations {
         if !closing.awaited.is_empty() {
             return Step::Awaits;
         }
-        let end = closing.held.get(origin).copied().unwrap_or(0);
+        let highest = closing.held.get(origin).copied().unwrap_or(0);
+        let end = closing.ceiling.map_or(highest, |ceiling| highest.min(ceiling));
         closing.end = Some(end);
         closing.heard = closing.heard.max(end);
         // From here on those are waited for that lack some of it.
@@ -247,6 +272,7 @@ impl Incarnations {
                 awaited: closing.awaited.iter().filter_map(name).collect(),
                 held: vector(&closing.held),
                 hlc: Hlc::from_bits(closing.hlc),
+                ceiling: closing.ceiling,
             };
             Some((origin, agreed))
         });
@@ -255,99 +281,4 @@ impl Incarnations {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn members() -> BTreeSet<String> {
-        ["a", "b", "c"].map(str::to_owned).into_iter().collect()
-    }
-
-    fn origin(region: &str, life: u64) -> String {
-        format!("{region}.{life:016x}")
-    }
-
-    fn holds(origin: &str, sequence: u64) -> Promise {
-        let held = BTreeMap::from([(origin.to_owned(), sequence)]);
-        Promise { held, heard: sequence + 1, hlc: sequence * 10 }
-    }
-
-    fn three() -> Incarnations {
-        let mut lives = Incarnations::default();
-        for region in ["a", "b", "c"] {
-            let step = lives.present(1, region, &origin(region, 1), &members());
-            assert_eq!(step, Step::Lives);
-        }
-        lives
-    }
-
-    #[test]
-    fn a_log_ends_where_the_highest_promise_is() {
-        let (mut lives, lost) = (three(), origin("a", 1));
-        assert_eq!(lives.present(2, "a", &origin("a", 2), &members()), Step::Succeeds);
-        assert_eq!(lives.present(2, "a", &origin("a", 2), &members()), Step::Lives);
-        let promise = |lives: &mut Incarnations, region: &str, life, sequence| {
-            lives.promise(&lost, 1, &origin(region, life), &holds(&lost, sequence))
-        };
-        assert_eq!(promise(&mut lives, "a", 1, 9), Step::Gone, "it does not live any more");
-        assert_eq!(promise(&mut lives, "a", 2, 0), Step::Awaits);
-        assert_eq!(promise(&mut lives, "b", 1, 6), Step::Awaits);
-        assert_eq!(promise(&mut lives, "b", 1, 9), Step::Awaits, "a second word does not count");
-        assert!(lives.is_closing());
-        assert_eq!(promise(&mut lives, "c", 1, 4), Step::Closed(6));
-        assert_eq!(lives.ends().collect::<Vec<_>>(), [(lost.as_str(), 6)]);
-        let (_, closing) = lives.closings().next().unwrap();
-        assert_eq!((closing.heard, closing.hlc), (7, 60));
-        // The directory that was taken for lost comes back.
-        assert_eq!(lives.present(3, "a", &lost, &members()), Step::Closed(6));
-        assert_eq!(lives.of("a"), Some(origin("a", 2).as_str()));
-    }
-
-    #[test]
-    fn an_end_that_not_all_hold_is_found_anew_when_a_holder_is_lost() {
-        let (mut lives, lost) = (three(), origin("a", 1));
-        lives.present(2, "a", &origin("a", 2), &members());
-        for (region, life, sequence) in [("a", 2, 0), ("b", 1, 6), ("c", 1, 4)] {
-            lives.promise(&lost, 1, &origin(region, life), &holds(&lost, sequence));
-        }
-        assert_eq!(lives.level(&lost, 1, &origin("b", 1)), Step::Awaits);
-        lives.present(3, "b", &origin("b", 2), &members());
-        assert_eq!(lives.ends().count(), 0);
-        let of_before = lives.promise(&lost, 1, &origin("c", 1), &holds(&lost, 6));
-        assert_eq!(of_before, Step::Gone, "of the attempt before");
-        for (region, life, sequence) in [("a", 2, 4), ("b", 2, 0)] {
-            lives.promise(&lost, 2, &origin(region, life), &holds(&lost, sequence));
-        }
-        let last = lives.promise(&lost, 2, &origin("c", 1), &holds(&lost, 4));
-        assert_eq!(last, Step::Closed(4));
-        // What all hold stays.
-        for (region, life) in [("a", 2), ("b", 2)] {
-            assert_eq!(lives.level(&lost, 2, &origin(region, life)), Step::Awaits);
-        }
-        assert_eq!(lives.level(&lost, 2, &origin("c", 1)), Step::Closed(4));
-        lives.present(4, "b", &origin("b", 3), &members());
-        assert!(lives.ends().any(|end| end == (&lost, 4)));
-    }
-
-    #[test]
-    fn a_log_ends_before_what_depends_on_what_is_lost() {
-        let (mut lives, lost) = (three(), origin("a", 1));
-        assert_eq!(lives.void(&lost, 3), Step::Gone, "it is not closed");
-        lives.present(2, "a", &origin("a", 2), &members());
-        for (region, life) in [("a", 2), ("b", 1), ("c", 1)] {
-            lives.promise(&lost, 1, &origin(region, life), &holds(&lost, 6));
-        }
-        assert_eq!(lives.void(&lost, 4), Step::Closed(3));
-        assert_eq!(lives.void(&lost, 6), Step::Closed(3), "of a member that has not heard it");
-        assert_eq!(lives.void(&lost, 1), Step::Closed(0));
-    }
-
-    #[test]
-    fn a_log_that_nobody_writes_is_closed_and_one_that_somebody_does_is_not() {
-        let mut lives = three();
-        assert_eq!(lives.close(2, &origin("a", 1), &members()), Step::Gone);
-        assert_eq!(lives.close(2, &origin("d", 1), &members()), Step::Gone, "no such region");
-        assert_eq!(lives.close(2, &origin("a", 7), &members()), Step::Awaits);
-        assert!(lives.is_closing());
-        assert_eq!(lives.present(2, "a", &origin("a", 7), &members()), Step::Awaits);
-    }
-}
+mod tests;

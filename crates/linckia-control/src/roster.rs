@@ -36,11 +36,14 @@ pub enum Command {
         fence: u64,
     },
     /// The region lives on in this origin; in another one than before if it lost its directory:
-    /// then these members close the one before.
+    /// then these members close the one before. It holds these logs.
     Present {
         region: String,
         origin: String,
+        #[serde(default)]
         members: BTreeSet<String>,
+        #[serde(default)]
+        held: BTreeSet<String>,
     },
     /// A log was found that no region writes: these members close it.
     Close {
@@ -132,6 +135,7 @@ pub struct Roster {
     now: u64,
     leases: Leases,
     policies: Arc<PolicyBooks>,
+    #[serde(default)]
     incarnations: Arc<Incarnations>,
 }
 
@@ -153,17 +157,17 @@ impl Roster {
                     Err(no) => no.into(),
                 }
             }
-            Command::Present { region, origin, members } => {
+            Command::Present { region, origin, members, held } => {
                 let lives = Arc::make_mut(&mut self.incarnations);
-                let step = lives.present(now, region, origin, members);
-                if step == Life::Succeeds {
-                    // What its earlier life wrote last, nobody can say for it any more.
-                    Arc::make_mut(&mut self.policies).abort_all();
-                }
+                let step = lives.present(now, region, origin, (members, held));
+                self.abort_while_closing();
                 step.into()
             }
             Command::Close { origin, members } => {
-                Arc::make_mut(&mut self.incarnations).close(now, origin, members).into()
+                let lives = Arc::make_mut(&mut self.incarnations);
+                let step = lives.close(now, origin, members);
+                self.abort_while_closing();
+                step.into()
             }
             Command::Promise { origin, attempt, by, promise } => {
                 let lives = Arc::make_mut(&mut self.incarnations);
@@ -196,6 +200,13 @@ impl Roster {
             Command::AbortPolicy { name, epoch } => {
                 Arc::make_mut(&mut self.policies).abort(name, *epoch).into()
             }
+        }
+    }
+
+    /// What an earlier life wrote last, nobody can say for it any more.
+    fn abort_while_closing(&mut self) {
+        if self.incarnations.is_closing() && self.policies.changes().next().is_some() {
+            Arc::make_mut(&mut self.policies).abort_all();
         }
     }
 
@@ -294,6 +305,7 @@ mod tests {
             region: region.to_owned(),
             origin: origin(region, life),
             members: ["a", "b"].map(str::to_owned).into_iter().collect(),
+            held: BTreeSet::new(),
         };
         let name = TypeName { data_set: "d".to_owned(), aggregate_type: "T".to_owned() };
         let begin = Command::BeginPolicy {

@@ -34,6 +34,8 @@ pub struct Closing {
     pub held: Vector,
     /// The latest time of this incarnation that counted for any member's stable time.
     pub hlc: Hlc,
+    /// An end that was found before and is being found anew: it can only go back.
+    pub ceiling: Option<u64>,
 }
 
 /// The incarnations of all regions.
@@ -73,7 +75,7 @@ impl Incarnations {
     /// What of a vector is not beyond the ends of logs.
     pub fn within(&self, vector: &Vector) -> Vector {
         let each = vector.iter().map(|(origin, last)| {
-            (origin.clone(), self.end(origin).map_or(last, |end| last.min(end)))
+            (origin.clone(), self.bound(origin).map_or(last, |end| last.min(end)))
         });
         each.filter(|(_, last)| *last > 0).collect()
     }
@@ -83,9 +85,15 @@ impl Incarnations {
         self.closings.get(origin)?.end
     }
 
+    /// Beyond which everything of a log is lost, as far as is known.
+    fn bound(&self, origin: &Origin) -> Option<u64> {
+        let closing = self.closings.get(origin)?;
+        closing.end.or(closing.ceiling)
+    }
+
     /// True if the event is beyond the end of its log: nobody has it, and nobody ever will.
     pub fn is_lost(&self, dot: &Dot) -> bool {
-        self.end(&dot.origin).is_some_and(|end| dot.sequence > end)
+        self.bound(&dot.origin).is_some_and(|end| dot.sequence > end)
     }
 
     /// What of a vector is beyond the ends of logs: (origin, first, last).
@@ -94,7 +102,7 @@ impl Incarnations {
         vector: &'a Vector,
     ) -> impl Iterator<Item = (&'a Origin, u64, u64)> + 'a {
         vector.iter().filter_map(|(origin, last)| {
-            let end = self.end(origin)?;
+            let end = self.bound(origin)?;
             (last > end).then_some((origin, end + 1, last))
         })
     }

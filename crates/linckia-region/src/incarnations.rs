@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use linckia_log::Logs;
 use linckia_model::{
-    Dot, EventSource, Fault, Heartbeat, Incarnations, Now, Origin, Refusal, RegionName,
+    Closing, Dot, EventSource, Fault, Heartbeat, Incarnations, Now, Origin, Refusal, RegionName,
 };
 
 use crate::input::{Alarm, Output, Promise};
@@ -47,6 +47,8 @@ pub(crate) struct Lives {
     /// Logs that were told to be nobody's, and events of which it was told that they are void.
     strays: BTreeSet<Origin>,
     voids: BTreeSet<Dot>,
+    /// So many logs there were when they were looked at last, and nothing is waited for.
+    looked: Option<usize>,
     /// It was told that this directory is closed.
     alarmed: bool,
     /// This directory was told to be an old copy.
@@ -98,10 +100,24 @@ impl Lives {
         end.unwrap_or(u64::MAX)
     }
 
-    /// The region starts.
-    pub(crate) fn starting(&mut self, now: Now, peers: &BTreeSet<RegionName>) {
+    /// The region starts. What was not durable when it was promised to be all is not held.
+    pub(crate) fn starting(
+        &mut self,
+        now: Now,
+        peers: &BTreeSet<RegionName>,
+        tail: impl Fn(&Origin) -> u64,
+    ) {
+        for (origin, frozen) in &mut self.frozen {
+            frozen.last = frozen.last.min(tail(origin));
+        }
         (self.to_pull, self.to_beat) = (peers.clone(), peers.clone());
         self.alone_from = now.monotonic + CONFIRM_MILLISECONDS;
+    }
+
+    /// False if a region is known to write another log than this one: its directory was replaced.
+    pub(crate) fn is_current(&self, region: &RegionName, origin: &Origin) -> bool {
+        let current = self.agreed.as_ref().and_then(|agreed| agreed.current.get(region));
+        current.is_none_or(|current| current == origin)
     }
 
     /// What was promised is on the disk.
@@ -153,8 +169,15 @@ impl Region {
             self.pulling.values_mut().for_each(linckia_ship::Pulling::start_over);
         }
         self.apply.set_incarnations(Arc::clone(&agreed));
+        if let Some(before) = &self.lives.agreed {
+            // What a lost directory held is not held by the one that replaces it.
+            let same =
+                |region: &RegionName| before.current.get(region) == agreed.current.get(region);
+            self.held.retain(|region, _| same(region));
+        }
         self.lives.strays.clear();
         self.lives.voids.clear();
+        self.lives.looked = None;
         // What it was let do it may go on to do while it is the region's log.
         let own = agreed.current.get(&self.settings.name) == Some(&self.settings.origin);
         self.lives.entered &= own;
@@ -176,13 +199,20 @@ impl Region {
     /// Tells what has been done here of what was agreed, once what it rests on is durable.
     pub(crate) fn tell_incarnations(&mut self, logs: &Logs, steps: &mut Vec<Step>) {
         let Some(agreed) = self.lives.agreed.clone() else { return };
+        if self.lives.looked == Some(self.durable.len()) {
+            // Nothing is waited for, and no log is new.
+            return;
+        }
         self.alarm_if_closed(steps);
         let name = self.settings.name.clone();
         if !self.lives.entered {
             let own = &self.settings.origin;
             let at_once = self.settings.fault == Some(Fault::SuccessorWritesAtOnce)
                 && agreed.current.get(&name) == Some(own);
-            self.lives.entered = at_once || agreed.may_write(&name, own, self.apply.applied());
+            // Before all have said which logs they hold, an earlier one may not be known.
+            let all = self.settings.members.iter().all(|it| agreed.current.contains_key(it));
+            self.lives.entered =
+                at_once || (all && agreed.may_write(&name, own, self.apply.applied()));
         }
         let waiting = agreed.closings.iter().filter(|(_, closing)| closing.awaited.contains(&name));
         for (origin, closing) in waiting {
@@ -199,7 +229,13 @@ impl Region {
                 }
             }
         }
+        let open = |(origin, closing): (&Origin, &Closing)| {
+            let behind = closing.end.is_none_or(|end| self.apply.applied().get(origin) < end);
+            behind || closing.awaited.contains(&name)
+        };
+        let waits = !self.lives.entered || agreed.closings.iter().any(open);
         self.tell_void(&agreed, logs, steps);
+        self.lives.looked = (!waits).then_some(self.durable.len());
         for (origin, _) in self.durable.iter() {
             let region = agreed.current.iter().find(|(region, _)| origin.is_of(region));
             let stray = region.is_some_and(|(_, current)| current != origin)
@@ -238,7 +274,8 @@ impl Region {
         }
         let held = self.durable.iter();
         let held = held.map(|(origin, last)| (origin.clone(), self.last_whole(logs, origin, last)));
-        let counted = self.apply.told_until(&origin).max(self.apply.stable());
+        // Stable time never passes a region's own durable time.
+        let counted = self.apply.told_until(&origin).max(self.clock.last());
         let promise =
             Promise { held: held.collect(), heard: self.known.get(&origin), hlc: counted };
         steps.push(Step::Out(Output::Promised { origin, attempt, promise }));
@@ -302,9 +339,13 @@ impl Region {
     /// True once this region may write its log, and what is asked of it here is all that was held
     /// anywhere before it came.
     pub fn is_entered(&self) -> bool {
+        self.lives.agreed.is_none() || (self.lives.entered && self.is_compared())
+    }
+
+    /// True once this directory is known not to be an old copy, or nobody is left to say so.
+    pub fn is_compared(&self) -> bool {
         let lives = &self.lives;
-        let compared = lives.to_pull.is_empty() && lives.to_beat.is_empty();
-        lives.agreed.is_none() || (lives.entered && compared && !lives.old_copy)
+        lives.to_pull.is_empty() && lives.to_beat.is_empty() && !lives.old_copy
     }
 
     /// Why this region takes no writes, if it is for its incarnation.

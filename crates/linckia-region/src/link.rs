@@ -105,12 +105,15 @@ impl Region {
                 for (origin, last) in pull.logged.iter() {
                     self.known.raise(origin, last.min(self.lives.end(origin)));
                 }
+                let counts = self.lives.is_current(peer, &pull.origin);
                 serving.pull(now, pull);
                 let held = match self.settings.fault {
                     Some(Fault::SentCountsAsHeld) => serving.sent(),
                     _ => serving.logged(),
                 };
-                self.held.insert(peer.clone(), held.clone());
+                if counts {
+                    self.held.insert(peer.clone(), held.clone());
+                }
                 self.answer(steps);
                 // There may be room in its window now, or all to be sent anew.
                 self.unsent += 1;
@@ -180,7 +183,7 @@ impl Region {
     /// What peers that pull from here said a moment ago to hold.
     pub(crate) fn told_to_us(&self, now: Now) -> Vec<(RegionName, Vector)> {
         let fresh = self.serving.iter().filter(|(_, it)| it.is_fresh(now, TOLD_MILLISECONDS));
-        fresh.map(|(peer, serving)| (peer.clone(), serving.logged().clone())).collect()
+        fresh.filter_map(|(peer, _)| Some((peer.clone(), self.held.get(peer)?.clone()))).collect()
     }
 
     /// A client waits for what is not applied here: links that have just fallen silent are not

@@ -114,7 +114,7 @@ impl Machine {
         let promises = logs.read_small(PROMISES_FILE)?;
         region.lives = Lives::restored(promises.as_deref()).map_err(Error::Promises)?;
         let peers = region.pulling.keys().cloned().collect();
-        region.lives.starting(now, &peers);
+        region.lives.starting(now, &peers, |origin| region.durable.get(origin));
         let mut machine = Self {
             region,
             logs,

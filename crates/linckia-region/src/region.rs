@@ -133,8 +133,10 @@ impl Region {
         let own = settings.origin.as_str();
         let last = logs.tail(own).map_or(0, |position| position.sequence);
         let peers = || settings.members.iter().filter(|member| **member != settings.name);
-        let pulling =
-            |peer: &RegionName| (peer.clone(), Pulling::new(settings.name.clone(), settings.seed));
+        let pulling = |peer: &RegionName| {
+            let (name, origin) = (settings.name.clone(), settings.origin.clone());
+            (peer.clone(), Pulling::new(name, origin, settings.seed))
+        };
         let mut region = Self {
             capture: Capture::new(
                 settings.origin.clone(),

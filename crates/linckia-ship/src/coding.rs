@@ -124,6 +124,7 @@ fn put_pull(out: &mut Writer, pull: &Pull) {
     out.byte(4);
     out.number(pull.session);
     out.number(pull.received);
+    out.text(pull.origin.as_str());
     out.vector(&pull.logged);
     out.vector(&pull.applied);
     out.number(pull.direct.len() as u64);
@@ -201,6 +202,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
         4 => Frame::Pull(Pull {
             session: reader.number("session")?,
             received: reader.number("received")?,
+            origin: reader.origin(&none)?,
             logged: reader.vector(&none)?,
             applied: reader.vector(&none)?,
             direct: {

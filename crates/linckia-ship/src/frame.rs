@@ -7,8 +7,8 @@
 use linckia_model::{Heartbeat, Origin, RegionName, Vector};
 
 /// The lowest and highest protocol this build speaks.
-pub const PROTOCOL_MIN: u16 = 3;
-pub const PROTOCOL_MAX: u16 = 3;
+pub const PROTOCOL_MIN: u16 = 4;
+pub const PROTOCOL_MAX: u16 = 4;
 
 /// A request for everything beyond what the asker holds durably; repeated as acknowledgement.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Pull {
     pub session: u64,
     /// The last batch of this session that arrived in order.
     pub received: u64,
+    /// The log that the asker writes: a directory that was taken for lost is no holder.
+    pub origin: Origin,
     /// What the asker holds durably in its logs.
     pub logged: Vector,
     /// What the asker has applied.

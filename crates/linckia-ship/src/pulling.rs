@@ -41,6 +41,7 @@ pub enum Reaction {
 #[derive(Clone, Debug)]
 pub struct Pulling {
     own: RegionName,
+    origin: Origin,
     open: bool,
     welcomed: bool,
     session: u64,
@@ -63,9 +64,10 @@ pub struct Pulling {
 
 impl Pulling {
     /// `seed` makes sessions of this life differ from those of earlier ones.
-    pub fn new(own: RegionName, seed: u64) -> Self {
+    pub fn new(own: RegionName, origin: Origin, seed: u64) -> Self {
         Self {
             own,
+            origin,
             open: false,
             welcomed: false,
             session: seed,
@@ -231,6 +233,7 @@ impl Pulling {
         Frame::Pull(Pull {
             session: self.session,
             received: self.received,
+            origin: self.origin.clone(),
             logged: logged.clone(),
             applied: applied.clone(),
             direct: regions,

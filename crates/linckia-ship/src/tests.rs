@@ -39,7 +39,7 @@ fn at(milliseconds: u64) -> Now {
 
 /// A link whose dialler was welcomed.
 fn link() -> (Pulling, Serving) {
-    let (mut pulling, mut serving) = (Pulling::new(region("b"), 1), Serving::new());
+    let (mut pulling, mut serving) = (Pulling::new(region("b"), origin("b"), 1), Serving::new());
     let Frame::Hello { protocol_min, protocol_max, .. } = pulling.opened(at(0)) else {
         panic!("the dialler says hello first")
     };
@@ -172,6 +172,7 @@ fn frames_survive_their_bytes() {
     let pull = Pull {
         session: 3,
         received: 4,
+        origin: origin("b"),
         logged: vector("a", 9),
         applied: vector("a", 8),
         direct: vec![region("c")],

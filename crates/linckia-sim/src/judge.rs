@@ -203,7 +203,7 @@ fn lost(world: &World) -> BTreeSet<(Dot, String)> {
     let incarnations = world.agreed().incarnations.unwrap_or_default();
     let lost = world.ledger.iter().filter(|ack| {
         let gone = incarnations.is_lost(&ack.dot) || world.was_put_back(&ack.dot);
-        gone && world.are_lost(&ack.disks)
+        gone && (world.are_lost(&ack.disks) || world.is_void(&ack.dot))
     });
     lost.map(|ack| (ack.dot.clone(), ack.event_id.clone())).collect()
 }

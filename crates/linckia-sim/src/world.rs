@@ -121,6 +121,8 @@ pub struct World {
     /// For what only plans that lose disks do.
     loss_random: Random,
     graves: BTreeMap<Disk, Buried>,
+    /// Closed logs with the first event that depends on what is lost.
+    voids: BTreeMap<Origin, u64>,
     /// Decisions take no time.
     pub(crate) swift: bool,
     /// Somebody has asked for the plan's next policy.
@@ -191,6 +193,7 @@ impl World {
             policy_random: Random::new(plan.seed ^ 0x6f_70_65_6e),
             loss_random: Random::new(plan.seed ^ 0x67_72_61_76_65),
             graves: BTreeMap::new(),
+            voids: BTreeMap::new(),
             swift: false,
             policy_asked: false,
             now: 0,
@@ -301,7 +304,7 @@ impl World {
             Moment::Gone { region } => self.close_links(region),
             Moment::Leave { region } => self.leave_old_copy(region),
             Moment::Present { region, disk_number } => self.present(region, disk_number),
-            Moment::Decide(command) => drop(self.decide(*command)),
+            Moment::Decide { region, life, command } => self.decide_step(region, life, *command),
             Moment::Hears { region } => self.hears(region),
             Moment::Ready { region, life, epoch, written } => {
                 if self.places[region].life == life {

@@ -98,7 +98,9 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
         members: members(config, &name, |_| true)?,
         has_history: logs.origins().any(|origin| logs.tail(origin).is_ok_and(|it| it.sequence > 0)),
         begin_anew,
+        asleep: true,
     };
+    let held = logs.origins().filter_map(|origin| Origin::parse(origin).ok()).collect();
     let begun = consults.begin(&config.dir, beginning, time.clone());
     let agreement = runtime.block_on(begun)?;
     let agreed = agreement.roster().borrow().agreed();
@@ -116,7 +118,7 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
         Telemetry::start(&config.telemetry, &config.region, clocks)?
     };
     let core = Core::start(machine, clocks, time.clone(), &config.dir, telemetry.clone())?;
-    let members = Members { consults, agreement, time, origin };
+    let members = Members { consults, agreement, time, origin, held };
     let served = runtime.block_on(serve(config, &name, &core, members, telemetry, prometheus));
     let closed = core.stop();
     runtime.shutdown_timeout(DRAIN);
@@ -261,6 +263,8 @@ struct Members {
     agreement: Agreement<Consults>,
     time: FleetTime,
     origin: Origin,
+    /// The logs that its directory held when it started.
+    held: Vec<Origin>,
 }
 
 /// This region and those of its peers that are wanted.
@@ -279,7 +283,7 @@ async fn serve(
     config: &Config,
     name: &RegionName,
     core: &Core,
-    Members { consults, agreement, time, origin }: Members,
+    Members { consults, agreement, time, origin, held }: Members,
     telemetry: Option<Telemetry>,
     prometheus: PrometheusHandle,
 ) -> Result<()> {
@@ -307,11 +311,11 @@ async fn serve(
     let regions = members(config, name, |peer| !peer.witness)?;
     let (enters, entered) = watch::channel(false);
     let (lives, incarnations) = watch::channel(Arc::default());
-    let own = agreed::Own { name: name.clone(), origin: origin.clone(), regions: regions.clone() };
+    let own =
+        agreed::Own { name: name.clone(), origin: origin.clone(), regions: regions.clone(), held };
     let told = agreed::Told { entered: enters, incarnations: lives };
     let (orders, said) = (core.orders(), core.said());
-    let following =
-        agreed::follow(own, agreement.clone(), orders, said, time, core.writable(), told);
+    let following = agreed::follow(own, agreement.clone(), orders, said, time, core.stands(), told);
     let following = tokio::spawn(following);
     let agreed =
         port::Agreed { agreement: agreement.clone(), entered, incarnations, origin, regions };

@@ -21,7 +21,7 @@ const COST: Aim = Aim::Below(10.0);
 const CONFLICTS: &str = "linckia_apply_conflicts_total";
 
 pub fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
-    let (turns, seconds) = bench.pick((2, (0.5, 1.5)), (8, (1.0, 6.0)));
+    let (turns, seconds) = bench.pick((2, (0.5, 1.5)), (8, (1.0, 14.0)));
     let fleet = Fleet::start(bench, "three", &[])?;
     let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut met, mut rates) = (0.0, Vec::new());

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::asked::Asked;
 use super::respond::{self, Answered};
-use super::sessions::covered_within;
+use super::sessions::{covered_within, until_lost};
 use crate::event::explain;
 use crate::port::Region;
 use crate::problem::{Kind, Outcome, Problem};
@@ -93,12 +93,14 @@ pub(super) async fn wait<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered
     let body: Wait = asked.read_json(r#"{"vector":…,"timeout":"5s"}"#).await?;
     let (wanted, longest) = checked_wait(&body)?;
     not_lost(&asked, &wanted)?;
-    match covered_within(asked.house, &wanted, longest).await? {
+    let covered = tokio::select! {
+        biased;
+        covered = covered_within(asked.house, &wanted, longest) => covered?,
+        lost = until_lost(asked.house, &wanted) => return Err(lost),
+    };
+    match covered {
         Some(vector) => Ok(now_at(&asked, &vector)),
-        None => {
-            not_lost(&asked, &wanted)?;
-            Err(refusal::behind(&wanted, &asked.region().applied_now()))
-        }
+        None => Err(refusal::behind(&wanted, &asked.region().applied_now())),
     }
 }
 

@@ -78,6 +78,12 @@ pub(super) async fn put<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered>
                           over";
             return Err(Problem::new(Kind::Unavailable, detail).retry_after(1));
         }
+        Decided::Closing => {
+            let detail = "the log of a lost directory is being closed; a policy is changed once \
+                          all members have said what they hold of it (`GET /v1/regions` says who \
+                          is waited for)";
+            return Err(Problem::new(Kind::Unavailable, detail).retry_after(1));
+        }
         Decided::Full => {
             let detail = "as many policies were agreed, of this type or in all, as a fleet keeps: \
                           those of all epochs are kept";

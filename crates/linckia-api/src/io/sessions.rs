@@ -130,11 +130,12 @@ fn not_lost<R: Region>(house: &House<R>, session: &Session) -> Outcome<()> {
     Err(problem)
 }
 
-/// Resolves once what the client has seen is declared lost.
-async fn until_lost<R: Region>(house: &House<R>, session: &Session) -> Box<Problem> {
+/// Resolves once something of this is declared lost.
+pub(super) async fn until_lost<R: Region>(house: &House<R>, wanted: &Vector) -> Box<Problem> {
     let mut incarnations = house.region.incarnations();
     loop {
-        if let Err(problem) = not_lost(house, session) {
+        let lost = refusal::lost(wanted, &incarnations.borrow_and_update());
+        if let Some(problem) = lost {
             return problem;
         }
         if incarnations.changed().await.is_err() {
@@ -152,7 +153,10 @@ async fn wait<R: Region>(
         biased;
         covered = covered_within(house, &session.seen, longest) => covered?,
         never = want_on(house, &session.seen) => match never {},
-        lost = until_lost(house, &session) => return Err(lost),
+        lost = until_lost(house, &session.seen) => {
+            not_lost(house, &session)?;
+            return Err(lost);
+        }
     };
     match covered {
         Some(_) => Ok(CaughtUp::Within(session)),

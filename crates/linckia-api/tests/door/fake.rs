@@ -500,7 +500,8 @@ impl Region for Fake {
         let mut roster = (**self.roster.borrow()).clone();
         for region in self.members.iter().map(ToString::to_string) {
             let origin = format!("{region}.0000000000000001");
-            roster.decide(now, &Command::Present { origin, region, members: BTreeSet::new() });
+            let (members, held) = (BTreeSet::new(), BTreeSet::new());
+            roster.decide(now, &Command::Present { origin, region, members, held });
         }
         let outcome = roster.decide(now, &command);
         if let Outcome::PolicyBegun(epoch) = outcome

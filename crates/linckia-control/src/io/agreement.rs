@@ -53,6 +53,9 @@ pub struct AgreementSettings {
     pub has_history: bool,
     /// The members may begin although some have history: what was decided before is lost for good.
     pub begin_anew: bool,
+    /// It neither votes nor takes entries before [`Agreement::wake`]: its directory may be an old
+    /// copy, that has forgotten votes.
+    pub asleep: bool,
     /// The fleet's time as it is known here, in milliseconds since 1970.
     pub time: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -101,6 +104,7 @@ pub(super) struct Inner<P> {
     pub(super) enters: watch::Sender<bool>,
     /// Another node is this member's, by a later membership.
     pub(super) replaced: AtomicBool,
+    awake: AtomicBool,
     entering: std::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -135,7 +139,9 @@ impl<P: Peers> Agreement<P> {
         let raft = raft.map_err(io::Error::other)?;
         let entering = std::sync::Mutex::default();
         let (enters, replaced) = (watch::channel(false).0, AtomicBool::new(false));
-        let inner = Inner { settings, peers, node, raft, heard, enters, replaced, entering };
+        let awake = AtomicBool::new(!settings.asleep);
+        raft.runtime_config().elect(!settings.asleep);
+        let inner = Inner { settings, peers, node, raft, heard, enters, replaced, awake, entering };
         let inner = Arc::new(inner);
         let task = tokio::spawn(Entering::new(Arc::clone(&inner)).run());
         *inner.entering.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(task);
@@ -151,6 +157,13 @@ impl<P: Peers> Agreement<P> {
     /// member whose journal was lost is not, until it was taken in.
     pub fn entered(&self) -> watch::Receiver<bool> {
         self.inner.enters.subscribe()
+    }
+
+    /// From here on it takes part: its directory is known not to be an old copy.
+    pub fn wake(&self) {
+        if !self.inner.awake.swap(true, Ordering::Relaxed) {
+            self.inner.raft.runtime_config().elect(true);
+        }
     }
 
     /// True if the others took in another journal in this one's place: it is that of a directory
@@ -211,6 +224,13 @@ impl<P: Peers> Inner<P> {
     /// Where the members were decided, as far as is known here.
     pub(super) fn since(&self) -> Option<EntryId> {
         *self.raft.metrics().borrow().membership_config.log_id()
+    }
+
+    /// True if this node is one of those that decide, as far as is known here.
+    pub(super) fn votes(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics.membership_config.membership().voter_ids().any(|voter| voter == self.node)
     }
 
     /// True if this node is the only one of its member, and no change of members is half done.
@@ -297,6 +317,11 @@ impl<P: Peers> Inner<P> {
                 if node != self.node =>
             {
                 Reply::Failed(format!("node {node} is no more: its journal was lost"))
+            }
+            Question::Append(..) | Question::Vote(..) | Question::Snapshot(..)
+                if !self.awake.load(Ordering::Relaxed) =>
+            {
+                Reply::Failed("it has just started, and does not take part yet".to_owned())
             }
             Question::Append(_, request) => match self.raft.append_entries(request).await {
                 Ok(answer) => Reply::Append(answer),

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use linckia_model::RegionName;
 use openraft::BasicNode;
 use tokio::time::sleep;
@@ -28,6 +30,9 @@ const LONGEST: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(50);
 
+/// An answer to one is waited for so long.
+const LOOK_LONGEST: Duration = Duration::from_millis(700);
+
 /// At its start a member waits so long for others to say that it is one.
 const CONFIRM_LONGEST: Duration = Duration::from_millis(1_500);
 
@@ -39,17 +44,19 @@ pub(super) struct Entering<P> {
     inner: Arc<Inner<P>>,
     /// It was told that the members cannot begin.
     told: AtomicBool,
+    /// One of the others has said whether this node is a member.
+    sure: AtomicBool,
 }
 
 impl<P: Peers> Entering<P> {
     pub(super) fn new(inner: Arc<Inner<P>>) -> Self {
-        Self { inner, told: AtomicBool::new(false) }
+        Self { inner, told: AtomicBool::new(false), sure: AtomicBool::new(false) }
     }
 
     /// Asks until this member's node is among the members, then says who leads. Ends with Raft.
     pub(super) async fn run(self) {
         let Inner { node, settings, .. } = &*self.inner;
-        while !self.inner.is_settled(*node, &settings.name) {
+        while !self.inner.votes() {
             self.attempt().await;
             sleep(AGAIN).await;
         }
@@ -57,8 +64,8 @@ impl<P: Peers> Entering<P> {
         let (mut metrics, mut told) = (self.inner.raft.metrics(), None);
         let mut decides = self.inner.heard.entered.clone();
         loop {
-            let enters =
-                *decides.borrow_and_update() && !self.inner.replaced.load(Ordering::Relaxed);
+            let replaced = self.inner.replaced.load(Ordering::Relaxed);
+            let enters = *decides.borrow_and_update() && !replaced;
             self.inner.enters.send_if_modified(|was| std::mem::replace(was, enters) != enters);
             let leader = self.inner.leader();
             if leader != told {
@@ -68,11 +75,14 @@ impl<P: Peers> Entering<P> {
                 }
                 told.clone_from(&leader);
             }
+            let settled = self.inner.is_settled(*node, &settings.name);
+            // Who hears of no leader may be a member no more.
+            let unsure = replaced || leader.is_none() || !self.sure.load(Ordering::Relaxed);
             tokio::select! {
                 changed = metrics.changed() => if changed.is_err() { return },
                 changed = decides.changed() => if changed.is_err() { return },
-                // Who hears of no leader may be a member no more.
-                () = sleep(LOOK), if leader.is_none() => drop(self.look_for_another().await),
+                () = sleep(LOOK), if !settled && !replaced => self.attempt().await,
+                () = sleep(LOOK), if unsure => self.look_for_another().await,
             }
         }
     }
@@ -82,45 +92,58 @@ impl<P: Peers> Entering<P> {
     async fn confirm(&self) {
         let settings = &self.inner.settings;
         if settings.members.iter().all(|name| *name == settings.name) {
-            return;
+            self.sure.store(true, Ordering::Relaxed);
         }
+        let known =
+            || self.sure.load(Ordering::Relaxed) || self.inner.replaced.load(Ordering::Relaxed);
         let asked = async {
-            while !self.look_for_another().await {
-                sleep(SOON).await
+            while !known() {
+                self.look_for_another().await;
+                sleep(SOON).await;
             }
         };
         let _ = tokio::time::timeout(CONFIRM_LONGEST, asked).await;
     }
 
-    /// Asks the others who this member is. True if one of them could say.
-    async fn look_for_another(&self) -> bool {
+    /// Asks the others who this member is; each answer counts as it comes.
+    async fn look_for_another(&self) {
         let inner = &self.inner;
         let others = inner.settings.members.iter().filter(|name| **name != inner.settings.name);
-        let asked = others.map(|name| ask(&*inner.peers, name, &Question::Introduce, LONGEST));
-        let replies = join_all(asked).await.into_iter().flatten();
-        let known: Vec<Introduction> = replies
-            .filter_map(|reply| match reply {
-                Reply::Introduction(introduction) => Some(introduction),
-                _ => None,
-            })
-            .collect();
+        let ask = |name| ask(&*inner.peers, name, &Question::Introduce, LOOK_LONGEST);
+        let mut asked: FuturesUnordered<_> = others.map(ask).collect();
         let own = inner.since();
-        let another = |it: &Introduction| {
-            let named = it.members.values().any(|name| name == inner.settings.name.as_str());
-            it.since > own && named && !it.members.contains_key(&inner.node)
-        };
-        let replaced = known.iter().any(another);
-        if replaced && !inner.replaced.load(Ordering::Relaxed) {
+        let mut seen = false;
+        while let Some(reply) = asked.next().await {
+            let Some(Reply::Introduction(other)) = reply else { continue };
+            let named = other.members.values().any(|name| name == inner.settings.name.as_str());
+            let here = other.members.contains_key(&inner.node);
+            // What is known there is older than what is known here: it says nothing.
+            if !named || other.since < own {
+                continue;
+            }
+            if here {
+                seen = true;
+                continue;
+            }
+            if other.since > own {
+                return self.found_another();
+            }
+        }
+        if seen {
+            self.sure.store(true, Ordering::Relaxed);
+            inner.replaced.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn found_another(&self) {
+        self.sure.store(true, Ordering::Relaxed);
+        if !self.inner.replaced.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 "another directory of this region is a member in this one's place: this one was \
                  copied, or taken for lost. It takes no requests; keep it, and start the region in \
                  the other one, or in an empty one"
             );
         }
-        if !known.is_empty() {
-            inner.replaced.store(replaced, Ordering::Relaxed);
-        }
-        !known.is_empty()
     }
 
     async fn attempt(&self) {

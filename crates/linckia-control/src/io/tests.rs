@@ -75,6 +75,7 @@ impl Fleet {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         let (members, time) = (self.names.clone(), Arc::new(now));
         let settings = AgreementSettings {
+            asleep: false,
             name: name.clone(),
             members,
             has_history: self.has_history,

@@ -144,7 +144,8 @@ impl World {
         }
         let (region, origin) = (place.name.to_string(), place.origin.to_string());
         let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
-        self.decide(Command::Present { region, origin, members: names(&regions) });
+        let (members, held) = (names(&regions), BTreeSet::new());
+        self.decide(Command::Present { region, origin, members, held });
         // What it aborted is asked for again.
         self.change_policy_again();
     }
@@ -161,7 +162,11 @@ impl World {
             Output::Levelled { origin, attempt } => {
                 Command::Level { origin: origin.to_string(), attempt, by }
             }
-            Output::Void { origin, first } => Command::Void { origin: origin.to_string(), first },
+            Output::Void { origin, first } => {
+                let cut = self.voids.entry(origin.clone()).or_insert(first);
+                *cut = (*cut).min(first);
+                Command::Void { origin: origin.to_string(), first }
+            }
             Output::Stray { origin } => {
                 let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
                 Command::Close { origin: origin.to_string(), members: names(&regions) }
@@ -170,7 +175,15 @@ impl World {
         };
         let longest = self.takes(TAKES);
         let when = self.now + self.loss_random.below(longest);
-        self.at(when, Moment::Decide(Box::new(command)));
+        let life = self.places[region].life;
+        self.at(when, Moment::Decide { region, life, command: Box::new(command) });
+    }
+
+    /// A step is decided; one of a region that died meanwhile may never have left it.
+    pub(super) fn decide_step(&mut self, region: usize, life: u64, command: Command) {
+        if self.places[region].life == life || self.loss_random.percent(50) {
+            self.decide(command);
+        }
     }
 
     /// The disks on which an event is durable now, or was until they were lost.
@@ -190,21 +203,21 @@ impl World {
         self.places.iter().any(|place| place.put_back && dot.origin.is_of(&place.name))
     }
 
-    /// True if what these disks held had to be lost: all of them are, or what it depends on may
-    /// have been lost with another region's.
+    /// True if all of these disks are lost.
     pub(crate) fn are_lost(&self, disks: &BTreeSet<Disk>) -> bool {
-        let regions: BTreeSet<usize> = self.graves.keys().map(|(region, _)| *region).collect();
-        regions.len() > 1 || disks.iter().all(|disk| self.graves.contains_key(disk))
+        disks.iter().all(|disk| self.graves.contains_key(disk))
     }
 
-    /// Where logs end beyond which nothing can be held: with a second loss some of what a region
-    /// holds may prove to be void.
+    /// True if the event's log was cut off before it, because it depends on what is lost.
+    pub(crate) fn is_void(&self, dot: &Dot) -> bool {
+        self.voids.get(&dot.origin).is_some_and(|first| dot.sequence >= *first)
+    }
+
+    /// Where logs end beyond which nothing can be held: not those of which a part proved void.
     pub(crate) fn ends(&self) -> Vec<(Origin, u64)> {
-        if self.graves.len() > 1 {
-            return Vec::new();
-        }
-        let closings = self.roster.incarnations().agreed().closings;
-        closings.into_iter().filter_map(|(origin, it)| Some((origin, it.end?))).collect()
+        let closings = self.roster.incarnations().agreed().closings.into_iter();
+        let whole = closings.filter(|(origin, _)| !self.voids.contains_key(origin));
+        whole.filter_map(|(origin, it)| Some((origin, it.end?))).collect()
     }
 
     /// Marks that were lost with their disks, and stand in no log.

@@ -57,7 +57,11 @@ pub(super) enum Moment {
         disk_number: u64,
     },
     /// What a region has to say of a closing is decided.
-    Decide(Box<Command>),
+    Decide {
+        region: usize,
+        life: u64,
+        command: Box<Command>,
+    },
     /// A region hears what is agreed.
     Hears {
         region: usize,

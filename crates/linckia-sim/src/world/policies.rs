@@ -4,6 +4,8 @@
 //! Raft itself is not simulated: what is here is what it gives, decisions in one order. What always
 //! holds: a region that starts knows what it had heard, because its journal does.
 
+use std::collections::BTreeSet;
+
 use linckia_control::{Command, Outcome, Roster, names, written};
 use linckia_model::{Agreed, Origin, Policy, RegionName, TypeName, Vector};
 use linckia_region::Input;
@@ -24,7 +26,8 @@ pub(super) fn at_the_start(policies: &[Policy], origins: &[(RegionName, Origin)]
     let regions: Vec<RegionName> = origins.iter().map(|(region, _)| region.clone()).collect();
     for (region, origin) in origins {
         let (region, origin) = (region.to_string(), origin.to_string());
-        roster.decide(0, &Command::Present { region, origin, members: names(&regions) });
+        let (members, held) = (names(&regions), BTreeSet::new());
+        roster.decide(0, &Command::Present { region, origin, members, held });
     }
     let Some((_, somebody)) = origins.first() else { return roster };
     if let Some(first) = policies.first() {

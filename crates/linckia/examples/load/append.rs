@@ -75,6 +75,8 @@ struct Shared {
     from: Instant,
     until: Option<Instant>,
     latencies: Histogram,
+    /// How late events left that were due.
+    late: Histogram,
     measured: u64,
     acknowledged: u64,
     refused: u64,
@@ -167,6 +169,7 @@ impl Shared {
             from,
             until,
             latencies: Histogram::default(),
+            late: Histogram::default(),
             measured: 0,
             acknowledged: 0,
             refused: 0,
@@ -189,6 +192,12 @@ impl Shared {
     fn due(&self, number: u64) -> Option<Instant> {
         let (first, step) = self.due?;
         Some(first + Duration::from_nanos(step.as_nanos() as u64 * number))
+    }
+
+    fn left(&mut self, due: Instant, now: Instant) {
+        if now >= self.from {
+            self.late.add(now.saturating_duration_since(due));
+        }
     }
 
     fn answered(&mut self, sent: Instant, now: Instant, events: u64) {
@@ -214,6 +223,7 @@ impl Shared {
             "p50": self.latencies.milliseconds_at(0.5),
             "p99": self.latencies.milliseconds_at(0.99),
             "p999": self.latencies.milliseconds_at(0.999),
+            "lateP99": self.late.milliseconds_at(0.99),
             "requests": self.latencies.count(),
             "acknowledged": self.acknowledged,
             "refused": self.refused,
@@ -235,6 +245,7 @@ async fn send(
         let due = lock().due(number);
         if let Some(due) = due {
             tokio::time::sleep_until(due.into()).await;
+            lock().left(due, Instant::now());
             sent = due;
         }
         let (status, body) = connection.ask(request.fill(number)).await?;

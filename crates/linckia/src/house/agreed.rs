@@ -11,6 +11,7 @@ use linckia_control::{Agreement, Command, PolicyBooks, Promise, Roster, names, w
 use linckia_model::{Incarnations, Origin, RegionName, TypeName, Vector};
 use linckia_region::Output;
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 use super::consult::{Consults, FleetTime};
 use super::core::{Order, Orders};
@@ -76,12 +77,33 @@ impl Said {
     }
 }
 
+/// How the core stands to what was agreed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stands {
+    /// Its directory is known not to be an old copy, or nobody is left to say so.
+    pub(super) compared: bool,
+    pub(super) writable: bool,
+}
+
 /// This region, the origin in which it writes in this life of its directory, and all regions that
 /// hold data.
 pub(super) struct Own {
     pub(super) name: RegionName,
     pub(super) origin: Origin,
     pub(super) regions: Vec<RegionName>,
+    /// The logs that its directory held when it started.
+    pub(super) held: Vec<Origin>,
+}
+
+impl Own {
+    fn presents(&self) -> Command {
+        Command::Present {
+            region: self.name.to_string(),
+            origin: self.origin.to_string(),
+            members: names(&self.regions),
+            held: self.held.iter().map(Origin::to_string).collect(),
+        }
+    }
 }
 
 /// What is told of it.
@@ -92,52 +114,66 @@ pub(super) struct Told {
     pub(super) incarnations: watch::Sender<Arc<Incarnations>>,
 }
 
-/// Carries both ways until the core ends. `writable` is true while the core may write.
+/// Carries both ways until the core ends.
 pub(super) async fn follow(
     own: Own,
     agreement: Agreement<Consults>,
     orders: Orders,
     said: Arc<Said>,
     time: FleetTime,
-    mut writable: watch::Receiver<bool>,
+    mut stands: watch::Receiver<Stands>,
     told: Told,
 ) {
     let (mut roster, mut decides) = (agreement.roster(), agreement.entered());
     let mut known: Option<Arc<Roster>> = None;
+    // One at a time, and beside: what is decided meanwhile is heard.
+    let mut proposing = JoinSet::new();
     loop {
         let decides_now = *decides.borrow_and_update();
         let decided = Arc::clone(&roster.borrow_and_update());
         if !known.as_ref().is_some_and(|known| is_same(known, &decided)) {
             let agreed = decided.agreed();
-            told.incarnations
-                .send_replace(Arc::new(agreed.incarnations.clone().unwrap_or_default()));
+            let incarnations = agreed.incarnations.clone().unwrap_or_default();
+            told.incarnations.send_replace(Arc::new(incarnations));
             if !orders.send(Order::Agreed(agreed)).await {
                 return;
             }
             known = Some(Arc::clone(&decided));
         }
-        let present = decided.incarnations().of(own.name.as_str()) == Some(own.origin.as_str());
-        let enters = decides_now && present && *writable.borrow_and_update();
-        told.entered.send_if_modified(|entered| std::mem::replace(entered, enters) != enters);
-        let incarnations = Arc::clone(&told.incarnations.borrow());
-        let mut due = due(&own, decided.policies(), &said, time.now());
-        if decides_now && present {
-            due.extend(closings_due(&own, &incarnations, &said));
-        } else if decides_now && !incarnations.closings.contains_key(&own.origin) {
-            let (region, origin) = (own.name.to_string(), own.origin.to_string());
-            due = vec![Command::Present { region, origin, members: names(&own.regions) }];
+        let Stands { compared, writable } = *stands.borrow_and_update();
+        if compared {
+            agreement.wake();
         }
-        for command in due {
-            if let Err(undecided) = agreement.decide(command, DECISION_LONGEST).await {
-                tracing::debug!(%undecided, "a step of what is being agreed waits");
+        let present = decided.incarnations().of(own.name.as_str()) == Some(own.origin.as_str());
+        let enters = decides_now && present && writable;
+        told.entered.send_if_modified(|entered| std::mem::replace(entered, enters) != enters);
+        if proposing.is_empty() {
+            let incarnations = Arc::clone(&told.incarnations.borrow());
+            let mut due = due(&own, decided.policies(), &said, time.now());
+            if decides_now && present {
+                due.extend(closings_due(&own, &incarnations, &said));
+            } else if decides_now && !incarnations.closings.contains_key(&own.origin) {
+                due = vec![own.presents()];
+            }
+            if !due.is_empty() {
+                proposing.spawn(propose(agreement.clone(), due));
             }
         }
         tokio::select! {
             changed = roster.changed() => if changed.is_err() { return },
             changed = decides.changed() => if changed.is_err() { return },
-            changed = writable.changed() => if changed.is_err() { return },
+            changed = stands.changed() => if changed.is_err() { return },
+            Some(_) = proposing.join_next() => {}
             () = said.told.notified() => {}
             () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+async fn propose(agreement: Agreement<Consults>, due: Vec<Command>) {
+    for command in due {
+        if let Err(undecided) = agreement.decide(command, DECISION_LONGEST).await {
+            tracing::debug!(%undecided, "a step of what is being agreed waits");
         }
     }
 }

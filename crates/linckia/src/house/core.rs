@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 pub(super) use orders::{NotTaken, Order, Orders};
 
-use super::agreed::Said;
+use super::agreed::{Said, Stands};
 use super::consult::FleetTime;
 use super::hands::Hands;
 use super::measures::{Measures, Queues};
@@ -61,7 +61,7 @@ pub(super) struct Core {
     everywhere: watch::Receiver<Arc<Vector>>,
     policies: watch::Receiver<Arc<Policies>>,
     said: Arc<Said>,
-    writable: watch::Receiver<bool>,
+    stands: watch::Receiver<Stands>,
     thread: Mutex<Option<JoinHandle<anyhow::Result<()>>>>,
     alive: watch::Receiver<()>,
     failure: Arc<Mutex<Option<String>>>,
@@ -88,7 +88,7 @@ impl Core {
         let (everywhere_sender, everywhere) = watch::channel(Arc::default());
         let (policies_sender, policies) = watch::channel(Arc::default());
         let said = Arc::new(Said::default());
-        let (writable_sender, writable) = watch::channel(false);
+        let (stands_sender, stands) = watch::channel(Stands::default());
         let (alive_sender, alive) = watch::channel(());
         let failure = Arc::new(Mutex::new(None));
         let poisoned = Arc::new(Mutex::new(None));
@@ -103,7 +103,7 @@ impl Core {
             everywhere: everywhere_sender,
             policies: policies_sender,
             said: Arc::clone(&said),
-            writable: writable_sender,
+            stands: stands_sender,
             tickets: BTreeMap::new(),
             readers: BTreeMap::new(),
             ticket: 0,
@@ -137,7 +137,7 @@ impl Core {
             everywhere,
             policies,
             said,
-            writable,
+            stands,
             thread,
             alive,
             failure,
@@ -167,9 +167,9 @@ impl Core {
         Arc::clone(&self.said)
     }
 
-    /// True while the region may write its log.
-    pub(super) fn writable(&self) -> watch::Receiver<bool> {
-        self.writable.clone()
+    /// Whether the region may write its log.
+    pub(super) fn stands(&self) -> watch::Receiver<Stands> {
+        self.stands.clone()
     }
 
     /// Why the region takes no writes, once its log has failed.
@@ -217,7 +217,7 @@ struct Driver {
     everywhere: watch::Sender<Arc<Vector>>,
     policies: watch::Sender<Arc<Policies>>,
     said: Arc<Said>,
-    writable: watch::Sender<bool>,
+    stands: watch::Sender<Stands>,
     tickets: BTreeMap<u64, oneshot::Sender<Answers>>,
     readers: BTreeMap<u64, oneshot::Sender<Result<Reading, Unavailable>>>,
     ticket: u64,
@@ -444,8 +444,8 @@ impl Driver {
                 grew
             });
         }
-        let writable = region.is_entered();
-        self.writable.send_if_modified(|was| std::mem::replace(was, writable) != writable);
+        let stands = Stands { compared: region.is_compared(), writable: region.is_entered() };
+        self.stands.send_if_modified(|was| std::mem::replace(was, stands) != stands);
         let policies = region.policies();
         self.policies.send_if_modified(|last| {
             let changed = !Arc::ptr_eq(last, policies);

@@ -128,7 +128,16 @@ impl House {
             );
         }
         if lives.of(self.name.as_str()) == Some(own) {
-            return "its directory is new: it gets again what the other members hold".to_owned();
+            return match lives.closings().any(|it| earlier(&it)) {
+                true => {
+                    "it gets again what the other members hold, or asks them what they know of \
+                         its log"
+                        .to_owned()
+                }
+                false => "it has just started, and asks the other members what they know of its \
+                          log"
+                .to_owned(),
+            };
         }
         "its directory is new: it takes writes once the other members have taken it in".to_owned()
     }

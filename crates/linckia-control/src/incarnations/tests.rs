@@ -1,0 +1,117 @@
+//! Closings, step by step: who speaks for a log, where it ends, and what opens one again.
+
+use super::*;
+
+fn members() -> BTreeSet<String> {
+    ["a", "b", "c"].map(str::to_owned).into_iter().collect()
+}
+
+fn origin(region: &str, life: u64) -> String {
+    format!("{region}.{life:016x}")
+}
+
+fn holds(origin: &str, sequence: u64) -> Promise {
+    let held = BTreeMap::from([(origin.to_owned(), sequence)]);
+    Promise { held, heard: sequence + 1, hlc: sequence * 10 }
+}
+
+fn three() -> Incarnations {
+    let mut lives = Incarnations::default();
+    for region in ["a", "b", "c"] {
+        let step = lives.present(1, region, &origin(region, 1), (&members(), &BTreeSet::new()));
+        assert_eq!(step, Step::Lives);
+    }
+    lives
+}
+
+#[test]
+fn a_log_ends_where_the_highest_promise_is() {
+    let (mut lives, lost) = (three(), origin("a", 1));
+    assert_eq!(
+        lives.present(2, "a", &origin("a", 2), (&members(), &BTreeSet::new())),
+        Step::Succeeds
+    );
+    assert_eq!(lives.present(2, "a", &origin("a", 2), (&members(), &BTreeSet::new())), Step::Lives);
+    let promise = |lives: &mut Incarnations, region: &str, life, sequence| {
+        lives.promise(&lost, 1, &origin(region, life), &holds(&lost, sequence))
+    };
+    assert_eq!(promise(&mut lives, "a", 1, 9), Step::Gone, "it does not live any more");
+    assert_eq!(promise(&mut lives, "a", 2, 0), Step::Awaits);
+    assert_eq!(promise(&mut lives, "b", 1, 6), Step::Awaits);
+    assert_eq!(promise(&mut lives, "b", 1, 9), Step::Awaits, "a second word does not count");
+    assert!(lives.is_closing());
+    assert_eq!(promise(&mut lives, "c", 1, 4), Step::Closed(6));
+    assert_eq!(lives.ends().collect::<Vec<_>>(), [(lost.as_str(), 6)]);
+    let (_, closing) = lives.closings().next().unwrap();
+    assert_eq!((closing.heard, closing.hlc), (7, 60));
+    // The directory that was taken for lost comes back.
+    assert_eq!(lives.present(3, "a", &lost, (&members(), &BTreeSet::new())), Step::Closed(6));
+    assert_eq!(lives.of("a"), Some(origin("a", 2).as_str()));
+}
+
+#[test]
+fn an_end_that_not_all_hold_is_found_anew_when_a_holder_is_lost() {
+    let (mut lives, lost) = (three(), origin("a", 1));
+    lives.present(2, "a", &origin("a", 2), (&members(), &BTreeSet::new()));
+    for (region, life, sequence) in [("a", 2, 0), ("b", 1, 6), ("c", 1, 4)] {
+        lives.promise(&lost, 1, &origin(region, life), &holds(&lost, sequence));
+    }
+    assert_eq!(lives.level(&lost, 1, &origin("b", 1)), Step::Awaits);
+    lives.present(3, "b", &origin("b", 2), (&members(), &BTreeSet::new()));
+    assert_eq!(lives.ends().count(), 0);
+    let of_before = lives.promise(&lost, 1, &origin("c", 1), &holds(&lost, 6));
+    assert_eq!(of_before, Step::Gone, "of the attempt before");
+    for (region, life, sequence) in [("a", 2, 4), ("b", 2, 0)] {
+        lives.promise(&lost, 2, &origin(region, life), &holds(&lost, sequence));
+    }
+    let last = lives.promise(&lost, 2, &origin("c", 1), &holds(&lost, 4));
+    assert_eq!(last, Step::Closed(4));
+    // What all hold stays.
+    for (region, life) in [("a", 2), ("b", 2)] {
+        assert_eq!(lives.level(&lost, 2, &origin(region, life)), Step::Awaits);
+    }
+    assert_eq!(lives.level(&lost, 2, &origin("c", 1)), Step::Closed(4));
+    lives.present(4, "b", &origin("b", 3), (&members(), &BTreeSet::new()));
+    assert!(lives.ends().any(|end| end == (&lost, 4)));
+}
+
+#[test]
+fn a_log_ends_before_what_depends_on_what_is_lost() {
+    let (mut lives, lost) = (three(), origin("a", 1));
+    assert_eq!(lives.void(&lost, 3), Step::Gone, "it is not closed");
+    lives.present(2, "a", &origin("a", 2), (&members(), &BTreeSet::new()));
+    for (region, life) in [("a", 2), ("b", 1), ("c", 1)] {
+        lives.promise(&lost, 1, &origin(region, life), &holds(&lost, 6));
+    }
+    assert_eq!(lives.void(&lost, 4), Step::Closed(3));
+    assert_eq!(lives.void(&lost, 6), Step::Closed(3), "of a member that has not heard it");
+    assert_eq!(lives.void(&lost, 1), Step::Closed(0));
+}
+
+#[test]
+fn a_log_that_a_member_holds_is_closed_though_nobody_knows_who_wrote_it() {
+    let mut lives = Incarnations::default();
+    let held = |origins: &[String]| origins.iter().cloned().collect::<BTreeSet<_>>();
+    let both = held(&[origin("a", 1), origin("b", 1)]);
+    assert_eq!(lives.present(1, "b", &origin("b", 1), (&members(), &both)), Step::Lives);
+    assert!(!lives.is_closing(), "a may live in it");
+    lives.present(1, "a", &origin("a", 2), (&members(), &held(&[])));
+    assert_eq!(lives.closings().map(|(origin, _)| origin).collect::<Vec<_>>(), [origin("a", 1)]);
+    let mut lives = Incarnations::default();
+    lives.present(1, "a", &origin("a", 2), (&members(), &held(&[])));
+    lives.present(1, "b", &origin("b", 1), (&members(), &both));
+    assert!(lives.is_closing());
+}
+
+#[test]
+fn a_log_that_nobody_writes_is_closed_and_one_that_somebody_does_is_not() {
+    let mut lives = three();
+    assert_eq!(lives.close(2, &origin("a", 1), &members()), Step::Gone);
+    assert_eq!(lives.close(2, &origin("d", 1), &members()), Step::Gone, "no such region");
+    assert_eq!(lives.close(2, &origin("a", 7), &members()), Step::Awaits);
+    assert!(lives.is_closing());
+    assert_eq!(
+        lives.present(2, "a", &origin("a", 7), (&members(), &BTreeSet::new())),
+        Step::Awaits
+    );
+}
