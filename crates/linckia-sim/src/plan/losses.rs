@@ -9,10 +9,10 @@ use super::{Happening, Plan, SPAN_MILLISECONDS};
 use crate::random::Random;
 
 /// Seeds in which a disk is lost, in a hundred.
-const SHARE: u64 = 25;
+const SHARE: u64 = 30;
 
 /// The first one happens by then, in milliseconds: some when all else is quiet.
-const LAST: u64 = SPAN_MILLISECONDS + 1_200;
+const LAST: u64 = SPAN_MILLISECONDS + 1_800;
 
 /// Of the others those in which an old copy of a disk is put back, in a hundred.
 const COPIES: u64 = 12;
@@ -40,10 +40,10 @@ impl Plan {
             self.push(at, Happening::Destroy { region, down_milliseconds });
             // What it wrote last is on its way when it dies, or who wrote comes again.
             let (back, before) = (at + down_milliseconds, random.percent(50));
-            for write in 0..random.between(2, 10) {
+            for write in 0..random.between(3, 12) {
                 let when = match before {
                     true => at.saturating_sub(random.below(100)),
-                    false => back + random.below(600),
+                    false => back + random.below(1_200),
                 };
                 let wishes = vec![self.wish(random, LOSS_IDS + at, write)];
                 let ack = Ack::default();

@@ -42,12 +42,12 @@ impl World {
     /// The disk of a region is gone for good; the region is down for a while.
     pub(super) fn destroy(&mut self, region: usize, down_milliseconds: u64) {
         self.bury(region);
-        self.swift = self.loss_random.percent(40);
+        self.swift = self.loss_random.percent(60);
         // What it sent last may still be on its way when the others hear that it is gone, and even
         // when it is back.
         let linger = self.loss_random.below(LINGERS);
         self.die(region, Some(linger));
-        let offset = self.loss_random.below(1_000) as i64 - 800;
+        let offset = self.loss_random.below(1_000) as i64 - 1_000;
         let place = &mut self.places[region];
         place.disk_number += 1;
         place.disk = Arc::new(MemoryDisk::new());
