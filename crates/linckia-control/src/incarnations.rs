@@ -247,6 +247,11 @@ impl Incarnations {
         self.closings.iter().map(|(origin, closing)| (origin.as_str(), closing))
     }
 
+    /// The closing of a log that nobody writes any more.
+    pub fn closing(&self, origin: &str) -> Option<&Closing> {
+        self.closings.get(origin)
+    }
+
     /// True while the end of some log is not known.
     pub(crate) fn is_closing(&self) -> bool {
         self.closings.values().any(|closing| closing.end.is_none())

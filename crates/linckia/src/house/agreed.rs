@@ -138,6 +138,9 @@ pub(super) async fn follow(
             if !orders.send(Order::Agreed(agreed)).await {
                 return;
             }
+            if let Some(known) = &known {
+                tell_ends(known, &decided);
+            }
             known = Some(Arc::clone(&decided));
         }
         let Stands { compared, writable } = *stands.borrow_and_update();
@@ -166,6 +169,22 @@ pub(super) async fn follow(
             Some(_) = proposing.join_next() => {}
             () = said.told.notified() => {}
             () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Says which logs have an end now that they had not before.
+fn tell_ends(before: &Roster, decided: &Roster) {
+    for (log, closing) in decided.incarnations().closings() {
+        let known = before.incarnations().closing(log).and_then(|closing| closing.end);
+        if let Some(end) = closing.end.filter(|end| known != Some(*end)) {
+            let lost = closing.heard.saturating_sub(end);
+            tracing::warn!(
+                log,
+                end,
+                lost,
+                "the log of a lost directory is closed: what was written after its end is lost"
+            );
         }
     }
 }

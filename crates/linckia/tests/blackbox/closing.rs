@@ -83,6 +83,7 @@ fn what_a_lost_directory_had_not_passed_on_is_declared_lost() {
         let answer = door.ask("POST", "/v1/vector/wait", Some(&wait));
         assert_eq!(answer.status, 410, "{}", answer.text());
     }
+    assert!(fleet.region_log(&b.name).contains("the log of a lost directory is closed"));
     a.write(&event("again", "gone", "put", &json!({"n": 7})));
     fleet.converged();
     let shown = fleet.cli(&["regions"]).done().stdout;
