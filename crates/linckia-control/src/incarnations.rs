@@ -122,17 +122,17 @@ impl Incarnations {
     /// Opens the closings of logs whose regions live in others.
     fn close_found(&mut self, now: u64, members: &BTreeSet<String>) {
         for origin in std::mem::take(&mut self.found) {
-            let region = Origin::parse(&origin).map(|origin| origin.region().to_owned());
-            let current = region.ok().and_then(|region| self.current.get(&region));
-            match current {
+            match self.instead_of(&origin) {
                 // Its region has not said yet in which it lives.
                 None => drop(self.found.insert(origin)),
-                Some(current) if *current == origin => {}
-                Some(_) if self.closings.contains_key(&origin) => {}
-                Some(_) if self.closings.len() >= CLOSED_MAX => {}
-                Some(_) => self.open(now, &origin, members),
+                Some(_) => drop(self.close(now, &origin, members)),
             }
         }
+    }
+
+    /// The origin in which the region of this one lives.
+    fn instead_of(&self, origin: &str) -> Option<&str> {
+        self.of(Origin::parse(origin).ok()?.region())
     }
 
     /// A member holds events of a log that no region writes: it is to be closed.
@@ -140,9 +140,7 @@ impl Incarnations {
         if let Some(closing) = self.closings.get(origin) {
             return closing.end.map_or(Step::Awaits, Step::Closed);
         }
-        let region = Origin::parse(origin).ok().map(|origin| origin.region().to_owned());
-        let current = region.and_then(|region| self.current.get(&region));
-        match current {
+        match self.instead_of(origin) {
             Some(current) if current == origin => Step::Gone,
             None => Step::Gone,
             Some(_) if self.closings.len() >= CLOSED_MAX => Step::Full,

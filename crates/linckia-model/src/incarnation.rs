@@ -57,7 +57,7 @@ impl Incarnations {
     }
 
     /// True once the earlier incarnations of a region are closed and applied, each to its end.
-    pub fn is_succeeded(&self, region: &RegionName, applied: &Vector) -> bool {
+    fn is_succeeded(&self, region: &RegionName, applied: &Vector) -> bool {
         let done = |(origin, closing): (&Origin, &Closing)| {
             closing.end.is_some_and(|end| applied.get(origin) >= end)
         };

@@ -6,7 +6,7 @@
 //! figure.
 
 use super::fleet::{Fleet, Region};
-use super::report::{Aim, Report};
+use super::report::{Aim, Report, median};
 use super::{Bench, door, load};
 
 /// Aggregates that both write.
@@ -93,10 +93,4 @@ fn conflicts(region: &Region) -> anyhow::Result<f64> {
     let line = text.lines().find(|line| line.starts_with(CONFLICTS));
     let value = line.and_then(|line| line.rsplit(' ').next());
     Ok(value.and_then(|value| value.parse().ok()).unwrap_or(0.0))
-}
-
-/// Sorts too.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

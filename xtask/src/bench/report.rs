@@ -27,6 +27,12 @@ pub enum Aim {
     Below(f64),
 }
 
+/// The middle one; sorts too.
+pub fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 impl Report {
     pub fn figure(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
         self.figures.push(Figure { name: name.into(), value, unit, aim: None });

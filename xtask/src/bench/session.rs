@@ -7,7 +7,7 @@
 use super::Bench;
 use super::fleet::Fleet;
 use super::load;
-use super::report::{Aim, Report};
+use super::report::{Aim, Report, median};
 
 /// Requests a second: less than the region can take, so that as many share a sync of the disk with
 /// a token as without.
@@ -57,10 +57,4 @@ pub fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
         seconds.1, seconds.0
     ));
     Ok(())
-}
-
-/// Sorts too.
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -70,7 +70,9 @@ pub(super) async fn acks<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
     let dot = Dot::parse(text).map_err(|_| {
         Problem::parameter(format!("`{text}`: a dot such as us-east-1.7f3a9c01d2e4b5a6:42"))
     })?;
-    not_lost(&asked, &[&dot].into_iter().collect())?;
+    let lost =
+        refusal::lost(&[&dot].into_iter().collect(), &asked.region().incarnations().borrow());
+    lost.map_or(Ok(()), Err)?;
     let Some(holders) = asked.region().holders(dot).await? else {
         let detail = format!("no event {text} is known here; its origin's region may know it");
         return Err(Problem::new(Kind::NotFound, detail));
@@ -92,22 +94,15 @@ struct Wait {
 pub(super) async fn wait<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered> {
     let body: Wait = asked.read_json(r#"{"vector":…,"timeout":"5s"}"#).await?;
     let (wanted, longest) = checked_wait(&body)?;
-    not_lost(&asked, &wanted)?;
     let covered = tokio::select! {
         biased;
-        covered = covered_within(asked.house, &wanted, longest) => covered?,
         lost = until_lost(asked.house, &wanted) => return Err(lost),
+        covered = covered_within(asked.house, &wanted, longest) => covered?,
     };
     match covered {
         Some(vector) => Ok(now_at(&asked, &vector)),
         None => Err(refusal::behind(&wanted, &asked.region().applied_now())),
     }
-}
-
-/// Errors: 410, if any of this was declared lost.
-fn not_lost<R: Region>(asked: &Asked<'_, R>, wanted: &Vector) -> Outcome<()> {
-    let lost = refusal::lost(wanted, &asked.region().incarnations().borrow());
-    lost.map_or(Ok(()), Err)
 }
 
 fn now_at<R: Region>(asked: &Asked<'_, R>, vector: &Vector) -> Answered {

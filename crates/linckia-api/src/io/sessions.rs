@@ -121,26 +121,20 @@ impl BehindOne {
     }
 }
 
-/// Errors: 410 if what the client has seen was declared lost, with a token for what remains of it.
+/// Errors: 410 if what the client has seen was declared lost.
 fn not_lost<R: Region>(house: &House<R>, session: &Session) -> Outcome<()> {
-    let incarnations = Arc::clone(&house.region.incarnations().borrow());
-    let Some(mut problem) = refusal::lost(&session.seen, &incarnations) else { return Ok(()) };
-    let remains = Session { seen: incarnations.within(&session.seen), ..session.clone() };
-    problem.session = Some(remains.token(house));
-    Err(problem)
+    let lost = refusal::lost(&session.seen, &house.region.incarnations().borrow());
+    lost.map_or(Ok(()), |problem| Err(session.lost(house, problem)))
 }
 
 /// Resolves once something of this is declared lost.
 pub(super) async fn until_lost<R: Region>(house: &House<R>, wanted: &Vector) -> Box<Problem> {
     let mut incarnations = house.region.incarnations();
-    loop {
-        let lost = refusal::lost(wanted, &incarnations.borrow_and_update());
-        if let Some(problem) = lost {
-            return problem;
-        }
-        if incarnations.changed().await.is_err() {
-            return Unavailable::Stopping.into();
-        }
+    let lost = incarnations.wait_for(|lives| lives.lost(wanted).next().is_some()).await;
+    match lost.ok().and_then(|lives| refusal::lost(wanted, &lives)) {
+        Some(problem) => problem,
+        // The region stops, and says so to who waits for it.
+        None => std::future::pending().await,
     }
 }
 
@@ -153,10 +147,7 @@ async fn wait<R: Region>(
         biased;
         covered = covered_within(house, &session.seen, longest) => covered?,
         never = want_on(house, &session.seen) => match never {},
-        lost = until_lost(house, &session.seen) => {
-            not_lost(house, &session)?;
-            return Err(lost);
-        }
+        lost = until_lost(house, &session.seen) => return Err(session.lost(house, lost)),
     };
     match covered {
         Some(_) => Ok(CaughtUp::Within(session)),
@@ -257,6 +248,13 @@ impl Session {
 
     fn token<R: Region>(&self, house: &House<R>) -> String {
         session::token(&self.keys, &self.seen, &house.region.everywhere())
+    }
+
+    /// Puts into a refusal of what is lost the token of a client that goes on with what remains.
+    fn lost<R: Region>(&self, house: &House<R>, mut problem: Box<Problem>) -> Box<Problem> {
+        let seen = house.region.incarnations().borrow().within(&self.seen);
+        problem.session = Some(Self { seen, ..self.clone() }.token(house));
+        problem
     }
 
     /// Puts into a refusal what it shows: the events it names, or how things stand here.

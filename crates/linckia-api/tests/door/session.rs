@@ -7,6 +7,7 @@ use linckia_api::{ClientIdentity, DoorSettings};
 use linckia_model::{Closing, Incarnations, Origin, SessionKeys, Vector};
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::append::event;
 use super::client::{Answer, Client};
@@ -110,6 +111,17 @@ async fn a_token_holds_what_the_client_wrote_and_read() {
     assert_eq!(says(&keys(1), &token(&pruned.expect(200))), Vector::new());
 }
 
+/// A client with that token that waits at the door by now.
+async fn waits(server: &Server, token: String) -> JoinHandle<Answer> {
+    let mut client = server.client().await;
+    let waiting = tokio::spawn(async move {
+        let headers = [("linckia-session", token.as_str()), ("linckia-behind", "wait=10s")];
+        read(&mut client, "/v1/aggregates/A/1", &headers).await
+    });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    waiting
+}
+
 #[tokio::test]
 async fn behind_it_waits_fails_or_says_so() {
     let (server, _keys) = start().await;
@@ -142,14 +154,7 @@ async fn behind_it_waits_fails_or_says_so() {
     assert_eq!(wrote.problem(), "invalid-parameter");
 
     // A write of another client brings the region there.
-    let waiting = tokio::spawn({
-        let (token, mut client) = (token.clone(), server.client().await);
-        async move {
-            let headers = [("linckia-session", token.as_str()), ("linckia-behind", "wait=10s")];
-            read(&mut client, "/v1/aggregates/A/1", &headers).await
-        }
-    });
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    let waiting = waits(&server, token.clone()).await;
     write(&mut client, "2", "").await.expect(201);
     let answer = waiting.await.unwrap().expect(200);
     assert_eq!(answer.header("linckia-stale"), None);
@@ -164,14 +169,7 @@ async fn what_is_lost_is_said_at_once_with_a_token_for_what_remains() {
     let headers = |behind| [("linckia-session", token.as_str()), ("linckia-behind", behind)];
     let target = "/v1/aggregates/A/1";
     read(&mut client, target, &headers("fail")).await.expect(503);
-    let waiting = tokio::spawn({
-        let (token, mut client) = (token.clone(), server.client().await);
-        async move {
-            let headers = [("linckia-session", token.as_str()), ("linckia-behind", "wait=10s")];
-            read(&mut client, "/v1/aggregates/A/1", &headers).await
-        }
-    });
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    let waiting = waits(&server, token.clone()).await;
     let origin = Origin::parse(ORIGIN).unwrap();
     let closing = Closing { end: Some(1), ..Closing::default() };
     let closings = [(origin, closing)].into();
