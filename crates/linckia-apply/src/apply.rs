@@ -11,18 +11,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    ClaimRef, Clock, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Incarnations, Key,
-    KeyState, Now, Origin, Policies, RecordChange, RegionName, Settled, Stamp, Vector, map,
+    Abridged, ClaimRef, Clock, Dot, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity,
+    Incarnations, Key, KeyState, Now, Origin, Policies, RecordChange, RegionName, Settled, Stamp,
+    Vector, map,
 };
 use linckia_store::{Batch, Table, View};
 
 use self::flushing::StoreStands;
 use crate::digests::Ranges;
 use crate::error::{Result, row};
+use crate::expire::{Expiry, forgotten};
+use crate::floors::Floors;
 use crate::flush::Claims;
 use crate::keys::Keys;
 use crate::port::Events;
 use crate::presence::{Presence, Stored};
+use crate::retire::{self, Retirement};
 use crate::rows;
 use crate::stability::Stability;
 
@@ -109,6 +113,11 @@ pub struct Apply {
     pub(crate) wanted: bool,
     /// How far the store is.
     pub(crate) stored: Vector,
+    /// What the rows in the store, and copies of ids, need of the logs.
+    floors: Floors,
+    /// The earliest event that the states taken by the flush under way need.
+    needed: Hlc,
+    expiry: Expiry,
     /// Keys with a tail, each once, by a time at which to look whether it is stable.
     unsettled: VecDeque<(Hlc, Key)>,
     /// Events that lost something to a concurrent one, or won over it, since the start.
@@ -139,6 +148,8 @@ impl Apply {
             Some(Err(_)) => return Err(row("meta")(linckia_model::Error::Short("stable time"))),
             None => Hlc::ZERO,
         };
+        let floors = view.get(Table::Meta, rows::FLOORS)?.unwrap_or_default();
+        let floors = Floors::decode(&floors).map_err(row("meta"))?;
         let mut ranges = Ranges::default();
         let end = [rows::RANGE, &[0xff, 0xff]].concat();
         for (key, row_bytes) in view.scan(Table::Meta, rows::RANGE, &end, usize::MAX, false)? {
@@ -159,7 +170,10 @@ impl Apply {
             queues: BTreeMap::new(),
             stability: Stability::new(members, saved),
             saved,
-            latest: Hlc::ZERO,
+            latest: floors.until(),
+            floors,
+            needed: Hlc::MAX,
+            expiry: Expiry::default(),
             keys: Keys::new(settings.seed),
             claims: map(settings.seed),
             store: StoreStands::Still(ranges),
@@ -212,6 +226,27 @@ impl Apply {
 
     pub fn stable(&self) -> Hlc {
         self.stability.stable()
+    }
+
+    /// The time up to which no event is read again to fold a key: of what every member has applied
+    /// and the store has, logs may let go up to there. After a restart too: stable time is then what
+    /// it was when the store became as it is. While the store is still.
+    pub fn floor(&mut self) -> Hlc {
+        self.floors.floor(self.saved)
+    }
+
+    /// Takes what stays of events that a log is about to let go of.
+    pub fn retirement(&self) -> Retirement {
+        let window = self.settings.fold.window_milliseconds;
+        Retirement::new(forgotten(self.stability.stable(), window), self.applied.clone())
+    }
+
+    /// What answers a repeated id whose event its log has let go of.
+    ///
+    /// # Errors
+    /// The store's, or a row that is not ours.
+    pub fn abridged(&self, dot: &Dot, view: &dyn View) -> Result<Option<Abridged>> {
+        retire::abridged(dot, view, &self.applied)
     }
 
     /// The time of the latest event or heartbeat of that origin's region that is applied here.
@@ -343,7 +378,8 @@ impl Apply {
         };
         let stable = self.stability.stable();
         let stored = Stored { view, presence: &self.presence, known: &self.applied };
-        let entry = self.keys.change(key, stored)?;
+        let settle = settling(self.saved, events, &self.policies, fold, &mut self.needed);
+        let entry = self.keys.change(key, stored, settle)?;
         let epochs = self.policies.of(key);
         let change = match prepared {
             Some((state, change)) => {
@@ -375,6 +411,10 @@ impl Apply {
             self.rows.put(Table::Records, &index, &row);
             self.rows.put(Table::Records, &row, &rows::record(record_key, record));
         }
+        if let Some(first) = copies.iter().map(|copy| copy.hlc).min() {
+            // The event is folded with them until it is stable.
+            self.floors.hold(first, event.hlc);
+        }
         copies.push(event.stamp());
         let claim = ClaimRef { key, identity: &event.identity };
         self.presence.add(&claim);
@@ -395,7 +435,7 @@ impl Apply {
     /// Counts heartbeats, takes stable time and settles the keys it has passed.
     fn settle(&mut self, events: &dyn Events) {
         self.stability.count(&self.applied);
-        let read = |dot: &linckia_model::Dot| events.event(dot).map(|event| event.hlc);
+        let read = |dot: &Dot| events.event(dot).map(|event| event.hlc);
         if !self.stability.advance(&self.applied, &read) {
             return;
         }
@@ -449,6 +489,21 @@ impl Apply {
                 Ok((key, record_key, record))
             })
             .collect()
+    }
+}
+
+/// Settles a state that a flush takes, up to the stable time of the flush, and notes the earliest
+/// event that its row will need of the logs: it lies above.
+fn settling<'a>(
+    stable: Hlc,
+    events: &'a dyn Events,
+    policies: &'a Policies,
+    fold: FoldSettings,
+    needed: &'a mut Hlc,
+) -> impl FnMut(&Key, &mut KeyState) + 'a {
+    move |key, state| {
+        state.settle_through(stable, events, policies.of(key), &fold);
+        *needed = state.needs_from().map_or(*needed, |from| from.min(*needed));
     }
 }
 

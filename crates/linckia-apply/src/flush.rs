@@ -12,6 +12,8 @@ use linckia_store::{Batch, Store, Table};
 
 use crate::digests::Ranges;
 use crate::error::Result;
+use crate::expire::{Expire, Expired};
+use crate::floors::Floors;
 use crate::keys;
 use crate::presence::{Sweep, Swept};
 use crate::rows;
@@ -21,12 +23,15 @@ pub enum Job {
     Flush(Flush),
     /// Rows are read to know what the store holds.
     Sweep(Sweep),
+    /// Identities that nobody can repeat any more are taken away.
+    Expire(Expire),
 }
 
 /// What came of it.
 pub enum JobDone {
     Flushed(Flushed),
     Swept(Swept),
+    Expired(Expired),
 }
 
 impl Job {
@@ -36,6 +41,7 @@ impl Job {
         Ok(match self {
             Self::Flush(flush) => JobDone::Flushed(flush.run(store)?),
             Self::Sweep(sweep) => JobDone::Swept(sweep.run(store)?),
+            Self::Expire(expire) => JobDone::Expired(expire.run(store)?),
         })
     }
 }
@@ -64,6 +70,8 @@ pub struct Flush {
     pub(crate) applied: Vector,
     /// Stable time when it was at that vector.
     pub(crate) stable: Hlc,
+    /// What its rows need of the logs, and those before.
+    pub(crate) floors: Floors,
     /// The claims of the flush before: letting go of so many is work for the same thread.
     pub(crate) _spent: Option<Arc<Claims>>,
 }
@@ -88,7 +96,7 @@ impl Flush {
     /// # Errors
     /// The store's.
     pub(crate) fn run(self, store: &dyn Store) -> Result<Flushed> {
-        let Self { taken, claims, rows: mut batch, mut ranges, applied, stable, .. } = self;
+        let Self { taken, claims, rows: mut batch, mut ranges, applied, stable, floors, .. } = self;
         let mut keys = Vec::with_capacity(taken.len());
         for Taken { key, state, conflicts, digest: before, stamps } in taken {
             let digest = canonical::digest(&key, &state);
@@ -106,6 +114,7 @@ impl Flush {
         }
         batch.put(Table::Meta, rows::APPLIED, applied.to_string().as_bytes());
         batch.put(Table::Meta, rows::STABLE, &stable.bits().to_be_bytes());
+        batch.put(Table::Meta, rows::FLOORS, &floors.encode());
         for (place, row) in ranges.take_rows() {
             batch.put_parts(Table::Meta, &[rows::RANGE, &[place]], &row);
         }

@@ -50,6 +50,16 @@ pub(crate) fn encode(
     out.0
 }
 
+/// How many records the key of a row has.
+pub(crate) fn conflicts(bytes: &[u8]) -> Result<u64> {
+    let mut reader = Reader(bytes);
+    let read = |reader: &mut Reader<'_>| match reader.byte("format")? {
+        FORMAT => reader.number("conflicts"),
+        format => Err(linckia_model::Error::Format(format)),
+    };
+    read(&mut reader).map_err(row("states"))
+}
+
 impl Entry {
     pub(crate) fn decode(bytes: &[u8], known: &Vector) -> Result<Self> {
         let read = || -> linckia_model::Result<Self> {
@@ -128,12 +138,19 @@ impl Keys {
         Ok(&mut self.entries[place])
     }
 
-    /// [`Keys::load`] of a key that is about to change.
-    pub(crate) fn change(&mut self, key: &Key, stored: Stored<'_>) -> Result<&mut Entry> {
+    /// [`Keys::load`] of a key that is about to change; where a flush is to take it as it is, it
+    /// does now, after `settle` has seen it.
+    pub(crate) fn change(
+        &mut self,
+        key: &Key,
+        stored: Stored<'_>,
+        settle: impl FnOnce(&Key, &mut KeyState),
+    ) -> Result<&mut Entry> {
         let place = self.place(key, stored)?;
         let entry = &mut self.entries[place];
         if entry.dirty_in != Some(self.generation) {
             if entry.dirty_in.is_some() {
+                settle(key, &mut entry.state);
                 self.taken.push(entry.take(key.clone()));
             }
             entry.dirty_in = Some(self.generation);
@@ -182,13 +199,18 @@ impl Keys {
         self.taken = Vec::with_capacity(self.awaited.len());
     }
 
-    /// Takes so many of the states that changed before the flush began. Answers all that were
-    /// taken, each once, when there are no more.
-    pub(crate) fn take(&mut self, count: usize) -> Option<Vec<Taken>> {
+    /// Takes so many of the states that changed before the flush began, each after `settle` has
+    /// seen it. Answers all that were taken, each once, when there are no more.
+    pub(crate) fn take(
+        &mut self,
+        count: usize,
+        mut settle: impl FnMut(&Key, &mut KeyState),
+    ) -> Option<Vec<Taken>> {
         for _ in 0..count {
             let Some(key) = self.awaited.pop() else { break };
             let entry = self.entries.get_mut(&key).expect("a dirty entry is never evicted");
             if entry.dirty_in.is_some_and(|generation| generation < self.generation) {
+                settle(&key, &mut entry.state);
                 self.taken.push(entry.take(key));
             }
         }

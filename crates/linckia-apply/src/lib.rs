@@ -10,12 +10,15 @@
 mod apply;
 mod digests;
 mod error;
+mod expire;
+mod floors;
 mod flush;
 mod keys;
 mod port;
 mod presence;
 mod query;
 mod read;
+mod retire;
 mod rows;
 mod stability;
 
@@ -28,3 +31,4 @@ pub use query::{
     Reading,
 };
 pub use read::Pages;
+pub use retire::Retirement;

@@ -21,6 +21,7 @@ use crate::presence::Stored;
 use crate::query::{
     AggregateView, ConflictFilter, ConflictView, EventFilter, Found, Query, Reading,
 };
+use crate::retire;
 use crate::rows;
 
 /// A record with its key.
@@ -332,7 +333,7 @@ impl Apply {
             let (key, _) = rows::key_of(&bytes)?;
             let id = filter.aggregate_id.as_ref();
             if id.is_none_or(|id| **id == *key.aggregate_id) {
-                let view = self.conflict_view(key, &value, events)?;
+                let view = self.conflict_view(key, &value, view, events)?;
                 found.extend(view.filter(|view| filter.open.is_none_or(|open| open == view.open)));
             }
             last = Some(rows::hex(&bytes));
@@ -350,22 +351,26 @@ impl Apply {
             return Ok(Found::Conflict(None));
         };
         let (key, _) = rows::key_of(&row)?;
-        Ok(Found::Conflict(self.conflict_view(key, &value, events)?.map(Box::new)))
+        Ok(Found::Conflict(self.conflict_view(key, &value, view, events)?.map(Box::new)))
     }
 
     fn conflict_view(
         &self,
         key: Key,
         value: &[u8],
+        view: &dyn View,
         events: &dyn Events,
     ) -> Result<Option<ConflictView>> {
         let (record_key, record) = rows::read_record(value, &self.applied)?;
-        let losers: Option<Vec<Arc<Event>>> =
-            record_key.losers.iter().map(|loser| events.event(&loser.dot)).collect();
-        let winner = events.event(&record_key.winner.dot);
-        let Some((losers, winner)) = losers.zip(winner) else { return Ok(None) };
+        let event = |stamp: &Stamp| match events.event(&stamp.dot) {
+            Some(event) => Ok(Some(event)),
+            None => retire::whole(&stamp.dot, view, &self.applied),
+        };
+        let losers: Result<Option<Vec<Arc<Event>>>> = record_key.losers.iter().map(event).collect();
+        let winner = event(&record_key.winner)?;
+        let Some((losers, winner)) = losers?.zip(winner) else { return Ok(None) };
         let settled_by = match &record.status {
-            Status::SettledBy(stamp) => events.event(&stamp.dot),
+            Status::SettledBy(stamp) => event(stamp)?,
             _ => None,
         };
         // The later of the two put it on record, and of a type's epochs the later is the higher.

@@ -26,6 +26,9 @@ pub(crate) const APPLIED: &[u8] = b"applied";
 /// Stable time as of the applied vector in the store.
 pub(crate) const STABLE: &[u8] = b"stable";
 
+/// From where on events may have to be read again, as of the applied vector in the store.
+pub(crate) const FLOORS: &[u8] = b"floors";
+
 /// The rows of the digests' ranges begin with this; the range's place follows.
 pub(crate) const RANGE: &[u8] = b"range/";
 
@@ -54,6 +57,12 @@ fn text<'a>(bytes: &'a [u8], what: &'static str) -> linckia_model::Result<(&'a s
     let end = bytes.iter().position(|byte| *byte == 0).ok_or(Error::Short(what))?;
     let text = std::str::from_utf8(&bytes[..end]).map_err(|_| Error::Utf8(what))?;
     Ok((text, &bytes[end + 1..]))
+}
+
+/// Where what is kept of an event lies.
+pub(crate) fn event_key(dot: &Dot) -> Vec<u8> {
+    let origin = dot.origin.as_str().as_bytes();
+    [origin, &[0], &dot.sequence.to_be_bytes()[..]].concat()
 }
 
 /// `key` is the aggregate's key as bytes.

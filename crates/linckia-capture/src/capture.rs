@@ -9,7 +9,7 @@ use std::sync::Arc;
 use linckia_model::{
     Answer, Claim, ClaimRef, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity, Key,
     KeyState, Map, NewEvent, Now, Operation, Origin, Policies, Precondition, RecordChange, Refusal,
-    Stamp, Transaction, Vector, Write, canonical, map,
+    Stamp, Transaction, Vector, Write, canonical, content_hash, map,
 };
 
 use crate::port::Standing;
@@ -66,6 +66,29 @@ struct Ahead<'a, S>(&'a S);
 impl<S: Standing> EventSource for Ahead<'_, S> {
     fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
         self.0.event(&Stamp { hlc: Hlc::ZERO, dot: dot.clone() })
+    }
+}
+
+/// The answer to an id that this event has.
+fn repeated(new: &NewEvent, event: &Event) -> Result<Answer, Refusal> {
+    let same = event.operation == new.operation
+        && event.event_type == new.event_type
+        && event.data == new.data;
+    if !same {
+        return Err(Refusal::IdReused(event.dot.clone()));
+    }
+    Ok(answer_again(new, &event.dot, event.hlc, event.version))
+}
+
+fn answer_again(new: &NewEvent, dot: &Dot, hlc: Hlc, version: u64) -> Answer {
+    Answer {
+        event_id: Arc::clone(&new.event_id),
+        dot: dot.clone(),
+        hlc,
+        version,
+        duplicate: true,
+        created: false,
+        entity_tag: None,
     }
 }
 
@@ -252,30 +275,19 @@ impl Capture {
         identity: &Identity,
         standing: &mut S,
     ) -> Result<Option<Result<Answer, Refusal>>, S::Error> {
-        let fresh = self.fresh.get(&ClaimRef { key: &new.key, identity });
-        let first = match fresh {
-            Some(event) => Some(Arc::clone(event)),
-            None => {
-                let copies = standing.copies(&new.key, identity)?;
-                copies.iter().min().and_then(|first| standing.event(first))
-            }
-        };
-        Ok(first.map(|event| {
-            let same = event.operation == new.operation
-                && event.event_type == new.event_type
-                && event.data == new.data;
-            if !same {
-                return Err(Refusal::IdReused(event.dot.clone()));
-            }
-            Ok(Answer {
-                event_id: Arc::clone(&new.event_id),
-                dot: event.dot.clone(),
-                hlc: event.hlc,
-                version: event.version,
-                duplicate: true,
-                created: false,
-                entity_tag: None,
-            })
+        if let Some(event) = self.fresh.get(&ClaimRef { key: &new.key, identity }) {
+            return Ok(Some(repeated(new, event)));
+        }
+        let copies = standing.copies(&new.key, identity)?;
+        let Some(first) = copies.iter().min() else { return Ok(None) };
+        if let Some(event) = standing.event(first) {
+            return Ok(Some(repeated(new, &event)));
+        }
+        let Some(left) = standing.abridged(first)? else { return Ok(None) };
+        let same = left.content == content_hash(new.operation, &new.event_type, &new.data);
+        Ok(Some(match same {
+            true => Ok(answer_again(new, &first.dot, left.hlc, left.version)),
+            false => Err(Refusal::IdReused(first.dot.clone())),
         }))
     }
 

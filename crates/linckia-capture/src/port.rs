@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use linckia_model::{Event, Identity, Key, KeyState, Stamp, Vector};
+use linckia_model::{Abridged, Event, Identity, Key, KeyState, Stamp, Vector};
 
 /// The state as applied.
 pub trait Standing {
@@ -26,4 +26,10 @@ pub trait Standing {
 
     /// An applied event; none only if its log dropped it.
     fn event(&self, stamp: &Stamp) -> Option<Arc<Event>>;
+
+    /// What is left of an applied event that its log dropped, while its id may be repeated.
+    ///
+    /// # Errors
+    /// The store's.
+    fn abridged(&self, stamp: &Stamp) -> Result<Option<Abridged>, Self::Error>;
 }

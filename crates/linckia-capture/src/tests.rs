@@ -6,9 +6,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use linckia_model::{
-    Ack, Answer, Clock, ClockSettings, Dot, Epochs, Event, EventSource, Extras, FoldSettings, Hlc,
-    Identity, Key, KeyState, NewEvent, Now, Operation, Origin, Policies, Policy, Precondition,
-    Refusal, RegionName, Stamp, Vector, Write, canonical,
+    Abridged, Ack, Answer, Clock, ClockSettings, Dot, Epochs, Event, EventSource, Extras,
+    FoldSettings, Hlc, Identity, Key, KeyState, NewEvent, Now, Operation, Origin, Policies, Policy,
+    Precondition, Refusal, RegionName, Stamp, Vector, Write, canonical,
 };
 use serde_json::{Value, json};
 
@@ -20,6 +20,8 @@ struct Here {
     applied: Vector,
     states: BTreeMap<Key, KeyState>,
     events: BTreeMap<Dot, Arc<Event>>,
+    /// The log has let go of all events.
+    dropped: bool,
 }
 
 impl EventSource for Here {
@@ -45,7 +47,11 @@ impl Standing for Here {
     }
 
     fn event(&self, stamp: &Stamp) -> Option<Arc<Event>> {
-        self.events.get(&stamp.dot).cloned()
+        self.events.get(&stamp.dot).filter(|_| !self.dropped).cloned()
+    }
+
+    fn abridged(&self, stamp: &Stamp) -> Result<Option<Abridged>, Infallible> {
+        Ok(self.events.get(&stamp.dot).map(|event| event.abridged()))
     }
 }
 
@@ -136,6 +142,9 @@ fn a_repeated_id_is_answered_with_the_first_copy_before_it_is_durable_and_after(
     bench.apply(&first.events);
     let later = bench.write(&single("x", Operation::Increment, json!({"n": 1})));
     assert_eq!(answer(&later).dot, answer(&first).dot);
+    bench.here.dropped = true;
+    let last = bench.write(&single("x", Operation::Increment, json!({"n": 1})));
+    assert_eq!(last.answers, later.answers, "the log need not have it any more");
 }
 
 #[test]
@@ -144,6 +153,11 @@ fn a_repeated_id_with_other_content_is_refused() {
     bench.write(&single("x", Operation::Patch, json!({"n": 1})));
     let made = bench.write(&single("x", Operation::Patch, json!({"n": 2})));
     assert!(matches!(refusal(&made), Refusal::IdReused(dot) if dot.sequence == 1));
+    let first = bench.write(&single("y", Operation::Patch, json!({"n": 1})));
+    bench.apply(&first.events);
+    bench.here.dropped = true;
+    let made = bench.write(&single("y", Operation::Patch, json!({"n": 2})));
+    assert!(matches!(refusal(&made), Refusal::IdReused(dot) if dot.sequence == 2));
 }
 
 #[test]

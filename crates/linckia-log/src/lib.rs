@@ -52,6 +52,7 @@ pub use identity::Identity;
 pub use io::disk::LocalDisk;
 pub use logs::spare::{SpareDone, SpareJob};
 pub use logs::sync::{Scope, SyncDone, SyncJob};
+pub use logs::truncate::{TruncateDone, TruncateJob};
 pub use logs::{Logs, Position};
 pub use memory::MemoryDisk;
 pub use port::{Disk, DiskFile};

@@ -7,6 +7,7 @@
 pub(crate) mod room;
 pub(crate) mod spare;
 pub(crate) mod sync;
+pub(crate) mod truncate;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub struct Logs {
 }
 
 /// No log gets there by appending; a position beyond it comes from outside and is nonsense.
-const SEQUENCE_MAX: u64 = 1 << 60;
+pub(crate) const SEQUENCE_MAX: u64 = 1 << 60;
 
 pub(crate) const LOGS_DIR: &str = "logs";
 
@@ -235,35 +236,6 @@ impl Logs {
             self.mark()?;
         }
         Ok(())
-    }
-
-    /// Removes the segments that hold only durable records below `sequence`. Returns the bytes
-    /// freed. The active segment stays.
-    ///
-    /// # Errors
-    /// [`Error::Poisoned`], [`Error::UnknownOrigin`].
-    pub fn truncate_below(&mut self, origin: &str, sequence: u64) -> Result<u64> {
-        self.alive()?;
-        let disk = Arc::clone(&self.disk);
-        let log = self.log_mut(origin)?;
-        let below = sequence.min(log.durable + 1);
-        let mut freed = 0;
-        // One by one, oldest first, each durable before the next: a crash leaves no hole.
-        while let Some(oldest) = log.shared.with_segments(|segments| match segments.get(1) {
-            Some(next) if next.first <= below => Some(segments.remove(0)),
-            _ => None,
-        }) {
-            log.allocated -= oldest.capacity;
-            freed += oldest.capacity;
-            let removed = disk
-                .remove(&oldest.path)
-                .and_then(|()| disk.sync_dir(&log.dir))
-                .map_err(Error::io("remove", &oldest.path));
-            if let Err(error) = removed {
-                return Err(self.poison(error));
-            }
-        }
-        Ok(freed)
     }
 
     /// The origins that have a log, sorted.

@@ -19,19 +19,12 @@ pub(crate) struct Shared {
     durable: AtomicU64,
     /// Oldest first, never empty.
     segments: Mutex<Vec<Arc<Segment>>>,
-    /// Where the log began: what it continues, if it was not created at its start.
-    base: (u64, Chain),
 }
 
 impl Shared {
-    pub(crate) fn new(
-        origin: Arc<str>,
-        segments: Vec<Arc<Segment>>,
-        durable: u64,
-        base: (u64, Chain),
-    ) -> Self {
+    pub(crate) fn new(origin: Arc<str>, segments: Vec<Arc<Segment>>, durable: u64) -> Self {
         debug_assert!(!segments.is_empty(), "a log has a segment");
-        Shared { origin, durable: AtomicU64::new(durable), segments: Mutex::new(segments), base }
+        Shared { origin, durable: AtomicU64::new(durable), segments: Mutex::new(segments) }
     }
 
     pub(crate) fn durable(&self) -> u64 {
@@ -49,6 +42,14 @@ impl Shared {
 
     pub(crate) fn first(&self) -> u64 {
         self.with_segments(|segments| segments[0].first)
+    }
+
+    /// The chain before a sequence with which a segment begins.
+    fn chain_before(&self, first: u64) -> Option<Chain> {
+        self.with_segments(|segments| {
+            let place = segments.binary_search_by_key(&first, |segment| segment.first).ok()?;
+            (first <= self.durable() + 1).then(|| segments[place].chain)
+        })
     }
 
     /// The segment that holds a sequence, and the first sequence of the one after it.
@@ -122,8 +123,8 @@ impl Reader {
     /// # Errors
     /// As [`read`](Reader::read); [`Error::OutOfOrder`] beyond what is durable.
     pub fn chain_at(&self, sequence: u64) -> Result<Chain> {
-        if sequence == self.shared.base.0 {
-            return Ok(self.shared.base.1);
+        if let Some(chain) = self.shared.chain_before(sequence + 1) {
+            return Ok(chain);
         }
         let batch = self.read(sequence, 0, 1)?;
         match batch.first() {

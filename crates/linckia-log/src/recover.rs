@@ -18,9 +18,9 @@
 
 use std::sync::Arc;
 
-use crate::chain::{Chain, Secret};
+use crate::chain::Secret;
 use crate::error::{Error, Result};
-use crate::format::{self, DATA_START, SegmentHeader};
+use crate::format::{DATA_START, SegmentHeader};
 use crate::log::{self, OriginLog, Spare};
 use crate::logs::LOGS_DIR;
 use crate::port::Disk;
@@ -99,6 +99,7 @@ pub(crate) fn recover(
     if never_created(disk, &dir, &files)? {
         return Ok(None);
     }
+    drop_before_restart(disk, &dir, &mut files)?;
     let start = first_in_doubt(&files)?;
     let survey = survey(&files, start)?;
     let rest = judge(&files, start, &survey)?;
@@ -132,6 +133,21 @@ fn never_created(disk: &dyn Disk, dir: &str, files: &[Found]) -> Result<bool> {
         }
         _ => Ok(false),
     }
+}
+
+/// A segment that continues none, behind others, is where the log was started anew: those before
+/// it were on their way out.
+fn drop_before_restart(disk: &dyn Disk, dir: &str, files: &mut Vec<Found>) -> Result<()> {
+    let begins = |found: &Found| found.header.as_ref().is_some_and(|header| header.previous == 0);
+    let Some(start) = files.iter().rposition(begins).filter(|start| *start > 0) else {
+        return Ok(());
+    };
+    for found in files.drain(..start) {
+        disk.remove(&found.path)
+            .and_then(|()| disk.sync_dir(dir))
+            .map_err(Error::io("remove", &found.path))?;
+    }
+    Ok(())
 }
 
 /// Whether anything but zeros stands where records would.
@@ -319,18 +335,9 @@ fn assemble(
     survey: Survey,
 ) -> Result<OriginLog> {
     let mut segments = Vec::with_capacity(files.len());
-    let mut base: Option<(u64, Chain)> = None;
     for (number, found) in files.iter().enumerate() {
         let header = found.header.as_ref().expect("a segment that is kept has a header");
-        base.get_or_insert((header.first - 1, header.chain));
-        let seed = format::seed(&header.salt);
-        let segment = Segment::new(
-            found.path.clone(),
-            header.first,
-            header.capacity,
-            seed,
-            Arc::clone(&found.file),
-        );
+        let segment = Segment::new(found.path.clone(), header, Arc::clone(&found.file));
         if let Some(walk) = number.checked_sub(start).and_then(|at| survey.walks.get(at)) {
             for (sequence, offset) in &walk.index {
                 if *sequence <= survey.complete.sequence {
@@ -346,9 +353,8 @@ fn assemble(
     active.set_written(offset);
     let origin: Arc<str> = Arc::from(origin);
     let allocated = segments.iter().map(|segment| segment.capacity).sum();
-    let base = base.expect("a log that was created has a segment");
     let mut log = OriginLog {
-        shared: Arc::new(Shared::new(Arc::clone(&origin), segments, sequence, base)),
+        shared: Arc::new(Shared::new(Arc::clone(&origin), segments, sequence)),
         origin,
         dir,
         secret,

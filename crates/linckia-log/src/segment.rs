@@ -6,8 +6,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::chain::Chain;
 use crate::error::{Error, Result};
-use crate::format::{self, DATA_START, KIND_EVENT, LOCAL_HEADER, RECORD_HEADER, RecordHeader};
+use crate::format::{
+    self, DATA_START, KIND_EVENT, LOCAL_HEADER, RECORD_HEADER, RecordHeader, SegmentHeader,
+};
 use crate::port::DiskFile;
 use crate::record::Batch;
 
@@ -23,6 +26,8 @@ pub(crate) struct Segment {
     pub(crate) path: String,
     pub(crate) first: u64,
     pub(crate) capacity: u64,
+    /// The chain before its first record.
+    pub(crate) chain: Chain,
     /// The start value of its checksums.
     pub(crate) seed: u32,
     pub(crate) file: Arc<dyn DiskFile>,
@@ -66,20 +71,15 @@ struct Pass {
 }
 
 impl Segment {
-    pub(crate) fn new(
-        path: String,
-        first: u64,
-        capacity: u64,
-        seed: u32,
-        file: Arc<dyn DiskFile>,
-    ) -> Self {
+    pub(crate) fn new(path: String, header: &SegmentHeader, file: Arc<dyn DiskFile>) -> Self {
         Segment {
             path,
-            first,
-            capacity,
-            seed,
+            first: header.first,
+            capacity: header.capacity,
+            chain: header.chain,
+            seed: format::seed(&header.salt),
             file,
-            written: AtomicU64::new(format::data_end(capacity)),
+            written: AtomicU64::new(format::data_end(header.capacity)),
             index: Mutex::new(Vec::new()),
         }
     }

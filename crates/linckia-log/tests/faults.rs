@@ -4,7 +4,7 @@
 use std::error::Error as _;
 use std::sync::Arc;
 
-use linckia_log::{Error, Logs, MemoryDisk, Result, Scope};
+use linckia_log::{Error, Logs, MemoryDisk, Position, Result, Scope};
 
 use crate::support::{self, Random};
 
@@ -155,5 +155,51 @@ fn no_number_of_bytes_of_a_torn_write_is_mistaken_for_a_record() {
         let whole = cut % 337 >= 332;
         assert_eq!(logs.durable("a").unwrap(), if whole { 3 } else { 1 }, "cut {cut}");
         assert_eq!(recovery.origins[0].torn.is_some(), !whole && cut % 337 > 0, "cut {cut}");
+    }
+}
+
+/// What a mirror of 40 records is after it was started anew behind 1,000, with a failure.
+fn restart_failing_at(arm: fn(&MemoryDisk, u64), nth: u64, kill: bool) -> bool {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut random = Random::new(nth);
+    let (mut logs, _) = support::open(&disk, &mut random).unwrap();
+    logs.create("a").unwrap();
+    for sequence in 1..=40 {
+        logs.append_own("a", sequence, &[sequence as u8; 300]).unwrap();
+    }
+    support::sync(&mut logs).unwrap();
+    let position = Position { sequence: 1_000, chain: logs.tail("a").unwrap().chain };
+    let backwards = Position { sequence: 40, ..position };
+    assert!(matches!(logs.restart_after("a", backwards), Err(Error::OutOfOrder { .. })));
+    arm(&disk, nth);
+    let outcome = logs.restart_after("a", position);
+    if outcome.is_ok() {
+        assert_eq!(logs.tail("a").unwrap(), position);
+        return false;
+    }
+    drop(logs);
+    if kill {
+        disk.crash(&mut || random.next());
+    }
+    let (mut logs, _) = support::open(&disk, &mut random).unwrap();
+    let tail = logs.tail("a").unwrap();
+    assert!(tail.sequence == 40 || tail == position, "at {nth}: {tail:?}");
+    logs.append_own("a", tail.sequence + 1, b"more").unwrap();
+    support::sync(&mut logs).unwrap();
+    let left = support::payloads(&logs, "a").unwrap();
+    assert_eq!(left.len(), if tail == position { 1 } else { 41 });
+    let files = disk.files().into_iter().filter(|(path, _)| path.contains("logs/a/"));
+    let length: u64 = files.map(|(_, length)| length).sum();
+    assert_eq!(logs.usage().used, length, "at {nth}: nothing is left behind uncounted");
+    true
+}
+
+#[test]
+fn a_mirror_that_is_started_anew_is_the_one_before_or_the_one_after() {
+    for kill in [false, true] {
+        for arm in [MemoryDisk::fail_write, MemoryDisk::fail_sync] {
+            let fails = |nth: &u64| restart_failing_at(arm, *nth, kill);
+            assert!((1..).take_while(fails).count() > 2);
+        }
     }
 }

@@ -148,6 +148,37 @@ impl Event {
             && self.event_type == other.event_type
             && self.data == other.data
     }
+
+    pub fn abridged(&self) -> Abridged {
+        let content = content_hash(self.operation, &self.event_type, &self.data);
+        Abridged { hlc: self.hlc, version: self.version, content }
+    }
+}
+
+/// What is left of an event for whoever repeats its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abridged {
+    pub hlc: Hlc,
+    /// The version that the key had with it.
+    pub version: u64,
+    pub content: ContentHash,
+}
+
+/// A hash of an event's type, operation and data.
+pub type ContentHash = [u8; 16];
+
+/// The hash of an event with this content.
+pub fn content_hash(operation: Operation, event_type: &str, data: &Value) -> ContentHash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(operation.name().as_bytes());
+    hasher.update(&[0]);
+    hasher.update(event_type.as_bytes());
+    hasher.update(&[0]);
+    // Members of objects are sorted by name.
+    hasher.update(&serde_json::to_vec(data).expect("a JSON value has a text"));
+    let mut hash = ContentHash::default();
+    hasher.finalize_xof().fill(&mut hash);
+    hash
 }
 
 /// A promise that no event with a lower timestamp follows from its origin: after sequence `after`,

@@ -261,6 +261,14 @@ impl KeyState {
         self.tail.last_key().map(|stamp| stamp.hlc)
     }
 
+    /// The lowest timestamp of an event that may have to be read again: at stable times from
+    /// [`KeyState::unsettled_until`] on none has to be.
+    pub fn needs_from(&self) -> Option<Hlc> {
+        let first = self.tail.first_key()?;
+        let copies = self.copies.0.values().filter_map(|copies| copies.first());
+        copies.chain([first]).map(|stamp| stamp.hlc).min()
+    }
+
     /// Takes a new event, wherever in the order it falls; `earlier` are the copies of its identity
     /// that were applied before, `epochs` the policies of its type. Says which records came and
     /// went.
@@ -302,11 +310,9 @@ impl KeyState {
         settings: &FoldSettings,
     ) -> RecordChange {
         let mut state = self.base.as_deref().cloned().unwrap_or_default();
-        self.tail.for_each_mut(|stamp, event| {
-            if event.is_none() {
-                *event = source.event(&stamp.dot);
-            }
-            let event = event.as_ref().expect("an applied event above stable time is in the log");
+        self.read_tail(source);
+        self.tail.for_each_mut(|_, event| {
+            let event = event.as_ref().expect("a tail was read before it is folded");
             let new = state.step(event, &self.copies, source, epochs, settings);
             state.records.extend(new);
         });
@@ -318,6 +324,36 @@ impl KeyState {
             growth,
             put: new.map(|(key, record)| (key.clone(), record.clone())).collect(),
             removed: before.keys().filter(|key| !now.contains_key(key)).cloned().collect(),
+        }
+    }
+
+    /// The events of the tail are in memory from here on: their logs may let go of them before they
+    /// are folded again.
+    fn read_tail(&mut self, source: &dyn EventSource) {
+        if !self.tail.values().any(Option::is_none) {
+            return;
+        }
+        self.tail.for_each_mut(|stamp, event| {
+            if event.is_none() {
+                *event = source.event(&stamp.dot);
+                assert!(event.is_some(), "{} is in a tail and not in its log", stamp.dot);
+            }
+        });
+    }
+
+    /// [`KeyState::settle`], and a tail that remains begins above stable time.
+    pub fn settle_through(
+        &mut self,
+        stable: Hlc,
+        source: &dyn EventSource,
+        epochs: &Epochs,
+        settings: &FoldSettings,
+    ) {
+        let settled = self.settle(stable, source, epochs, settings);
+        let below = || self.tail.first_key().is_some_and(|first| first.hlc <= stable);
+        if settled == Settled::Unsettled && epochs.knows(self.current.epoch) && below() {
+            self.settle_part(stable, source, epochs, settings);
+            self.settled_at = self.tail.len();
         }
     }
 
@@ -343,6 +379,9 @@ impl KeyState {
             self.copies = Copies::default();
             self.settled_at = 0;
             return self.settle_whole(if early { Hlc::MAX } else { stable }, epochs);
+        }
+        if self.tail.first_value().is_some_and(Option::is_none) {
+            self.read_tail(source);
         }
         if self.tail.len() >= self.settled_at + TAIL_GROWTH {
             self.settle_part(stable, source, epochs, settings);
@@ -379,7 +418,7 @@ impl KeyState {
         let mut base = self.base.take().unwrap_or_default();
         for (stamp, event) in self.tail.split_front(|stamp| stamp.hlc <= stable) {
             let event = event.or_else(|| source.event(&stamp.dot));
-            let event = event.expect("an applied event above stable time is in the log");
+            let event = event.expect("a tail was read before it is folded");
             let base = Arc::make_mut(&mut base);
             let mut new = base.step(&event, &self.copies, source, epochs, settings);
             new.retain(|_, record| record.is_open());

@@ -25,7 +25,9 @@ pub use ack::{Ack, Holders, Level, Unattainable};
 pub use clock::{Clock, ClockSettings, Now};
 pub use codec::{Reader, Writer, decode_event, encode_event};
 pub use error::{Error, Result, with_causes};
-pub use event::{Event, Extras, Heartbeat, Identity, Operation, Transaction};
+pub use event::{
+    Abridged, ContentHash, Event, Extras, Heartbeat, Identity, Operation, Transaction, content_hash,
+};
 pub use fold::{
     Copies, DryRun, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record,
     RecordChange, RecordKey, Settled, State, Status, canonical, dry_run,

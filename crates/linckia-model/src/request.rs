@@ -144,10 +144,14 @@ pub enum Fault {
     SuccessorWritesAtOnce,
     /// A region that lost its directory takes its time from its own clock alone.
     SuccessorTimeUnbounded,
+    /// A log lets go of what not every member has applied.
+    TruncatedUnstable,
+    /// Of events that a log lets go of nothing is kept.
+    RetiredForgotten,
 }
 
 impl Fault {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -167,6 +171,8 @@ impl Fault {
         Self::PromiseBroken,
         Self::SuccessorWritesAtOnce,
         Self::SuccessorTimeUnbounded,
+        Self::TruncatedUnstable,
+        Self::RetiredForgotten,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -190,6 +196,8 @@ impl Fault {
             Self::PromiseBroken => "promise-broken",
             Self::SuccessorWritesAtOnce => "successor-writes-at-once",
             Self::SuccessorTimeUnbounded => "successor-time-unbounded",
+            Self::TruncatedUnstable => "truncated-unstable",
+            Self::RetiredForgotten => "retired-forgotten",
         }
     }
 

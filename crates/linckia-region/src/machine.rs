@@ -7,6 +7,7 @@
 mod disk;
 mod flush;
 mod mirror;
+mod retire;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,9 +24,11 @@ use crate::error::{Error, Result};
 use crate::incarnations::{Lives, OLD_COPY_FILE, PROMISES_FILE};
 use crate::input::{Alarm, Input, Output};
 use crate::region::{Region, RegionSettings, Rooms, Step};
+use crate::rooms::Durable;
 use crate::trace::Traced;
 use crate::view::Status;
 use crate::write::Room;
+use retire::Retiring;
 
 pub use flush::{StoreDone, StoreJob};
 
@@ -63,6 +66,8 @@ pub struct Machine {
     mirrors_dirty_since: Option<u64>,
     half_full_told: bool,
     spare_in_flight: bool,
+    store_in_flight: bool,
+    retiring: Retiring,
     /// Durable events when last looked at, since when there are so many, and whether it was marked.
     marked: (u64, u64, bool),
     /// Why a sync could not begin: told with the next input.
@@ -127,6 +132,8 @@ impl Machine {
             mirrors_dirty_since: None,
             half_full_told: false,
             spare_in_flight: false,
+            store_in_flight: false,
+            retiring: Retiring::default(),
             marked: (0, 0, false),
             failure: None,
         };
@@ -145,7 +152,8 @@ impl Machine {
             let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
             self.region.advance(now, rooms, &mut steps)?;
             self.execute(now, steps, &mut Vec::new())?;
-            self.region.apply.flush_if_due(now, self.store.as_ref())?;
+            let events = Durable { logs: &self.logs, known: &self.region.durable };
+            self.region.apply.flush_if_due(now, self.store.as_ref(), &events)?;
             if self.region.applied().total() == before {
                 return Ok(());
             }
@@ -317,7 +325,7 @@ impl Machine {
 
     /// True while the disk works for this machine, or should.
     pub fn syncing(&self) -> bool {
-        self.in_flight.contains(&true) || self.spare_in_flight || self.region.apply.has_job()
+        self.in_flight.contains(&true) || self.spare_in_flight || self.store_in_flight
     }
 
     /// True while something waits for company: a sync of the mirrors, or events for peers.
@@ -378,7 +386,8 @@ fn durable(logs: &Logs) -> Result<Vector> {
 }
 
 fn event_at(logs: &Logs, origin: &Origin, sequence: u64) -> Result<Option<Event>> {
-    if sequence == 0 {
+    // What a log has let go of lies below its clock.
+    if sequence < logs.reader(origin.as_str())?.first() {
         return Ok(None);
     }
     let batch = logs.read(origin.as_str(), sequence, 1, 1)?;

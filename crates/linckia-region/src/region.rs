@@ -43,6 +43,8 @@ pub struct RegionSettings {
     /// Applied events may wait this long for company on the way to peers, in milliseconds; the
     /// first after a silence does not.
     pub gather_milliseconds: u64,
+    /// Disk that the logs may take before they let go of what every region has, in bytes.
+    pub history_bytes: u64,
     /// Received events may wait this long for company on the way to the disk, in milliseconds.
     pub linger_milliseconds: u64,
     /// Makes sessions of this life differ from those of earlier ones.

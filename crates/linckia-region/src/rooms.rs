@@ -9,7 +9,7 @@ use linckia_apply::{Apply, Events};
 use linckia_capture::Standing;
 use linckia_log::Logs;
 use linckia_model::{
-    Dot, Event, EventSource, Identity, Key, KeyState, Origin, Stamp, Vector, decode_event,
+    Abridged, Dot, Event, EventSource, Identity, Key, KeyState, Origin, Stamp, Vector, decode_event,
 };
 use linckia_ship::{Chunk, Records};
 use linckia_store::View;
@@ -103,5 +103,9 @@ impl Standing for Here<'_> {
 
     fn event(&self, stamp: &Stamp) -> Option<Arc<Event>> {
         self.durable.event(&stamp.dot)
+    }
+
+    fn abridged(&self, stamp: &Stamp) -> Result<Option<Abridged>, Self::Error> {
+        self.apply.abridged(&stamp.dot, self.view)
     }
 }

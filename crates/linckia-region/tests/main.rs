@@ -41,6 +41,7 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings, apply: ApplySettin
         heartbeat_milliseconds: 100,
         gather_milliseconds: 5,
         linger_milliseconds: 5,
+        history_bytes: u64::MAX,
         seed: 0,
         fault: None,
     };

@@ -13,23 +13,36 @@ use linckia_region::{Input, Machine, Output};
 
 use crate::reference::{self, RefDot, RefEvent, RefPolicies, RefRecord};
 use crate::translate;
-use crate::world::{Acknowledged, Asked, World, key, key_name};
+use crate::world::{Acknowledged, Archive, Asked, World, key, key_name};
 
 const NOW: Now = Now { wall: 0, monotonic: 0 };
 
-/// Every event of these logs up to that vector.
-pub(crate) fn events(machine: &Machine, upto: &Vector) -> Result<Vec<Event>, String> {
+/// Every event of these logs up to that vector, with those that the logs have let go of.
+pub(crate) fn events(
+    archive: &Archive,
+    machine: &Machine,
+    upto: &Vector,
+) -> Result<Vec<Event>, String> {
     let mut all = Vec::new();
     for (origin, last) in upto.iter() {
-        let batch = machine
-            .logs()
-            .read(origin.as_str(), 1, u64::MAX, usize::MAX)
-            .map_err(|error| format!("the log of {origin} is not readable: {error}"))?;
+        let at =
+            |error: linckia_log::Error| format!("the log of {origin} is not readable: {error}");
+        let reader = machine.logs().reader(origin.as_str()).map_err(at)?;
+        let first = reader.first();
+        if first > 1 {
+            let chain = reader.chain_at(first - 1).map_err(at)?;
+            let before = archive.before(origin, chain);
+            if before.len() as u64 != first - 1 {
+                return Err(format!("{origin} begins at {first} after {}", before.len()));
+            }
+            all.extend(before.into_iter().take_while(|event| event.dot.sequence <= last));
+        }
+        let batch = reader.read(first, u64::MAX, usize::MAX).map_err(at)?;
         for (place, record) in batch.iter().enumerate() {
             if record.sequence() > last {
                 break;
             }
-            if record.sequence() != place as u64 + 1 {
+            if record.sequence() != first + place as u64 {
                 return Err(format!("(f) {origin} has a gap before {}", record.sequence()));
             }
             let dot = Dot::new(origin.clone(), record.sequence());
@@ -104,9 +117,10 @@ fn event_at(machine: &Machine, origin: &Origin, sequence: u64) -> Option<Event> 
 /// Looks at one region in the middle of things.
 pub(crate) fn probe(world: &mut World, region: usize) {
     let wanted = Judged::of(world);
+    let archive = &world.archive;
     let Some(machine) = &mut world.places[region].machine else { return };
     let flushed = machine.flush(NOW).map_err(|error| error.to_string());
-    let judged = flushed.and_then(|()| shows(machine, &Histories::of(machine, &wanted)?));
+    let judged = flushed.and_then(|()| shows(machine, &Histories::of(archive, machine, &wanted)?));
     if let Err(violation) = judged {
         world.fail(format!("{}: {violation}", key_name(region)));
     }
@@ -131,7 +145,7 @@ fn judge_all(world: &mut World) -> Result<(), String> {
         let applied = machine.region().applied().clone();
         let (vector, histories) = match first.take() {
             None => {
-                let histories = Histories::of(machine, &wanted).map_err(at)?;
+                let histories = Histories::of(&world.archive, machine, &wanted).map_err(at)?;
                 acknowledged(&world.ledger, &lost, &histories).map_err(at)?;
                 (applied.clone(), histories)
             }
@@ -299,9 +313,9 @@ struct Histories {
 }
 
 impl Histories {
-    fn of(machine: &Machine, judged: &Judged) -> Result<Self, String> {
+    fn of(archive: &Archive, machine: &Machine, judged: &Judged) -> Result<Self, String> {
         let upto = machine.region().applied().clone();
-        let all = events(machine, &upto)?;
+        let all = events(archive, machine, &upto)?;
         order_extends_causality(&all)?;
         epochs_do_not_meet(&all)?;
         let mut by_key: BTreeMap<&Key, Vec<RefEvent>> = BTreeMap::new();

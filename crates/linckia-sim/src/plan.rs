@@ -99,6 +99,8 @@ pub struct Plan {
     pub loses_disks: bool,
     /// Of the plan's aggregates: none, one from the start, or one and the one it changes to.
     pub policies: Vec<Policy>,
+    /// Logs let go of history beyond so many bytes, if at all.
+    pub history_bytes: Option<u64>,
     /// Each region's wall clock is this far off at the start, in milliseconds.
     pub clock_offsets: Vec<i64>,
     /// One-way delays in milliseconds, by from and to.
@@ -131,6 +133,7 @@ impl Plan {
             sessions: 0,
             loses_disks: false,
             policies: Vec::new(),
+            history_bytes: None,
             clock_offsets: (0..regions).map(|_| offset(&mut random)).collect(),
             delays,
             happenings: Vec::new(),
@@ -141,6 +144,7 @@ impl Plan {
             plan.levels(&mut Random::new(seed ^ 0x61_636b));
             plan.calls(&mut Random::new(seed ^ 0x74_6f_6b_65_6e));
             plan.draw_losses(&mut Random::new(seed ^ 0x6c_6f_73_73));
+            plan.draw_history(&mut Random::new(seed ^ 0x70_61_73_74));
             plan.draw_policies(&mut Random::new(seed ^ 0x72_75_6c_65_73));
         }
         plan.happenings.sort_by_key(|(at, _)| *at);

@@ -4,6 +4,7 @@
 //! later moments. What always holds: a region that is down hears nothing, what its disk had not
 //! synced is lost or kept as chance says, and every acknowledgement is written in the ledger.
 
+mod archive;
 mod end;
 mod lives;
 mod losses;
@@ -13,6 +14,7 @@ mod sessions;
 mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use linckia_control::Roster;
@@ -28,6 +30,7 @@ use crate::network::{Network, Wire};
 use crate::plan::{Happening, Plan, region_name};
 use crate::queue::Queue;
 use crate::random::Random;
+pub(crate) use archive::Archive;
 use losses::{Buried, Disk};
 use moment::Moment;
 pub use sessions::Call;
@@ -95,6 +98,8 @@ pub(crate) struct Place {
     /// The vector at which causality was looked at last, and stable time then.
     pub(crate) checked: Vector,
     pub(crate) stable: Hlc,
+    /// What of its logs is archived.
+    archived: Vector,
 }
 
 /// One acknowledged event.
@@ -121,6 +126,7 @@ pub struct World {
     /// For what only plans that lose disks do.
     loss_random: Random,
     graves: BTreeMap<Disk, Buried>,
+    pub(crate) archive: Archive,
     /// Closed logs with the first event that depends on what is lost.
     voids: BTreeMap<Origin, u64>,
     /// Decisions take no time.
@@ -144,8 +150,16 @@ pub struct World {
 }
 
 /// Runs a seed to its end.
+///
+/// A region that panics is a violation like another.
 pub fn run_seed(plan: Plan, fault: Option<Fault>, trace: bool) -> Outcome {
-    World::new(plan, fault, trace).run()
+    let run = AssertUnwindSafe(|| World::new(plan, fault, trace).run());
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
+        let violation = Some(format!("a region panics: {text}"));
+        Outcome { inputs: 0, acknowledged: 0, conflicts: 0, violation, trace: Vec::new() }
+    })
 }
 
 pub(crate) fn key(number: usize) -> Key {
@@ -182,6 +196,7 @@ impl World {
                 last_marks: Vec::new(),
                 checked: Vector::new(),
                 stable: Hlc::ZERO,
+                archived: Vector::new(),
             }
         };
         let mut world = Self {
@@ -193,6 +208,7 @@ impl World {
             policy_random: Random::new(plan.seed ^ 0x6f_70_65_6e),
             loss_random: Random::new(plan.seed ^ 0x67_72_61_76_65),
             graves: BTreeMap::new(),
+            archive: Archive::default(),
             voids: BTreeMap::new(),
             swift: false,
             policy_asked: false,
@@ -393,6 +409,7 @@ impl World {
             Ok(outputs) => outputs,
             Err(error) => return self.fail(format!("region {region} stops: {error}")),
         };
+        self.archive(region);
         self.sync(region, now);
         for output in outputs {
             self.output(region, output);

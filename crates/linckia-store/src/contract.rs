@@ -2,7 +2,7 @@
 //!
 //! Panics with what was broken; run from the tests of each engine.
 
-use crate::port::{Batch, Store, Table, View};
+use crate::port::{Batch, Rows, Store, Table, View};
 
 fn put(rows: &[(&str, &str)]) -> Batch {
     let mut batch = Batch::default();
@@ -20,17 +20,17 @@ fn keys(view: &dyn View, from: &str, until: &str, limit: usize, backward: bool) 
 }
 
 /// Writes what [`read_one`] expects.
-pub fn write_one(store: &dyn Store) {
+pub fn write_one(store: &dyn Rows) {
     store.write(&put(&[("one", "1"), ("two", "2")])).expect("the engine writes");
 }
 
 /// Writes over it.
-pub fn write_two(store: &dyn Store) {
+pub fn write_two(store: &dyn Rows) {
     store.write(&put(&[("one", "9"), ("three", "3")])).expect("the engine writes");
 }
 
 /// Expects exactly what [`write_one`] wrote.
-pub fn read_one(store: &dyn Store) {
+pub fn read_one(store: &dyn View) {
     assert_eq!(keys(store, "", "", 9, false), ["one", "two"]);
     let one = store.get(Table::States, b"one").expect("the engine reads");
     assert_eq!(one.as_deref(), Some(&b"1"[..]));
@@ -62,6 +62,27 @@ pub fn check<S: Store>(mut open: impl FnMut() -> S) {
     let value = store.get(Table::States, b"e").expect("the engine reads");
     assert_eq!(value.as_deref(), Some(&b"2"[..]));
     many(&open());
+    replaced(&open());
+}
+
+/// Rows that are on their way are apart from those of the store, and replace them as a whole.
+fn replaced(store: &dyn Store) {
+    write_two(store);
+    let before = store.snapshot();
+    let incoming = || store.incoming().expect("the engine takes rows in");
+    write_one(incoming().as_ref());
+    assert_eq!(keys(store, "", "", 9, false), ["one", "three"]);
+    read_one(incoming().as_ref());
+    store.discard().expect("the engine lets go of them");
+    assert_eq!(keys(incoming().as_ref(), "", "", 9, false), Vec::<String>::new());
+    write_one(incoming().as_ref());
+    store.adopt().expect("the engine replaces the rows");
+    read_one(store);
+    assert_eq!(keys(before.as_ref(), "", "", 9, false), ["one", "three"]);
+    assert_eq!(keys(incoming().as_ref(), "", "", 9, false), Vec::<String>::new());
+    write_two(store);
+    assert_eq!(keys(store, "", "", 9, false), ["one", "three", "two"]);
+    store.sync().expect("the engine syncs");
 }
 
 /// Rows of one batch here: more than an engine takes for a small one.

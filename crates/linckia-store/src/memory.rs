@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::port::{Batch, Changed, Pair, Result, Store, Table, View, range};
+use crate::port::{Batch, Changed, Pair, Result, Rows, Store, Table, View, range};
 
-type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+type Sorted = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// Rows as they are at one moment; clones share them until one is written.
 #[derive(Clone, Default)]
-struct Tables([Arc<Rows>; Table::ALL.len()]);
+struct Tables([Arc<Sorted>; Table::ALL.len()]);
 
 /// Batches a crash may take back: more would only make the simulator slower.
 const UNDO_MAX: usize = 64;
@@ -27,6 +27,8 @@ struct Inner {
     tables: Tables,
     /// What undoes the last batches, the newest at the back.
     undo: VecDeque<Batch>,
+    /// Rows on their way to replace these.
+    incoming: Option<MemoryStore>,
 }
 
 impl MemoryStore {
@@ -41,6 +43,9 @@ impl MemoryStore {
     /// Loses the last batches, at most as many as are remembered.
     pub fn crash(&self, batches: usize) {
         let mut inner = self.inner();
+        if let Some(incoming) = &inner.incoming {
+            incoming.crash(batches);
+        }
         for _ in 0..batches {
             let Some(undo) = inner.undo.pop_back() else {
                 return;
@@ -91,7 +96,7 @@ impl View for MemoryStore {
     }
 }
 
-impl Store for MemoryStore {
+impl Rows for MemoryStore {
     fn write(&self, batch: &Batch) -> Result<()> {
         let mut inner = self.inner();
         // Each row once, so that the order of undoing does not matter.
@@ -102,9 +107,39 @@ impl Store for MemoryStore {
         inner.undo.push_back(undo);
         Ok(())
     }
+}
 
+impl Store for MemoryStore {
     fn snapshot(&self) -> Box<dyn View> {
         Box::new(self.inner().tables.clone())
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.inner().undo.clear();
+        Ok(())
+    }
+
+    fn incoming(&self) -> Result<Arc<dyn Rows>> {
+        Ok(Arc::new(self.inner().incoming.get_or_insert_default().clone()))
+    }
+
+    fn discard(&self) -> Result<()> {
+        self.inner().incoming = None;
+        Ok(())
+    }
+
+    fn adopt(&self) -> Result<()> {
+        let mut inner = self.inner();
+        let incoming = inner.incoming.take();
+        inner.tables = incoming.map(|it| it.inner().tables.clone()).unwrap_or_default();
+        inner.undo.clear();
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        let inner = self.inner();
+        let rows = inner.tables.0.iter().flat_map(|rows| rows.iter());
+        rows.map(|(key, value)| key.len() + value.len()).sum::<usize>() as u64
     }
 }
 

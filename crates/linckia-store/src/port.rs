@@ -1,10 +1,11 @@
-//! The store as apply sees it: five tables of sorted rows.
+//! The store as apply sees it: six tables of sorted rows.
 //!
 //! Engines: [`FjallStore`](crate::FjallStore) in a region, [`MemoryStore`](crate::MemoryStore) in
 //! the simulator; `contract.rs` holds both to what stands here. Reads see every batch written
 //! before; writing is one thread's at a time, reading anybody's.
 
 use std::ops::{Bound, Range};
+use std::sync::Arc;
 
 /// A table of sorted rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,11 +20,23 @@ pub enum Table {
     Records,
     /// The applied vector, digests, format.
     Meta,
+    /// Dot → what is still needed of an event that its log has let go of.
+    Events,
 }
 
 impl Table {
-    pub const ALL: [Self; 5] =
-        [Self::States, Self::Identities, Self::History, Self::Records, Self::Meta];
+    pub const ALL: [Self; 6] =
+        [Self::States, Self::Identities, Self::History, Self::Records, Self::Meta, Self::Events];
+
+    /// The table after this one, in the order of [`Table::ALL`].
+    pub fn next(self) -> Option<Self> {
+        Self::ALL.get(self as usize + 1).copied()
+    }
+
+    /// The table of that place in [`Table::ALL`].
+    pub fn from_place(place: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(place)).copied()
+    }
 }
 
 /// Why the store did not do it. The region stops: its state is rebuilt from the log on restart.
@@ -157,14 +170,46 @@ pub trait View: Send {
     ) -> Result<Vec<Pair>>;
 }
 
-/// The store of one region.
-pub trait Store: View + Sync {
+/// Rows that can be written.
+pub trait Rows: View + Sync {
     /// Writes all rows or none; visible to every read after it returned.
     ///
     /// # Errors
     /// What the engine says; then nothing more may be written until the store is opened again.
     fn write(&self, batch: &Batch) -> Result<()>;
+}
 
+/// The store of one region.
+pub trait Store: Rows {
     /// The store as it is now, whatever is written later.
     fn snapshot(&self) -> Box<dyn View>;
+
+    /// Makes durable what was written before.
+    ///
+    /// # Errors
+    /// As [`Rows::write`].
+    fn sync(&self) -> Result<()>;
+
+    /// Rows on their way to replace those of the store: as far as they came in an earlier life, or
+    /// none yet.
+    ///
+    /// # Errors
+    /// As [`Rows::write`].
+    fn incoming(&self) -> Result<Arc<dyn Rows>>;
+
+    /// Lets go of the rows that were on their way.
+    ///
+    /// # Errors
+    /// As [`Rows::write`].
+    fn discard(&self) -> Result<()>;
+
+    /// The rows that were on their way are the store's from here on, durably, or none of them is;
+    /// those before are gone. Snapshots keep what they show.
+    ///
+    /// # Errors
+    /// As [`Rows::write`].
+    fn adopt(&self) -> Result<()>;
+
+    /// Bytes that the store takes on its disk, about.
+    fn disk_bytes(&self) -> u64;
 }

@@ -6,13 +6,15 @@
 
 use std::sync::Arc;
 
-use linckia_model::{Now, Vector, map};
+use linckia_model::{Hlc, Now, Vector, map};
 use linckia_store::Store;
 
-use super::Apply;
+use super::{Apply, settling};
 use crate::digests::Ranges;
 use crate::error::Result;
+use crate::floors::Floors;
 use crate::flush::{Claims, Flush, Flushed, Job, JobDone};
+use crate::port::Events;
 use crate::query::Digests;
 
 /// Entries looked at for eviction at once.
@@ -68,7 +70,7 @@ impl Apply {
 
     /// Goes on with the flush, or begins one that is due; answers the job to run, if there is one
     /// and none is under way.
-    pub fn begin_job(&mut self, now: Now) -> Option<Job> {
+    pub fn begin_job(&mut self, now: Now, events: &dyn Events) -> Option<Job> {
         if self.has_job() {
             return None;
         }
@@ -80,9 +82,15 @@ impl Apply {
             self.begin_flush(now);
         }
         if self.store.is_moving() {
-            return self.take(self.settings.flush_portion).map(Job::Flush);
+            return self.take(self.settings.flush_portion, events).map(Job::Flush);
         }
-        self.presence.sweep(self.settings.sweep_portion).map(Job::Sweep)
+        let portion = self.settings.sweep_portion;
+        if let Some(sweep) = self.presence.sweep(portion) {
+            return Some(Job::Sweep(sweep));
+        }
+        let (stable, window) = (self.saved, self.settings.fold.window_milliseconds);
+        let expire = self.expiry.begin(now.monotonic, stable, window, portion, &self.applied);
+        expire.map(Job::Expire)
     }
 
     /// Begins a flush, unless one began before and is not done.
@@ -96,6 +104,7 @@ impl Apply {
         self.wanted = false;
         self.since_flush = (0, 0);
         self.saved = self.stability.stable();
+        self.needed = Hlc::MAX;
         self.keys.begin_taking();
         let claims = Arc::new(std::mem::replace(&mut self.claims, map(self.settings.seed)));
         self.store = StoreStands::Taking(Flush {
@@ -105,17 +114,24 @@ impl Apply {
             ranges,
             applied: self.applied.clone(),
             stable: self.saved,
+            floors: Floors::default(),
             _spent: self.spent.take(),
         });
     }
 
     /// Takes so many states. The flush, once it has them all.
-    fn take(&mut self, count: usize) -> Option<Flush> {
+    fn take(&mut self, count: usize, events: &dyn Events) -> Option<Flush> {
         let StoreStands::Taking(flush) = &self.store else { return None };
-        let taken = self.keys.take(count)?;
-        let moving = StoreStands::Moving(Arc::clone(&flush.claims));
-        match std::mem::replace(&mut self.store, moving) {
-            StoreStands::Taking(flush) => Some(Flush { taken, ..flush }),
+        let fold = self.settings.fold;
+        let settle = settling(self.saved, events, &self.policies, fold, &mut self.needed);
+        let taken = self.keys.take(count, settle)?;
+        self.floors.floor(self.saved);
+        if self.needed < Hlc::MAX {
+            self.floors.hold(self.needed, self.latest);
+        }
+        let (floors, claims) = (self.floors.clone(), Arc::clone(&flush.claims));
+        match std::mem::replace(&mut self.store, StoreStands::Moving(claims)) {
+            StoreStands::Taking(flush) => Some(Flush { taken, floors, ..flush }),
             _ => None,
         }
     }
@@ -131,6 +147,7 @@ impl Apply {
                 self.land(self.settings.flush_portion);
             }
             JobDone::Swept(swept) => self.presence.swept(swept),
+            JobDone::Expired(expired) => self.expiry.done(expired),
         }
     }
 
@@ -157,14 +174,14 @@ impl Apply {
     ///
     /// # Errors
     /// The store's.
-    pub fn flush(&mut self, now: Now, store: &dyn Store) -> Result<bool> {
+    pub fn flush(&mut self, now: Now, store: &dyn Store, events: &dyn Events) -> Result<bool> {
         loop {
             self.land(usize::MAX);
             if self.is_whole() && !self.stable_grew() {
                 return Ok(true);
             }
             self.begin_flush(now);
-            let Some(flush) = self.take(usize::MAX) else { return Ok(false) };
+            let Some(flush) = self.take(usize::MAX, events) else { return Ok(false) };
             self.done(JobDone::Flushed(flush.run(store)?));
         }
     }
@@ -173,9 +190,9 @@ impl Apply {
     ///
     /// # Errors
     /// The store's.
-    pub fn flush_if_due(&mut self, now: Now, store: &dyn Store) -> Result<()> {
+    pub fn flush_if_due(&mut self, now: Now, store: &dyn Store, events: &dyn Events) -> Result<()> {
         if self.flush_due(now) {
-            self.flush(now, store)?;
+            self.flush(now, store, events)?;
         }
         Ok(())
     }
@@ -187,7 +204,8 @@ impl Apply {
 
     /// True while a job is under way.
     pub fn has_job(&self) -> bool {
-        matches!(self.store, StoreStands::Moving(_)) || self.presence.is_sweeping()
+        let reads = self.presence.is_sweeping() || self.expiry.is_walking();
+        matches!(self.store, StoreStands::Moving(_)) || reads
     }
 
     /// True if a flush waits only for [`Apply::begin_job`] to go on.

@@ -146,10 +146,9 @@ impl Logs {
         }
         let active = segment(path, &header, file);
         let origin: Arc<str> = Arc::from(origin);
-        let base = (position.sequence, position.chain);
         let segments = vec![Arc::clone(&active)];
         Ok(OriginLog {
-            shared: Arc::new(Shared::new(Arc::clone(&origin), segments, position.sequence, base)),
+            shared: Arc::new(Shared::new(Arc::clone(&origin), segments, position.sequence)),
             origin,
             dir,
             secret,
@@ -183,8 +182,7 @@ impl Settings {
 }
 
 fn segment(path: String, header: &SegmentHeader, file: Arc<dyn DiskFile>) -> Arc<Segment> {
-    let seed = format::seed(&header.salt);
-    let segment = Segment::new(path, header.first, header.capacity, seed, file);
+    let segment = Segment::new(path, header, file);
     segment.set_written(DATA_START);
     Arc::new(segment)
 }

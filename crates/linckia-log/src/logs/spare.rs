@@ -131,6 +131,11 @@ impl Logs {
         );
         self.alive()?;
         let log = self.log_mut(&done.origin)?;
+        if !matches!(log.spare, Spare::Making(_)) {
+            // The log was started anew meanwhile; opening throws away what is left of a spare.
+            drop(done.disk.remove(&done.path));
+            return Ok(());
+        }
         match done.outcome {
             Ok(file) => {
                 log.spare = Spare::Ready(file, done.capacity);

@@ -131,6 +131,13 @@ impl<K: Ord, V> Sorted<K, V> {
         }
     }
 
+    pub(super) fn first_value(&self) -> Option<&V> {
+        match self {
+            Self::Few(pairs) => pairs.first().map(|(_, value)| value),
+            Self::Many(pairs) => pairs.first_key_value().map(|(_, value)| value),
+        }
+    }
+
     pub(super) fn last_key(&self) -> Option<&K> {
         match self {
             Self::Few(pairs) => pairs.last().map(|(key, _)| key),

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use linckia_apply::{Job, JobDone, Query};
+use linckia_log::{TruncateDone, TruncateJob};
 use linckia_model::Now;
 use linckia_store::Store;
 
+use super::retire::{RetireJob, Retired};
 use super::{Machine, Reader};
 use crate::error::Result;
 use crate::input::Output;
@@ -20,16 +22,33 @@ const READS_MAX: usize = 8;
 
 /// Rows on their way to the store, or from it.
 pub struct StoreJob {
-    job: Job,
+    work: Work,
     store: Arc<dyn Store>,
 }
 
+enum Work {
+    Apply(Job),
+    Retire(Box<RetireJob>),
+    Truncate(TruncateJob),
+}
+
 /// What came of it.
-pub struct StoreDone(linckia_apply::Result<JobDone>);
+pub struct StoreDone(Result<Done>);
+
+enum Done {
+    Applied(JobDone),
+    Retired(Retired),
+    Truncated(TruncateDone),
+}
 
 impl StoreJob {
     pub fn run(self) -> StoreDone {
-        StoreDone(self.job.run(self.store.as_ref()))
+        let store = self.store.as_ref();
+        StoreDone(match self.work {
+            Work::Apply(job) => job.run(store).map(Done::Applied).map_err(Into::into),
+            Work::Retire(job) => job.run(store).map(Done::Retired),
+            Work::Truncate(job) => Ok(Done::Truncated(job.run())),
+        })
     }
 }
 
@@ -60,15 +79,29 @@ impl Machine {
     /// The work with the store that is due now, if any: the driver runs it and hands the result in.
     /// Readers of the last flush come before the next one.
     pub fn begin_store(&mut self, now: Now) -> Option<StoreJob> {
-        if self.reads() {
+        if self.store_in_flight || self.reads() {
             return None;
         }
-        let job = self.region.apply.begin_job(now)?;
-        Some(StoreJob { job, store: Arc::clone(&self.store) })
+        let events = Durable { logs: &self.logs, known: &self.region.durable };
+        let work = match self.region.apply.begin_job(now, &events) {
+            Some(job) => Work::Apply(job),
+            None if self.region.apply.goes_on() => return None,
+            None => match self.begin_truncate() {
+                Some(job) => Work::Truncate(job),
+                None => Work::Retire(Box::new(self.begin_retire(now)?)),
+            },
+        };
+        self.store_in_flight = true;
+        Some(StoreJob { work, store: Arc::clone(&self.store) })
     }
 
     pub(super) fn stored(&mut self, StoreDone(done): StoreDone) -> Result<()> {
-        self.region.apply.done(done?);
+        self.store_in_flight = false;
+        match done? {
+            Done::Applied(done) => self.region.apply.done(done),
+            Done::Retired(retired) => self.retired(retired),
+            Done::Truncated(done) => self.truncated(done),
+        }
         Ok(())
     }
 
@@ -105,7 +138,8 @@ impl Machine {
     /// # Panics
     /// If a flush is under way.
     pub fn flush(&mut self, now: Now) -> Result<()> {
-        let flushed = self.region.apply.flush(now, self.store.as_ref())?;
+        let events = Durable { logs: &self.logs, known: &self.region.durable };
+        let flushed = self.region.apply.flush(now, self.store.as_ref(), &events)?;
         assert!(flushed, "a flush is done before the next one begins");
         Ok(())
     }

@@ -77,8 +77,9 @@ impl Machine {
     /// A record that is held already must be the one that is held: another one under its dot shows
     /// that its origin lost durable bytes, or runs twice.
     fn same_chain(&self, name: &str, record: &Record<'_>) -> linckia_log::Result<()> {
-        let held = record.sequence() <= self.logs.durable(name)?;
-        if held && self.logs.reader(name)?.chain_at(record.sequence())? != record.chain() {
+        let reader = self.logs.reader(name)?;
+        let held = (reader.first()..=reader.durable()).contains(&record.sequence());
+        if held && reader.chain_at(record.sequence())? != record.chain() {
             return Err(linckia_log::Error::ChainBroken {
                 origin: name.to_owned(),
                 sequence: record.sequence(),

@@ -11,6 +11,9 @@ use crate::random::Random;
 /// Seeds in which a disk is lost, in a hundred.
 const SHARE: u64 = 30;
 
+/// Seeds in which logs let go of history, in a hundred.
+const SHORT: u64 = 40;
+
 /// The first one happens by then, in milliseconds: some when all else is quiet.
 const LAST: u64 = SPAN_MILLISECONDS + 1_800;
 
@@ -24,6 +27,13 @@ const TWICE: u64 = 35;
 const LOSS_IDS: u64 = 1_000_000;
 
 impl Plan {
+    /// For a share of the seeds logs are short.
+    pub(super) fn draw_history(&mut self, random: &mut Random) {
+        if random.percent(SHORT) && !self.loses_disks {
+            self.history_bytes = Some(*random.pick(&[0, 32 << 10, 64 << 10]));
+        }
+    }
+
     pub(super) fn draw_losses(&mut self, random: &mut Random) {
         if !random.percent(SHARE) {
             if random.percent(COPIES) {

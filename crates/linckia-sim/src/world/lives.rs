@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use linckia_apply::ApplySettings;
 use linckia_log::{Disk, Logs, Settings};
-use linckia_model::{ClockSettings, Fault, FoldSettings};
+use linckia_model::{ClockSettings, Fault, FoldSettings, Vector};
 use linckia_region::{Input, Machine, RegionSettings, Role};
 
 use super::{Moment, REDIAL, TICK, World, key_name};
@@ -34,6 +34,7 @@ impl World {
             heartbeat_milliseconds: 100,
             gather_milliseconds: 3,
             linger_milliseconds: 3,
+            history_bytes: self.plan.history_bytes.unwrap_or(u64::MAX),
             seed: place.life << 32,
             fault: self.fault,
         }
@@ -57,9 +58,10 @@ impl World {
             bytes
         };
         // Small segments, so that short runs roll over too.
+        let share = if self.plan.history_bytes.is_some() { 2 } else { 1 };
         let small = Settings {
-            segment_bytes_first: 8 << 10,
-            segment_bytes_max: 16 << 10,
+            segment_bytes_first: (8 << 10) / share,
+            segment_bytes_max: (16 << 10) / share,
             record_bytes_max: 6 << 10,
             buffer_bytes_max: 8 << 10,
             ..Settings::small()
@@ -76,6 +78,8 @@ impl World {
                 self.places[region].machine = Some(machine);
                 self.hears_soon(region);
                 self.places[region].life += 1;
+                // What it had not told may be gone.
+                self.places[region].archived = Vector::new();
                 let life = self.places[region].life;
                 self.note(|| format!("{} started", key_name(region)));
                 let first = self.now + self.random.below(TICK);

@@ -133,7 +133,7 @@ impl World {
         let place = &self.places[region];
         let Some(machine) = &place.machine else { return Vec::new() };
         let durable = machine.region().durable();
-        marks_of(judge::events(machine, durable).unwrap_or_default(), &place.origin)
+        marks_of(judge::events(&self.archive, machine, durable).unwrap_or_default(), &place.origin)
     }
 
     /// A region with a new disk says in which incarnation it lives.
@@ -227,7 +227,9 @@ impl World {
         let lost = marks.filter(|(_, dot)| incarnations.is_lost(dot) || self.was_put_back(dot));
         let mut lost: BTreeSet<Mark> = lost.map(|(mark, _)| mark.clone()).collect();
         let machine = self.places.first().and_then(|place| place.machine.as_ref());
-        let all = machine.map(|it| judge::events(it, it.region().applied()).unwrap_or_default());
+        let events =
+            |it| judge::events(&self.archive, it, it.region().applied()).unwrap_or_default();
+        let all = machine.map(events);
         for event in all.unwrap_or_default() {
             lost.remove(&mark_of(&event));
         }

@@ -10,6 +10,9 @@ use super::{Acknowledged, World, key, key_name};
 use crate::judge;
 use crate::plan::Wish;
 
+/// Bytes of an event beyond what it says.
+const PADDING: usize = 700;
+
 /// A request that waits for its answer.
 pub(crate) struct Asked {
     pub(crate) region: usize,
@@ -31,7 +34,7 @@ impl World {
             operation: wish.operation,
             data: wish.data.clone(),
             event_id: wish.id.as_str().into(),
-            extras: Extras::default(),
+            extras: self.padding(),
         };
         let atomic = wishes.len() > 1;
         let events = wishes.iter().map(event).collect();
@@ -39,6 +42,12 @@ impl World {
         self.tickets.insert(ticket, Asked { region, life, wishes, ack: ack.clone() });
         let write = Write { events, atomic, precondition: None, entity_tag: false, ack };
         self.hand(region, Input::Write { ticket, write });
+    }
+
+    /// Where logs let go of anything, events are large enough to fill segments.
+    fn padding(&self) -> Extras {
+        let actor = self.plan.history_bytes.map(|_| "x".repeat(PADDING).into());
+        Extras { actor, ..Extras::default() }
     }
 
     pub(super) fn answered(

@@ -8,10 +8,11 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
-use crate::port::{Batch, Error, Pair, Result, Store, Table, View};
+use crate::port::{Batch, Error, Pair, Result, Rows, Store, Table, View};
 
 /// Rows of small batches in memory before they become a file.
 const MEMTABLE_BYTES_MAX: u64 = 8 << 20;
@@ -30,10 +31,24 @@ const JOURNALED_BYTES_MAX: u64 = 2 << 20;
 
 const KEYSPACE: &str = "rows";
 
+/// Says which keyspace has the store's rows: its number, or nothing for the first.
+const CURRENT_KEYSPACE: &str = "current";
+const CURRENT_KEY: &str = "rows";
+
 /// The store of a region on disk.
 pub struct FjallStore {
     database: Database,
+    rows: RwLock<Arc<FjallRows>>,
+    /// Names the rows that are the store's.
+    current: Keyspace,
+}
+
+/// All tables, in one keyspace.
+struct FjallRows {
+    database: Database,
     rows: Keyspace,
+    /// Counts up with every adoption.
+    generation: u64,
     /// Written by way of the journal since it could begin anew.
     journaled: AtomicU64,
 }
@@ -42,25 +57,73 @@ fn engine(action: &'static str) -> impl Fn(fjall::Error) -> Error {
     move |source| Error::Engine { action, source: Box::new(source) }
 }
 
+/// What the keyspace of a generation is called.
+fn keyspace_name(generation: u64) -> String {
+    match generation {
+        0 => KEYSPACE.to_owned(),
+        _ => format!("{KEYSPACE}.{generation}"),
+    }
+}
+
 impl FjallStore {
     /// Opens or creates the store in a directory; `cache_bytes` bounds its block cache.
     ///
     /// # Errors
     /// [`Error::Open`].
     pub fn open(path: &Path, cache_bytes: u64) -> Result<Self> {
-        let failed = |source: fjall::Error| Error::Open {
+        Self::try_open(path, cache_bytes).map_err(|source| Error::Open {
             path: path.display().to_string(),
             source: Box::new(source),
-        };
+        })
+    }
+
+    fn try_open(path: &Path, cache_bytes: u64) -> fjall::Result<Self> {
         let database = Database::builder(path)
             .cache_size(cache_bytes)
             .worker_threads(WORKERS)
             .max_journaling_size(JOURNAL_BYTES_MAX)
-            .open()
-            .map_err(failed)?;
+            .open()?;
+        let current = database.keyspace(CURRENT_KEYSPACE, KeyspaceCreateOptions::default)?;
+        let number = |row: fjall::UserValue| row.as_ref().try_into().map(u64::from_be_bytes);
+        let generation = current.get(CURRENT_KEY)?.map_or(Ok(0), number).unwrap_or(0);
+        let rows = FjallRows::open(&database, generation)?;
+        // What an adoption replaced and a crash kept.
+        for earlier in 0..generation {
+            drop_keyspace(&database, earlier)?;
+        }
+        Ok(Self { database, rows: RwLock::new(Arc::new(rows)), current })
+    }
+
+    fn rows(&self) -> Arc<FjallRows> {
+        Arc::clone(&self.rows.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn try_adopt(&self) -> fjall::Result<()> {
+        let before = self.rows();
+        let generation = before.generation + 1;
+        let incoming = FjallRows::open(&self.database, generation)?;
+        self.database.persist(PersistMode::SyncAll)?;
+        self.current.insert(CURRENT_KEY, generation.to_be_bytes())?;
+        self.database.persist(PersistMode::SyncAll)?;
+        *self.rows.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(incoming);
+        self.database.delete_keyspace(before.rows.clone())
+    }
+}
+
+fn drop_keyspace(database: &Database, generation: u64) -> fjall::Result<()> {
+    let name = keyspace_name(generation);
+    if database.keyspace_exists(&name) {
+        let keyspace = database.keyspace(&name, KeyspaceCreateOptions::default)?;
+        database.delete_keyspace(keyspace)?;
+    }
+    Ok(())
+}
+
+impl FjallRows {
+    fn open(database: &Database, generation: u64) -> fjall::Result<Self> {
         let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX);
-        let rows = database.keyspace(KEYSPACE, options).map_err(failed)?;
-        Ok(Self { database, rows, journaled: AtomicU64::new(0) })
+        let rows = database.keyspace(&keyspace_name(generation), options)?;
+        Ok(Self { database: database.clone(), rows, generation, journaled: AtomicU64::new(0) })
     }
 
     /// As one sorted file, which fjall takes in as a whole or not at all.
@@ -127,7 +190,7 @@ fn collect(rows: fjall::Iter, limit: usize, backward: bool) -> Result<Vec<Pair>>
     }
 }
 
-impl View for FjallStore {
+impl View for FjallRows {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let value = self.rows.get(row_name(table, key)).map_err(engine("read"))?;
         Ok(value.map(|value| value.to_vec()))
@@ -146,7 +209,7 @@ impl View for FjallStore {
     }
 }
 
-impl Store for FjallStore {
+impl Rows for FjallRows {
     fn write(&self, batch: &Batch) -> Result<()> {
         let written = if batch.len() < FILE_ROWS_MIN {
             self.write_journaled(batch)
@@ -155,9 +218,57 @@ impl Store for FjallStore {
         };
         written.map_err(engine("write"))
     }
+}
 
+impl View for FjallStore {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.rows().get(table, key)
+    }
+
+    fn scan(
+        &self,
+        table: Table,
+        from: &[u8],
+        until: &[u8],
+        limit: usize,
+        backward: bool,
+    ) -> Result<Vec<Pair>> {
+        self.rows().scan(table, from, until, limit, backward)
+    }
+}
+
+impl Rows for FjallStore {
+    fn write(&self, batch: &Batch) -> Result<()> {
+        self.rows().write(batch)
+    }
+}
+
+impl Store for FjallStore {
     fn snapshot(&self) -> Box<dyn View> {
-        Box::new(At { snapshot: self.database.snapshot(), rows: self.rows.clone() })
+        Box::new(At { snapshot: self.database.snapshot(), rows: self.rows().rows.clone() })
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.database.persist(PersistMode::SyncAll).map_err(engine("sync"))
+    }
+
+    fn incoming(&self) -> Result<Arc<dyn Rows>> {
+        let next = self.rows().generation + 1;
+        let rows = FjallRows::open(&self.database, next).map_err(engine("take rows in"))?;
+        Ok(Arc::new(rows))
+    }
+
+    fn discard(&self) -> Result<()> {
+        let next = self.rows().generation + 1;
+        drop_keyspace(&self.database, next).map_err(engine("let go of rows"))
+    }
+
+    fn adopt(&self) -> Result<()> {
+        self.try_adopt().map_err(engine("replace its rows"))
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.rows().rows.disk_space()
     }
 }
 
