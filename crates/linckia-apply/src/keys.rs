@@ -7,6 +7,8 @@
 
 use linckia_model::{Key, KeyState, Map, Reader, Stamp, Vector, Writer, canonical, map};
 
+use linckia_store::Table;
+
 use crate::error::{Result, row};
 use crate::flush::{FlushedKey, Taken};
 use crate::presence::Stored;
@@ -48,6 +50,17 @@ pub(crate) fn encode(
     }
     out.0.extend_from_slice(&state.encode());
     out.0
+}
+
+/// True for the row of a key of which nothing shows.
+pub fn shows_nothing(table: Table, bytes: &[u8]) -> bool {
+    let mut reader = Reader(bytes);
+    let mut shows = || {
+        reader.byte("format")?;
+        reader.number("conflicts")?;
+        reader.byte("digest")
+    };
+    table == Table::States && matches!(shows(), Ok(0))
 }
 
 /// How many records the key of a row has.

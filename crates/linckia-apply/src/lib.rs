@@ -25,6 +25,7 @@ mod stability;
 pub use apply::{Apply, ApplySettings};
 pub use error::{Error, Result};
 pub use flush::{Job, JobDone};
+pub use keys::shows_nothing;
 pub use port::Events;
 pub use query::{
     AggregateView, ConflictFilter, ConflictView, Digests, EventFilter, Found, Lag, Query, Range,

@@ -148,10 +148,14 @@ pub enum Fault {
     TruncatedUnstable,
     /// Of events that a log lets go of nothing is kept.
     RetiredForgotten,
+    /// A snapshot leaves out the keys of which nothing shows.
+    AbsenceNotDonated,
+    /// A snapshot replaces the state before the logs hold what it has applied.
+    AdoptedBeforeLogs,
 }
 
 impl Fault {
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -173,6 +177,8 @@ impl Fault {
         Self::SuccessorTimeUnbounded,
         Self::TruncatedUnstable,
         Self::RetiredForgotten,
+        Self::AbsenceNotDonated,
+        Self::AdoptedBeforeLogs,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -198,6 +204,8 @@ impl Fault {
             Self::SuccessorTimeUnbounded => "successor-time-unbounded",
             Self::TruncatedUnstable => "truncated-unstable",
             Self::RetiredForgotten => "retired-forgotten",
+            Self::AbsenceNotDonated => "absence-not-donated",
+            Self::AdoptedBeforeLogs => "adopted-before-logs",
         }
     }
 

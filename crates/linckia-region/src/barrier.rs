@@ -58,7 +58,7 @@ impl Region {
         self.take_policies();
     }
 
-    fn take_policies(&mut self) {
+    pub(crate) fn take_policies(&mut self) {
         let policies = self.barrier.here(self.apply.applied(), self.settings.fault);
         self.capture.set_policies(Arc::clone(&policies));
         self.apply.set_policies(policies);

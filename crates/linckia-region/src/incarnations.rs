@@ -120,6 +120,15 @@ impl Lives {
         current.is_none_or(|current| current == origin)
     }
 
+    pub(crate) fn agreed(&self) -> Option<Arc<Incarnations>> {
+        self.agreed.clone()
+    }
+
+    /// What is held here is not what it was.
+    pub(crate) fn look_again(&mut self) {
+        self.looked = None;
+    }
+
     /// What was promised is on the disk.
     pub(crate) fn kept(&mut self) {
         self.kept = true;
@@ -339,7 +348,8 @@ impl Region {
     /// True once this region may write its log, and what is asked of it here is all that was held
     /// anywhere before it came.
     pub fn is_entered(&self) -> bool {
-        self.lives.agreed.is_none() || (self.lives.entered && self.is_compared())
+        let entered = self.lives.entered && self.is_compared();
+        !self.catch_up.wanted && (self.lives.agreed.is_none() || entered)
     }
 
     /// True once this directory is known not to be an old copy, or nobody is left to say so.

@@ -24,7 +24,7 @@ mod write;
 pub use error::{Error, Result};
 pub use incarnations::OLD_COPY_FILE;
 pub use input::{Alarm, Input, Output, Promise, Role};
-pub use machine::{Machine, StoreDone, StoreJob, SyncKind};
+pub use machine::{CatchUp, Machine, StoreDone, StoreJob, SyncKind};
 pub use region::{Region, RegionSettings};
 pub use trace::Traced;
 pub use view::{ClockStatus, LinkStatus, RegionStatus, Status, Verdict};

@@ -119,6 +119,9 @@ impl Region {
                 self.unsent += 1;
                 self.pump(now, rooms, steps);
             }
+            Frame::SnapshotPull(asked) => {
+                steps.push(Step::Donate { peer: peer.clone(), asked });
+            }
             _ => {}
         }
     }
@@ -160,6 +163,13 @@ impl Region {
                 self.held_elsewhere(now, held);
                 self.answer(steps);
             }
+            Reaction::Gap(gap) => {
+                if self.settings.members.iter().any(|member| gap.origin.is_of(member)) {
+                    steps.push(Step::Gap { peer: peer.clone(), gap });
+                }
+            }
+            Reaction::Cut(cut) => steps.push(Step::Cut { peer: peer.clone(), cut }),
+            Reaction::Page(page) => steps.push(Step::Page { peer: peer.clone(), page }),
             Reaction::Refused(reason) => {
                 let alarm = Alarm::Refused { peer: peer.clone(), reason };
                 steps.push(Step::Out(Output::Alarm(alarm)));
@@ -207,8 +217,9 @@ impl Region {
         for (bit, pulling) in self.pulling.values().enumerate() {
             live |= u64::from(pulling.live_within(now, longest)) << bit;
         }
+        let donor = self.catch_up.donor.as_ref();
         let due = |(bit, (peer, pulling)): (usize, (&RegionName, &linckia_ship::Pulling))| {
-            let direct = live & !(1 << bit);
+            let direct = if donor == Some(peer) { 0 } else { live & !(1 << bit) };
             pulling.due(now, direct).then(|| (peer.clone(), direct))
         };
         let due: Vec<(RegionName, u64)> = self.pulling.iter().enumerate().filter_map(due).collect();

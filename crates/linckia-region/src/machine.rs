@@ -5,7 +5,9 @@
 //! it on some thread or at some later moment, and hands the result in as an input.
 
 mod disk;
+mod donate;
 mod flush;
+mod join;
 mod mirror;
 mod retire;
 
@@ -18,6 +20,7 @@ use linckia_model::{
     Agreed, Clock, Dot, Event, Fault, Hlc, Holders, Now, Origin, Vector, decode_event,
     encode_event, with_causes,
 };
+use linckia_ship::Base;
 use linckia_store::Store;
 
 use crate::error::{Error, Result};
@@ -28,9 +31,12 @@ use crate::rooms::Durable;
 use crate::trace::Traced;
 use crate::view::Status;
 use crate::write::Room;
+use donate::Donations;
+use join::Joining;
 use retire::Retiring;
 
 pub use flush::{StoreDone, StoreJob};
+pub use join::CatchUp;
 
 /// Which logs a sync covers: clients wait for the one, mirrors may linger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,6 +74,11 @@ pub struct Machine {
     spare_in_flight: bool,
     store_in_flight: bool,
     retiring: Retiring,
+    donations: Donations,
+    joining: Option<Joining>,
+    /// Logs to be continued further on: the state has what lies between.
+    bridges: Vec<Base>,
+    pages_turn: bool,
     /// Durable events when last looked at, since when there are so many, and whether it was marked.
     marked: (u64, u64, bool),
     /// Why a sync could not begin: told with the next input.
@@ -134,6 +145,10 @@ impl Machine {
             spare_in_flight: false,
             store_in_flight: false,
             retiring: Retiring::default(),
+            donations: Donations::default(),
+            joining: None,
+            bridges: Vec::new(),
+            pages_turn: false,
             marked: (0, 0, false),
             failure: None,
         };
@@ -141,17 +156,18 @@ impl Machine {
         let incarnations = machine.region.settings.agreed.incarnations.clone();
         machine.region.agree_incarnations(now, incarnations, &machine.logs, &mut steps);
         machine.execute(now, steps, &mut Vec::new())?;
-        machine.recover(now)?;
+        machine.resume_joining(now)?;
+        machine.recover(now, &mut Vec::new())?;
         Ok(machine)
     }
 
-    fn recover(&mut self, now: Now) -> Result<()> {
+    fn recover(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<()> {
         for _ in 0..RECOVERY_ROUNDS_MAX {
             let before = self.region.applied().total();
             let mut steps = Vec::new();
             let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
             self.region.advance(now, rooms, &mut steps)?;
-            self.execute(now, steps, &mut Vec::new())?;
+            self.execute(now, steps, outputs)?;
             let events = Durable { logs: &self.logs, known: &self.region.durable };
             self.region.apply.flush_if_due(now, self.store.as_ref(), &events)?;
             if self.region.applied().total() == before {
@@ -181,7 +197,8 @@ impl Machine {
 
     /// True if a tick would find work at once.
     pub fn more(&self, now: Now) -> bool {
-        self.region.more || self.region.sends(now) || self.reads() || self.region.apply.goes_on()
+        let region = &self.region;
+        region.more || region.sends(now) || self.reads() || self.cuts() || region.apply.goes_on()
     }
 
     /// Takes an input; answers what is for the outside.
@@ -211,7 +228,8 @@ impl Machine {
             }
             Input::Read { ticket, query } => self.ask(now, ticket, query, outputs)?,
             Input::Stored { done } => {
-                self.stored(done)?;
+                self.stored(now, done, outputs)?;
+                self.cut(outputs)?;
                 // What waited for room can be applied now.
                 let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
                 self.region.advance(now, rooms, &mut steps)?;
@@ -241,6 +259,9 @@ impl Machine {
             }
             Input::Tick => {
                 self.region.tick(now, rooms, &mut steps)?;
+                self.join(now, outputs)?;
+                self.cut(outputs)?;
+                self.expire_donations(now);
                 self.pages.expire(now);
                 self.watch_disk(&mut steps);
                 self.mark_when_idle(now);
@@ -260,6 +281,10 @@ impl Machine {
                         self.poison(now, &error, outputs)?;
                     }
                 }
+                Step::Gap { peer, gap } => self.gap(now, &peer, gap)?,
+                Step::Donate { peer, asked } => self.donate(now, &peer, asked),
+                Step::Cut { peer, cut } => self.cut_arrived(now, &peer, cut)?,
+                Step::Page { peer, page } => self.page_arrived(now, &peer, page),
                 Step::Promise(text) => {
                     match self.logs.write_small(PROMISES_FILE, text.as_bytes()) {
                         Ok(()) => self.region.lives.kept(),

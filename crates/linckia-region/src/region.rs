@@ -13,7 +13,7 @@ use linckia_log::Logs;
 use linckia_model::{
     Agreed, Clock, ClockSettings, Event, Fault, Heartbeat, Level, Now, Origin, RegionName, Vector,
 };
-use linckia_ship::{Pulling, Serving};
+use linckia_ship::{Cut, Gap, Page, Pulling, Serving, SnapshotPull};
 use linckia_store::View;
 
 use crate::barrier::Barrier;
@@ -45,6 +45,11 @@ pub struct RegionSettings {
     pub gather_milliseconds: u64,
     /// Disk that the logs may take before they let go of what every region has, in bytes.
     pub history_bytes: u64,
+    /// Where nothing is here and a peer has applied so many events, their state is fetched in place
+    /// of them.
+    pub catch_up_events: u64,
+    /// Bytes of a page of a snapshot, about.
+    pub page_bytes: usize,
     /// Received events may wait this long for company on the way to the disk, in milliseconds.
     pub linger_milliseconds: u64,
     /// Makes sessions of this life differ from those of earlier ones.
@@ -76,8 +81,36 @@ pub(crate) enum Step {
     Promise(String),
     /// Keep on the disk that this log must not be written here any more.
     Leave(String),
+    /// A peer does not hold a log as far back as it was asked for.
+    Gap {
+        peer: RegionName,
+        gap: Gap,
+    },
+    /// A peer wants a snapshot, or more of it.
+    Donate {
+        peer: RegionName,
+        asked: SnapshotPull,
+    },
+    /// What a donor sent of one.
+    Cut {
+        peer: RegionName,
+        cut: Cut,
+    },
+    Page {
+        peer: RegionName,
+        page: Page,
+    },
     /// Tell the outside.
     Out(Output),
+}
+
+/// Where logs here do not reach back: the state is to come from elsewhere, and until it is here the
+/// region neither answers nor tells its time.
+#[derive(Default)]
+pub(crate) struct Catching {
+    pub(crate) wanted: bool,
+    /// The donor passes on all logs, whoever else is heard.
+    pub(crate) donor: Option<RegionName>,
 }
 
 /// A region's head.
@@ -114,6 +147,7 @@ pub struct Region {
     pub(crate) wanted_until: u64,
     pub(crate) barrier: Barrier,
     pub(crate) lives: Lives,
+    pub(crate) catch_up: Catching,
     pub(crate) drift_told: bool,
     pub(crate) poisoned: Option<String>,
     /// How long remote events took to become visible, for the metrics.
@@ -165,6 +199,7 @@ impl Region {
             wanted_until: 0,
             barrier: Barrier::default(),
             lives: Lives::default(),
+            catch_up: Catching::default(),
             drift_told: false,
             poisoned: None,
             visible: Vec::new(),

@@ -11,7 +11,7 @@ use linckia_log::Logs;
 use linckia_model::{
     Abridged, Dot, Event, EventSource, Identity, Key, KeyState, Origin, Stamp, Vector, decode_event,
 };
-use linckia_ship::{Chunk, Records};
+use linckia_ship::{Begins, Chunk, Records};
 use linckia_store::View;
 
 /// Records looked at for one read: bounds the work of one input.
@@ -57,6 +57,13 @@ impl Events for Durable<'_> {
 }
 
 impl Records for Durable<'_> {
+    fn begins(&self, origin: &Origin) -> Option<Begins> {
+        let reader = self.logs.reader(origin.as_str()).ok()?;
+        let first = reader.first();
+        let chain = reader.chain_at(first.checked_sub(1)?).ok()?;
+        (first > 1).then_some(Begins { first, chain })
+    }
+
     fn records(&self, origin: &Origin, from: u64, until: u64, bytes_max: u64) -> Option<Chunk> {
         let mut bytes_max = bytes_max;
         loop {

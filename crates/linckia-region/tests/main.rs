@@ -42,6 +42,8 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings, apply: ApplySettin
         gather_milliseconds: 5,
         linger_milliseconds: 5,
         history_bytes: u64::MAX,
+        catch_up_events: u64::MAX,
+        page_bytes: 4 << 20,
         seed: 0,
         fault: None,
     };

@@ -6,6 +6,7 @@
 use linckia_model::{Heartbeat, Hlc, Reader, RegionName, Vector, Writer};
 
 use crate::frame::{Forward, Forwarded, Frame, News, Pull};
+use crate::snapshot::{Base, Cut, Gap, Page, SnapshotPull};
 
 /// Records of one batch, decompressed, at most: a chunk plus one large transaction.
 const RECORDS_BYTES_MAX: usize = 64 << 20;
@@ -20,6 +21,9 @@ const COMPRESS_LEVEL: i32 = 1;
 const ENTRIES_MAX: u64 = 4_096;
 
 const TEXT_BYTES_MAX: usize = 4_096;
+
+/// A place names a row, whose name is as long as a client's ids.
+const PLACE_BYTES_MAX: usize = 64 << 10;
 
 /// A header or a target of a forwarded request: a session token is far below.
 const HEADER_BYTES_MAX: usize = 128 << 10;
@@ -116,8 +120,77 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
             out.number(*echo);
             put_news(&mut out, news);
         }
+        Frame::Gap(Gap { session, origin, first, chain }) => {
+            out.byte(11);
+            out.number(*session);
+            out.text(origin.as_str());
+            out.number(*first);
+            out.0.extend_from_slice(chain);
+        }
+        Frame::SnapshotPull(SnapshotPull { snapshot, received, place, again }) => {
+            out.byte(12);
+            out.fixed(*snapshot);
+            out.number(*received);
+            out.bytes(place);
+            out.byte(u8::from(*again));
+        }
+        Frame::Cut(cut) => {
+            out.byte(13);
+            out.0.extend_from_slice(&encode_cut(cut));
+        }
+        Frame::Page(Page { snapshot, number, rows, place }) => {
+            out.byte(14);
+            out.fixed(*snapshot);
+            out.number(*number);
+            out.bytes(place);
+            put_records(&mut out, rows, compressor);
+        }
     }
     out.0
+}
+
+/// The bytes of a cut: a joiner keeps it beside the rows.
+pub fn encode_cut(Cut { snapshot, at, bases, hlc, bytes }: &Cut) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.fixed(*snapshot);
+    out.vector(at);
+    out.number(bases.len() as u64);
+    for Base { origin, sequence, chain } in bases {
+        out.text(origin.as_str());
+        out.number(*sequence);
+        out.0.extend_from_slice(chain);
+    }
+    out.fixed(hlc.bits());
+    out.number(*bytes);
+    out.0
+}
+
+/// The inverse of [`encode_cut`].
+///
+/// # Errors
+/// [`linckia_model::Error`] where the bytes are none.
+pub fn decode_cut(bytes: &[u8]) -> Result<Cut, linckia_model::Error> {
+    let (mut reader, none) = (Reader(bytes), Vector::new());
+    let snapshot = reader.fixed("snapshot")?;
+    let at = reader.vector(&none)?;
+    let count = reader.number("count")?;
+    if count > at.len() as u64 {
+        return Err(linckia_model::Error::Code { what: "count", code: count });
+    }
+    let mut base = || {
+        let (origin, sequence) = (reader.origin(&none)?, reader.number("sequence")?);
+        Ok(Base { origin, sequence, chain: chain(&mut reader)? })
+    };
+    let bases = (0..count).map(|_| base()).collect::<Result<_, linckia_model::Error>>()?;
+    let hlc = Hlc::from_bits(reader.fixed("HLC")?);
+    Ok(Cut { snapshot, at, bases, hlc, bytes: reader.number("bytes")? })
+}
+
+fn chain(reader: &mut Reader<'_>) -> Result<[u8; 16], linckia_model::Error> {
+    let short = linckia_model::Error::Short("chain");
+    let (chain, rest) = reader.0.split_first_chunk().ok_or(short)?;
+    reader.0 = rest;
+    Ok(*chain)
 }
 
 fn put_pull(out: &mut Writer, pull: &Pull) {
@@ -241,6 +314,25 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
             number: reader.number("number")?,
             answer: reader.bytes("answer", FORWARDED_BYTES_MAX)?.to_vec(),
         },
+        11 => Frame::Gap(Gap {
+            session: reader.number("session")?,
+            origin: reader.origin(&none)?,
+            first: reader.number("sequence")?,
+            chain: chain(&mut reader)?,
+        }),
+        12 => Frame::SnapshotPull(SnapshotPull {
+            snapshot: reader.fixed("snapshot")?,
+            received: reader.number("received")?,
+            place: reader.bytes("place", PLACE_BYTES_MAX)?.to_vec(),
+            again: reader.byte("again")? != 0,
+        }),
+        13 => Frame::Cut(decode_cut(reader.0)?),
+        14 => Frame::Page(Page {
+            snapshot: reader.fixed("snapshot")?,
+            number: reader.number("number")?,
+            place: reader.bytes("place", PLACE_BYTES_MAX)?.to_vec(),
+            rows: records(&mut reader)?,
+        }),
         kind => return Err(Error::Kind(kind)),
     })
 }

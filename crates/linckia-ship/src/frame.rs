@@ -1,14 +1,16 @@
 //! What regions say to each other.
 //!
 //! The dialler of a link asks (`Hello`, `Pull`), the other end answers (`Welcome`, `Refuse`,
-//! `Batch`, `Beat`); `Forward` and `Consult`, and what comes back, pass the cores by. Protocol
+//! `Batch`, `Beat`; `Gap`, `Cut` and `Page` where logs no longer reach back); `Forward` and `Consult`, and what comes back, pass the cores by. Protocol
 //! versions are negotiated once per link.
 
 use linckia_model::{Heartbeat, Origin, RegionName, Vector};
 
+use crate::snapshot::{Cut, Gap, Page, SnapshotPull};
+
 /// The lowest and highest protocol this build speaks.
-pub const PROTOCOL_MIN: u16 = 4;
-pub const PROTOCOL_MAX: u16 = 4;
+pub const PROTOCOL_MIN: u16 = 5;
+pub const PROTOCOL_MAX: u16 = 5;
 
 /// A request for everything beyond what the asker holds durably; repeated as acknowledgement.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,4 +124,10 @@ pub enum Frame {
         echo: u64,
         news: News,
     },
+    /// In place of records that are not held any more.
+    Gap(Gap),
+    /// From the dialler.
+    SnapshotPull(SnapshotPull),
+    Cut(Cut),
+    Page(Page),
 }

@@ -6,6 +6,7 @@
 use linckia_model::{Now, Origin, RegionName, Vector};
 
 use crate::frame::{Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
+use crate::snapshot::{Cut, Gap, Page};
 
 /// A link silent this long is asked again from what is held, in milliseconds: several heartbeats
 /// and a round trip around the world.
@@ -33,6 +34,11 @@ pub enum Reaction {
         prompt: bool,
     },
     Beat(News),
+    /// The other end holds a log from somewhere on only.
+    Gap(Gap),
+    /// The other end has cut the snapshot that was asked for.
+    Cut(Cut),
+    Page(Page),
     /// The other end will not talk to us; the reason is for the operator.
     Refused(String),
 }
@@ -178,8 +184,13 @@ impl Pulling {
                 self.applied = news.applied.clone();
                 Reaction::Beat(news)
             }
+            Frame::Gap(gap) if gap.session == self.session => Reaction::Gap(gap),
+            Frame::Cut(cut) => Reaction::Cut(cut),
+            Frame::Page(page) => Reaction::Page(page),
             // Forwarded requests are between doors.
-            Frame::Hello { .. }
+            Frame::Gap(_)
+            | Frame::SnapshotPull(_)
+            | Frame::Hello { .. }
             | Frame::Pull(_)
             | Frame::Forward { .. }
             | Frame::Forwarded { .. }

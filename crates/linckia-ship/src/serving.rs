@@ -4,12 +4,13 @@
 //! within a session each batch is sent once. What is sent and not received is bounded by the
 //! window.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use linckia_model::{Now, Origin, RegionName, Vector};
 
 use crate::frame::{Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
-use crate::port::Records;
+use crate::port::{Begins, Records};
+use crate::snapshot::Gap;
 
 /// Bytes in flight on one link, uncompressed: 110 ms one way still carry about 70 MB/s.
 const WINDOW_BYTES: u64 = 16 << 20;
@@ -31,6 +32,9 @@ pub struct Serving {
     logged: Vector,
     applied: Vector,
     direct: BTreeSet<RegionName>,
+    /// Logs of which the asker was told, in this session, where they begin: it lacks what was
+    /// before.
+    gaps: BTreeMap<Origin, u64>,
     /// `sent_at` of the last pull, and when it arrived here.
     echo: (u64, u64),
 }
@@ -53,6 +57,7 @@ impl Serving {
             logged: Vector::new(),
             applied: Vector::new(),
             direct: BTreeSet::new(),
+            gaps: BTreeMap::new(),
             echo: (0, 0),
         }
     }
@@ -100,6 +105,7 @@ impl Serving {
             self.in_flight.clear();
             self.in_flight_bytes = 0;
             self.sent = Vector::new();
+            self.gaps.clear();
         }
         while let Some((number, bytes)) = self.in_flight.front().copied()
             && number <= pull.received
@@ -108,6 +114,7 @@ impl Serving {
             self.in_flight_bytes -= bytes;
         }
         self.sent.join(&pull.logged);
+        self.gaps.retain(|origin, first| pull.logged.get(origin) + 1 < *first);
         self.logged = pull.logged;
         self.applied = pull.applied;
         self.direct = pull.direct.into_iter().collect();
@@ -137,7 +144,17 @@ impl Serving {
                 if from > until || self.heard_directly(origin) {
                     continue;
                 }
+                if self.gaps.contains_key(origin) {
+                    continue;
+                }
                 let Some(chunk) = records.records(origin, from, until, BATCH_BYTES) else {
+                    if let Some(Begins { first, chain }) = records.begins(origin)
+                        && from < first
+                    {
+                        // What lies before must come another way; the next session asks anew.
+                        self.gaps.insert(origin.clone(), first);
+                        out.push(Frame::Gap(Gap { session, origin: origin.clone(), first, chain }));
+                    }
                     continue;
                 };
                 self.number += 1;

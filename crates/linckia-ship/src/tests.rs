@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use linckia_model::{Heartbeat, Hlc, Now, Origin, RegionName, Vector};
 
 use crate::{
-    Chunk, Encoder, Forward, Forwarded, Frame, News, Pull, Pulling, Reaction, Records, Serving,
-    decode,
+    Base, Begins, Chunk, Cut, Encoder, Forward, Forwarded, Frame, Gap, News, Page, Pull, Pulling,
+    Reaction, Records, Serving, SnapshotPull, decode,
 };
 
 fn region(name: &str) -> RegionName {
@@ -19,13 +19,21 @@ fn origin(name: &str) -> Origin {
 
 /// Every record is `size` bytes.
 struct Log {
+    first: u64,
     size: usize,
     last: BTreeMap<Origin, u64>,
 }
 
 impl Records for Log {
+    fn begins(&self, _: &Origin) -> Option<Begins> {
+        (self.first > 1).then_some(Begins { first: self.first, chain: [9; 16] })
+    }
+
     fn records(&self, origin: &Origin, from: u64, until: u64, bytes_max: u64) -> Option<Chunk> {
         let last = until.min(*self.last.get(origin)?);
+        if from < self.first {
+            return None;
+        }
         let count = (bytes_max / self.size as u64).max(1);
         let last = last.min(from + count - 1);
         (from <= last)
@@ -75,7 +83,7 @@ fn vector(name: &str, sequence: u64) -> Vector {
 #[test]
 fn everything_beyond_the_vector_comes_once() {
     let (mut pulling, mut serving) = link();
-    let log = Log { size: 100, last: [(origin("a"), 10)].into() };
+    let log = Log { first: 1, size: 100, last: [(origin("a"), 10)].into() };
     ask(&mut pulling, &mut serving, 100, &vector("a", 4));
     let mut out = Vec::new();
     serving.pump(&vector("a", 10), None, &log, &mut out);
@@ -90,7 +98,7 @@ fn everything_beyond_the_vector_comes_once() {
 #[test]
 fn a_lost_batch_starts_a_new_session() {
     let (mut pulling, mut serving) = link();
-    let log = Log { size: 1 << 20, last: [(origin("a"), 3)].into() };
+    let log = Log { first: 1, size: 1 << 20, last: [(origin("a"), 3)].into() };
     ask(&mut pulling, &mut serving, 100, &Vector::new());
     let mut out = Vec::new();
     serving.pump(&vector("a", 3), None, &log, &mut out);
@@ -106,9 +114,31 @@ fn a_lost_batch_starts_a_new_session() {
 }
 
 #[test]
+fn who_lacks_what_was_let_go_of_is_told_once_where_the_log_begins() {
+    let (mut pulling, mut serving) = link();
+    let log = Log { first: 4, size: 10, last: [(origin("a"), 9)].into() };
+    for now in [100, 200] {
+        ask(&mut pulling, &mut serving, now, &vector("a", 2));
+        let mut out = Vec::new();
+        serving.pump(&vector("a", 9), None, &log, &mut out);
+        serving.pump(&vector("a", 9), None, &log, &mut out);
+        let gap = Gap { session: 0, origin: origin("a"), first: 4, chain: [9; 16] };
+        let told = pulling.receive(at(now + 1), out.remove(0));
+        assert!(matches!(told, Reaction::Gap(it) if Gap { session: 0, ..it.clone() } == gap));
+        assert!(out.is_empty());
+        // A new session hears it again.
+        pulling.start_over();
+    }
+    ask(&mut pulling, &mut serving, 300, &vector("a", 3));
+    let mut out = Vec::new();
+    serving.pump(&vector("a", 9), None, &log, &mut out);
+    assert!(matches!(out[..], [Frame::Batch { .. }]));
+}
+
+#[test]
 fn a_beat_tells_of_a_lost_last_batch() {
     let (mut pulling, mut serving) = link();
-    let log = Log { size: 10, last: [(origin("a"), 3)].into() };
+    let log = Log { first: 1, size: 10, last: [(origin("a"), 3)].into() };
     ask(&mut pulling, &mut serving, 100, &Vector::new());
     serving.pump(&vector("a", 3), None, &log, &mut Vec::new());
     let beat = serving.beat(at(150), News { wall: Some(5), ..News::default() }).unwrap();
@@ -131,7 +161,7 @@ fn the_round_trip_leaves_out_how_long_the_other_end_waited() {
 #[test]
 fn what_is_in_flight_is_bounded() {
     let (mut pulling, mut serving) = link();
-    let log = Log { size: 1 << 20, last: [(origin("a"), 100)].into() };
+    let log = Log { first: 1, size: 1 << 20, last: [(origin("a"), 100)].into() };
     ask(&mut pulling, &mut serving, 100, &Vector::new());
     let mut out = Vec::new();
     serving.pump(&vector("a", 100), None, &log, &mut out);
@@ -146,7 +176,7 @@ fn what_is_in_flight_is_bounded() {
 #[test]
 fn a_region_heard_directly_is_not_relayed_until_it_is_silent() {
     let (mut pulling, mut serving) = link();
-    let log = Log { size: 10, last: [(origin("c"), 3)].into() };
+    let log = Log { first: 1, size: 10, last: [(origin("c"), 3)].into() };
     let none = Vector::new();
     ask_with(&mut pulling, &mut serving, 100, &none, &[region("c")]);
     let mut out = Vec::new();
@@ -203,6 +233,21 @@ fn frames_survive_their_bytes() {
             },
         },
         Frame::Consult { number: 3, question: b"who?".to_vec() },
+        Frame::Gap(Gap { session: 3, origin: origin("a"), first: 9, chain: [4; 16] }),
+        Frame::SnapshotPull(SnapshotPull {
+            snapshot: 7,
+            received: 2,
+            place: vec![1, 2],
+            again: true,
+        }),
+        Frame::Cut(Cut {
+            snapshot: 7,
+            at: vector("a", 12),
+            bases: vec![Base { origin: origin("a"), sequence: 9, chain: [4; 16] }],
+            hlc: Hlc::from_bits(77),
+            bytes: 1 << 30,
+        }),
+        Frame::Page(Page { snapshot: 7, number: 3, rows: vec![7; 5_000], place: Vec::new() }),
         Frame::Consulted { number: 3, answer: Vec::new() },
         Frame::Forwarded {
             number: 9,
@@ -223,7 +268,8 @@ fn frames_survive_their_bytes() {
         let bytes = Encoder::new().encode(&frame);
         assert_eq!(decode(&bytes).unwrap(), frame);
         for end in 0..bytes.len().min(200) {
-            assert!(decode(&bytes[..end]).is_err() || matches!(frame, Frame::Batch { .. }));
+            let open = matches!(frame, Frame::Batch { .. } | Frame::Page(_));
+            assert!(decode(&bytes[..end]).is_err() || open);
         }
     }
     assert!(

@@ -119,6 +119,10 @@ pub(crate) fn probe(world: &mut World, region: usize) {
     let wanted = Judged::of(world);
     let archive = &world.archive;
     let Some(machine) = &mut world.places[region].machine else { return };
+    if machine.catch_up().is_some() {
+        // It shows nothing until the state is here.
+        return;
+    }
     let flushed = machine.flush(NOW).map_err(|error| error.to_string());
     let judged = flushed.and_then(|()| shows(machine, &Histories::of(archive, machine, &wanted)?));
     if let Err(violation) = judged {

@@ -69,6 +69,8 @@ pub enum Happening {
     Crash { region: usize, down_milliseconds: u64 },
     /// The disk under a region is lost; it comes back later with an empty one.
     Destroy { region: usize, down_milliseconds: u64 },
+    /// The machine under a region stops dead, and its store is gone; its logs are not.
+    LoseStore { region: usize, down_milliseconds: u64 },
     /// Somebody copies a region's disk.
     Copy { region: usize },
     /// A region stops dead, and its disk is replaced by the copy.
@@ -101,6 +103,8 @@ pub struct Plan {
     pub policies: Vec<Policy>,
     /// Logs let go of history beyond so many bytes, if at all.
     pub history_bytes: Option<u64>,
+    /// Where nothing is here and a peer has so many events, their state is fetched.
+    pub catch_up_events: u64,
     /// Each region's wall clock is this far off at the start, in milliseconds.
     pub clock_offsets: Vec<i64>,
     /// One-way delays in milliseconds, by from and to.
@@ -134,6 +138,7 @@ impl Plan {
             loses_disks: false,
             policies: Vec::new(),
             history_bytes: None,
+            catch_up_events: u64::MAX,
             clock_offsets: (0..regions).map(|_| offset(&mut random)).collect(),
             delays,
             happenings: Vec::new(),

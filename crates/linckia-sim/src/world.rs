@@ -344,6 +344,9 @@ impl World {
             Happening::Destroy { region, down_milliseconds } => {
                 self.destroy(region, down_milliseconds);
             }
+            Happening::LoseStore { region, down_milliseconds } => {
+                self.lose_store(region, down_milliseconds);
+            }
             Happening::Crash { region, down_milliseconds } => {
                 self.crash(region);
                 let back = self.now + down_milliseconds * 1_000;

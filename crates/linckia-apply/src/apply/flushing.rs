@@ -213,6 +213,11 @@ impl Apply {
         matches!(self.store, StoreStands::Taking(_) | StoreStands::Landing(_)) && !self.has_job()
     }
 
+    /// The store is wanted at what is applied now.
+    pub fn want_stored(&mut self) {
+        self.wanted = true;
+    }
+
     /// True while the store is at the vector stored, exactly.
     pub fn is_still(&self) -> bool {
         matches!(self.store, StoreStands::Still(_))

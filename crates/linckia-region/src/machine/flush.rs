@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use linckia_apply::{Job, JobDone, Query};
 use linckia_log::{TruncateDone, TruncateJob};
-use linckia_model::Now;
+use linckia_model::{Now, with_causes};
 use linckia_store::Store;
 
+use super::donate::{PageJob, PageRead};
+use super::join::{KeepJob, Kept};
 use super::retire::{RetireJob, Retired};
 use super::{Machine, Reader};
 use crate::error::Result;
@@ -30,6 +32,8 @@ enum Work {
     Apply(Job),
     Retire(Box<RetireJob>),
     Truncate(TruncateJob),
+    Page(PageJob),
+    Keep(KeepJob),
 }
 
 /// What came of it.
@@ -39,6 +43,8 @@ enum Done {
     Applied(JobDone),
     Retired(Retired),
     Truncated(TruncateDone),
+    PageRead(PageRead),
+    Kept(Kept),
 }
 
 impl StoreJob {
@@ -48,6 +54,8 @@ impl StoreJob {
             Work::Apply(job) => job.run(store).map(Done::Applied).map_err(Into::into),
             Work::Retire(job) => job.run(store).map(Done::Retired),
             Work::Truncate(job) => Ok(Done::Truncated(job.run())),
+            Work::Page(job) => job.run().map(Done::PageRead),
+            Work::Keep(job) => job.run().map(Done::Kept),
         })
     }
 }
@@ -79,28 +87,66 @@ impl Machine {
     /// The work with the store that is due now, if any: the driver runs it and hands the result in.
     /// Readers of the last flush come before the next one.
     pub fn begin_store(&mut self, now: Now) -> Option<StoreJob> {
-        if self.store_in_flight || self.reads() {
+        if self.store_in_flight || self.reads() || self.cuts() {
             return None;
         }
-        let events = Durable { logs: &self.logs, known: &self.region.durable };
-        let work = match self.region.apply.begin_job(now, &events) {
-            Some(job) => Work::Apply(job),
-            None if self.region.apply.goes_on() => return None,
-            None => match self.begin_truncate() {
-                Some(job) => Work::Truncate(job),
-                None => Work::Retire(Box::new(self.begin_retire(now)?)),
-            },
-        };
+        let work = self.begin_work(now)?;
         self.store_in_flight = true;
         Some(StoreJob { work, store: Arc::clone(&self.store) })
     }
 
-    pub(super) fn stored(&mut self, StoreDone(done): StoreDone) -> Result<()> {
+    fn begin_work(&mut self, now: Now) -> Option<Work> {
+        // Pages and flushes take turns.
+        self.pages_turn = !self.pages_turn;
+        if self.pages_turn
+            && let Some(work) = self.begin_transfer()
+        {
+            return Some(work);
+        }
+        let events = Durable { logs: &self.logs, known: &self.region.durable };
+        if let Some(job) = self.region.apply.begin_job(now, &events) {
+            return Some(Work::Apply(job));
+        }
+        if self.cuts() {
+            return None;
+        }
+        if let Some(work) = self.begin_transfer() {
+            return Some(work);
+        }
+        if self.region.apply.goes_on() || self.region.catch_up.wanted {
+            return None;
+        }
+        match self.begin_truncate() {
+            Some(job) => Some(Work::Truncate(job)),
+            None => self.begin_retire(now).map(|job| Work::Retire(Box::new(job))),
+        }
+    }
+
+    /// The page of a snapshot that is to be kept or read next.
+    fn begin_transfer(&mut self) -> Option<Work> {
+        match self.begin_keep() {
+            Ok(None) => self.begin_page().map(Work::Page),
+            Ok(Some(job)) => Some(Work::Keep(job)),
+            Err(error) => {
+                self.failure.get_or_insert(with_causes(&error));
+                None
+            }
+        }
+    }
+
+    pub(super) fn stored(
+        &mut self,
+        now: Now,
+        StoreDone(done): StoreDone,
+        outputs: &mut Vec<Output>,
+    ) -> Result<()> {
         self.store_in_flight = false;
         match done? {
             Done::Applied(done) => self.region.apply.done(done),
             Done::Retired(retired) => self.retired(retired),
             Done::Truncated(done) => self.truncated(done),
+            Done::PageRead(read) => self.page_read(read, outputs),
+            Done::Kept(kept) => self.page_kept(now, kept, outputs)?,
         }
         Ok(())
     }

@@ -112,11 +112,6 @@ impl Machine {
         found.map(|(_, origin, first, last): (Hlc, _, _, _)| (origin, first, last))
     }
 
-    /// Up to where a log may be let go of for those that load a snapshot from here.
-    fn pinned(&self, _origin: &Origin) -> u64 {
-        u64::MAX
-    }
-
     pub(super) fn retired(&mut self, Retired { origin, last }: Retired) {
         match self.logs.begin_truncate(origin.as_str(), last + 1) {
             Ok(job) => self.retiring.files = job,

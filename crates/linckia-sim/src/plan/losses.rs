@@ -29,8 +29,18 @@ const LOSS_IDS: u64 = 1_000_000;
 impl Plan {
     /// For a share of the seeds logs are short.
     pub(super) fn draw_history(&mut self, random: &mut Random) {
-        if random.percent(SHORT) && !self.loses_disks {
-            self.history_bytes = Some(*random.pick(&[0, 32 << 10, 64 << 10]));
+        if !random.percent(SHORT) {
+            return;
+        }
+        self.history_bytes = Some(*random.pick(&[0, 32 << 10, 64 << 10]));
+        if random.percent(30) {
+            self.catch_up_events = random.between(1, 20);
+        }
+        // Of what logs let go of at least one region keeps the state.
+        if random.percent(45) && !self.loses_disks {
+            let (at, region) = (random.between(300, LAST), self.region(random));
+            let down_milliseconds = random.between(1, 300);
+            self.push(at, Happening::LoseStore { region, down_milliseconds });
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use linckia_apply::ApplySettings;
 use linckia_log::{Disk, Logs, Settings};
-use linckia_model::{ClockSettings, Fault, FoldSettings, Vector};
+use linckia_model::{ClockSettings, Fault, FoldSettings, Hlc, Vector};
 use linckia_region::{Input, Machine, RegionSettings, Role};
+use linckia_store::MemoryStore;
 
 use super::{Moment, REDIAL, TICK, World, key_name};
 use crate::lying::Lying;
@@ -35,6 +36,8 @@ impl World {
             gather_milliseconds: 3,
             linger_milliseconds: 3,
             history_bytes: self.plan.history_bytes.unwrap_or(u64::MAX),
+            catch_up_events: self.plan.catch_up_events,
+            page_bytes: 700,
             seed: place.life << 32,
             fault: self.fault,
         }
@@ -96,6 +99,15 @@ impl World {
             }
             Err(error) => self.fail(format!("region {region} does not start: {error}")),
         }
+    }
+
+    /// Somebody removes the store of a region: it is rebuilt.
+    pub(super) fn lose_store(&mut self, region: usize, down_milliseconds: u64) {
+        self.crash(region);
+        let place = &mut self.places[region];
+        place.store = MemoryStore::new();
+        (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
+        self.at(self.now + down_milliseconds * 1_000, Moment::Restart { region });
     }
 
     pub(super) fn crash(&mut self, region: usize) {
