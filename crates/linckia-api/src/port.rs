@@ -43,6 +43,21 @@ pub struct RegionView {
     pub lag: Vec<Lag>,
     /// Its earlier logs, the latest first.
     pub closed: Vec<ClosedView>,
+    /// It loads the state from another region; known of the region that is asked only.
+    pub catch_up: Option<CatchUpView>,
+}
+
+/// How far a region has come that loads the state from another one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CatchUpView {
+    /// Once it is known from where.
+    pub from: Option<RegionName>,
+    /// Bytes of rows that have come.
+    pub received_bytes: u64,
+    /// About how many there are.
+    pub of_bytes: u64,
+    /// The rows are here, and the events since are not.
+    pub awaits_logs: bool,
 }
 
 /// The log of a directory that a region lost.

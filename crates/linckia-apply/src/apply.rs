@@ -5,6 +5,7 @@
 //! over is filled from the log again, so a restart and a backlog are the same case.
 
 mod flushing;
+mod inspect;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -229,8 +230,8 @@ impl Apply {
     }
 
     /// The time up to which no event is read again to fold a key: of what every member has applied
-    /// and the store has, logs may let go up to there. After a restart too: stable time is then what
-    /// it was when the store became as it is. While the store is still.
+    /// and the store has, logs may let go up to there. It is so after a restart too, when stable
+    /// time is what it was when the store became as it is. While the store is still.
     pub fn floor(&mut self) -> Hlc {
         self.floors.floor(self.saved)
     }
@@ -459,36 +460,6 @@ impl Apply {
                 self.keys.touch(&key);
             }
         }
-    }
-
-    /// Every key that holds something or is remembered, for the simulator's judge; after a flush.
-    ///
-    /// # Errors
-    /// The store's, or a row that is not ours.
-    pub fn all_states(&self, view: &dyn View) -> Result<Vec<(Key, KeyState)>> {
-        let rows = view.scan(Table::States, &[], &[], usize::MAX, false)?;
-        rows.into_iter()
-            .map(|(key, bytes)| {
-                let key = Key::from_bytes(&key).map_err(row("states"))?;
-                Ok((key, crate::keys::Entry::decode(&bytes, &self.applied)?.state))
-            })
-            .collect()
-    }
-
-    /// Every record as (key, losers and winner, record), for the simulator's judge; after a flush.
-    ///
-    /// # Errors
-    /// The store's, or a row that is not ours.
-    pub fn all_records(&self, view: &dyn View) -> Result<Vec<crate::read::Recorded>> {
-        let end = rows::index_start();
-        let rows = view.scan(Table::Records, &[], &end, usize::MAX, false)?;
-        rows.into_iter()
-            .map(|(bytes, value)| {
-                let (key, _) = rows::key_of(&bytes)?;
-                let (record_key, record) = rows::read_record(&value, &self.applied)?;
-                Ok((key, record_key, record))
-            })
-            .collect()
     }
 }
 

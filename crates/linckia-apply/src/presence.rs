@@ -202,7 +202,7 @@ impl Stored<'_> {
 
 #[cfg(test)]
 mod tests {
-    use linckia_store::{Batch, MemoryStore, Store as _};
+    use linckia_store::{Batch, MemoryStore, Rows as _};
 
     use super::*;
 

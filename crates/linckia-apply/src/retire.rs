@@ -108,7 +108,7 @@ fn encode(Abridged { hlc, version, content }: &Abridged) -> Vec<u8> {
 
 /// What is kept of an event.
 enum Kept {
-    Whole(Event),
+    Whole(Arc<Event>),
     Abridged(Abridged),
 }
 
@@ -117,7 +117,7 @@ fn kept(dot: &Dot, view: &dyn View, known: &Vector) -> Result<Option<Kept>> {
     let read = || {
         let mut reader = Reader(&bytes);
         match reader.byte("kind")? {
-            WHOLE => Ok(Kept::Whole(decode_event(dot.clone(), reader.0, known)?)),
+            WHOLE => Ok(Kept::Whole(Arc::new(decode_event(dot.clone(), reader.0, known)?))),
             ABRIDGED => {
                 let hlc = Hlc::from_bits(reader.fixed("HLC")?);
                 let version = reader.number("version")?;
@@ -133,7 +133,7 @@ fn kept(dot: &Dot, view: &dyn View, known: &Vector) -> Result<Option<Kept>> {
 /// An event on record that its log has let go of.
 pub(crate) fn whole(dot: &Dot, view: &dyn View, known: &Vector) -> Result<Option<Arc<Event>>> {
     Ok(match kept(dot, view, known)? {
-        Some(Kept::Whole(event)) => Some(Arc::new(event)),
+        Some(Kept::Whole(event)) => Some(event),
         _ => None,
     })
 }

@@ -120,20 +120,8 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
             out.number(*echo);
             put_news(&mut out, news);
         }
-        Frame::Gap(Gap { session, origin, first, chain }) => {
-            out.byte(11);
-            out.number(*session);
-            out.text(origin.as_str());
-            out.number(*first);
-            out.0.extend_from_slice(chain);
-        }
-        Frame::SnapshotPull(SnapshotPull { snapshot, received, place, again }) => {
-            out.byte(12);
-            out.fixed(*snapshot);
-            out.number(*received);
-            out.bytes(place);
-            out.byte(u8::from(*again));
-        }
+        Frame::Gap(gap) => put_gap(&mut out, gap),
+        Frame::SnapshotPull(pull) => put_snapshot_pull(&mut out, pull),
         Frame::Cut(cut) => {
             out.byte(13);
             out.0.extend_from_slice(&encode_cut(cut));
@@ -147,6 +135,23 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
         }
     }
     out.0
+}
+
+fn put_gap(out: &mut Writer, Gap { session, origin, first, chain }: &Gap) {
+    out.byte(11);
+    out.number(*session);
+    out.text(origin.as_str());
+    out.number(*first);
+    out.0.extend_from_slice(chain);
+}
+
+fn put_snapshot_pull(out: &mut Writer, pull: &SnapshotPull) {
+    let SnapshotPull { snapshot, received, place, again } = pull;
+    out.byte(12);
+    out.fixed(*snapshot);
+    out.number(*received);
+    out.bytes(place);
+    out.byte(u8::from(*again));
 }
 
 /// The bytes of a cut: a joiner keeps it beside the rows.

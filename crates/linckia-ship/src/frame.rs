@@ -1,8 +1,9 @@
 //! What regions say to each other.
 //!
-//! The dialler of a link asks (`Hello`, `Pull`), the other end answers (`Welcome`, `Refuse`,
-//! `Batch`, `Beat`; `Gap`, `Cut` and `Page` where logs no longer reach back); `Forward` and `Consult`, and what comes back, pass the cores by. Protocol
-//! versions are negotiated once per link.
+//! The dialler of a link asks (`Hello`, `Pull`, `SnapshotPull`), the other end answers (`Welcome`,
+//! `Refuse`, `Batch`, `Beat`; `Gap`, `Cut` and `Page` where logs no longer reach back); `Forward`
+//! and `Consult`, and what comes back, pass the cores by. Protocol versions are negotiated once per
+//! link.
 
 use linckia_model::{Heartbeat, Origin, RegionName, Vector};
 

@@ -9,6 +9,7 @@ mod end;
 mod lives;
 mod losses;
 mod moment;
+mod outputs;
 mod policies;
 mod sessions;
 mod writes;
@@ -21,7 +22,7 @@ use linckia_control::Roster;
 use linckia_drill::history::{Entry, Mark};
 use linckia_log::MemoryDisk;
 use linckia_model::{Agreed, Dot, Fault, Hlc, Key, Now, Origin, RegionName, Vector};
-use linckia_region::{Alarm, Input, Machine, Output, Role, StoreJob};
+use linckia_region::{Input, Machine, Role, StoreJob};
 use linckia_ship::Frame;
 use linckia_store::MemoryStore;
 
@@ -456,48 +457,6 @@ impl World {
         if let Some(job) = self.places[region].job.take() {
             let done = job.run();
             self.hand(region, Input::Stored { done });
-        }
-    }
-
-    fn output(&mut self, region: usize, output: Output) {
-        match output {
-            Output::Send { peer, role, frame } => {
-                let Some(to) = self.places.iter().position(|place| place.name == peer) else {
-                    return;
-                };
-                let delay = self.plan.delays[region][to] * 1_000;
-                let mut arrivals = Vec::new();
-                self.network.send(region, to, role, self.now, delay, &mut arrivals);
-                for (at, wire) in arrivals {
-                    self.at(at, Moment::Arrive { wire, frame: frame.clone() });
-                }
-            }
-            Output::Answer { ticket, answers } => self.answered(region, ticket, answers),
-            Output::Stopped { epoch, written, .. } => self.stopped(region, epoch, written),
-            step @ (Output::Promised { .. }
-            | Output::Levelled { .. }
-            | Output::Void { .. }
-            | Output::Stray { .. }) => self.step(region, step),
-            Output::Alarm(alarm) => self.alarm(region, &alarm),
-            Output::Reading { ticket, reading } => self.read_by_session(ticket, reading),
-        }
-    }
-
-    fn alarm(&mut self, region: usize, alarm: &Alarm) {
-        self.note(|| format!("{} ALARM {alarm:?}", key_name(region)));
-        match alarm {
-            Alarm::OldCopy { .. } if self.places[region].put_back => {
-                self.at(self.now + 1_000, Moment::Leave { region });
-            }
-            Alarm::ClockDrift { .. } | Alarm::Poisoned { .. } | Alarm::LogHalfFull { .. } => {}
-            Alarm::ChainBroken { .. }
-            | Alarm::Malformed { .. }
-            | Alarm::MirrorFull { .. }
-            | Alarm::Closed { .. }
-            | Alarm::OldCopy { .. }
-            | Alarm::Refused { .. } => {
-                self.fail(format!("region {region} alarms: {alarm:?}"));
-            }
         }
     }
 }

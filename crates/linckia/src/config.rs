@@ -108,6 +108,8 @@ pub struct PeerAddress {
 pub struct Log {
     /// At this many bytes on disk new writes are refused.
     pub bytes_max: u64,
+    /// Disk that the logs may take before they let go of what every region has.
+    pub history_bytes_max: u64,
     pub segment_bytes_first: u64,
     pub segment_bytes_max: u64,
 }

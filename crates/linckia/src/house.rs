@@ -57,6 +57,13 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// Threads for sockets: the core and the disk have their own.
 const SOCKET_THREADS: usize = 1;
 
+/// A new region loads the state of its peers where they have applied so many events: folding them
+/// would take longer.
+const CATCH_UP_EVENTS: u64 = 1_000_000;
+
+/// Bytes of a page of a snapshot, about: large enough that the store takes it in as a file.
+const PAGE_BYTES: usize = 4 << 20;
+
 /// Time between drains of what the metrics' histograms gathered.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -252,6 +259,9 @@ fn region_settings(
         heartbeat_milliseconds: milliseconds(config.ship.heartbeat),
         gather_milliseconds: milliseconds(config.ship.gather),
         linger_milliseconds: milliseconds(config.ship.linger),
+        history_bytes: config.log.history_bytes_max,
+        catch_up_events: CATCH_UP_EVENTS,
+        page_bytes: PAGE_BYTES,
         seed: clocks.now().wall,
         fault,
     })

@@ -5,11 +5,11 @@
 
 use bytes::{BufMut, BytesMut};
 use linckia_apply::Digests;
-use linckia_model::{Holders, Vector};
+use linckia_model::{Holders, RegionName, Vector};
 use serde_json::{Map, Value};
 
 use crate::json::{self, Object};
-use crate::port::{ClosedView, LinkView, RegionView};
+use crate::port::{CatchUpView, ClosedView, LinkView, RegionView};
 use crate::time::Timestamp;
 
 /// Writes a region; `said_by` is who judged it.
@@ -23,6 +23,18 @@ pub(crate) fn write_region(out: &mut BytesMut, view: &RegionView, said_by: &str)
     object.vector("vector", &view.vector);
     object.lag("lag", &view.lag);
     json::array(object.member("closed"), &view.closed, write_closed);
+    if let Some(view) = &view.catch_up {
+        write_catch_up(object.member("catchUp"), view);
+    }
+    object.close();
+}
+
+fn write_catch_up(out: &mut BytesMut, view: &CatchUpView) {
+    let mut object = Object::open(out);
+    object.nullable_text("from", view.from.as_ref().map(RegionName::as_str));
+    object.number("receivedBytes", view.received_bytes);
+    object.number("ofBytes", view.of_bytes);
+    object.flag("awaitsLogs", view.awaits_logs);
     object.close();
 }
 

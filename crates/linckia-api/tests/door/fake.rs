@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, ClosedView, ForwardRequest, LinkView, NotForwarded, Region, RegionView, Unavailable,
+    Answers, CatchUpView, ClosedView, ForwardRequest, LinkView, NotForwarded, Region, RegionView,
+    Unavailable,
 };
 use linckia_apply::{
     AggregateView, ConflictView, Digests, EventFilter, Found, Lag, Query, Range, Reading,
@@ -529,6 +530,12 @@ impl Region for Fake {
             vector: self.vector_of(is_self),
             lag: lag.clone(),
             closed: if is_self { Vec::new() } else { earlier() },
+            catch_up: (!is_self).then(|| CatchUpView {
+                from: Some(RegionName::parse("us-east-1").unwrap()),
+                received_bytes: 1_000,
+                of_bytes: 4_000,
+                awaits_logs: false,
+            }),
         };
         Ok(vec![view("us-east-1", true), view("eu-west-1", false)])
     }

@@ -27,6 +27,12 @@ async fn the_fleet_is_seen() {
             "closed": [],
         })
     );
+    assert_eq!(
+        regions["items"][1]["catchUp"],
+        json!({
+            "from": "us-east-1", "receivedBytes": 1_000, "ofBytes": 4_000, "awaitsLogs": false,
+        })
+    );
     let other = &regions["items"][1]["closed"];
     assert_eq!(
         (&other[0]["end"], &other[0]["lost"], &other[0]["awaited"]),

@@ -5,6 +5,7 @@
 //! archived as two.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use linckia_log::Chain;
 use linckia_model::{Dot, Event, Origin, Vector, decode_event};
@@ -30,11 +31,11 @@ impl Archive {
             let batch = reader.read(from, u64::MAX, usize::MAX).map_err(at)?;
             for record in batch.iter() {
                 let name = (origin.clone(), record.chain());
-                if !self.0.contains_key(&name) {
+                if let Entry::Vacant(place) = self.0.entry(name) {
                     let dot = Dot::new(origin.clone(), record.sequence());
                     let event = decode_event(dot, record.payload(), machine.region().durable());
                     let event = event.map_err(|error| format!("{origin}: {error}"))?;
-                    self.0.insert(name, (before, event));
+                    place.insert((before, event));
                 }
                 before = record.chain();
             }

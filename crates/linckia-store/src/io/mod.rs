@@ -26,6 +26,9 @@ const WORKERS: usize = 1;
 /// A batch of so many rows becomes a file. Taking one in holds up readers for a few syncs.
 const FILE_ROWS_MIN: usize = 16_384;
 
+/// So does one of so many bytes.
+const FILE_BYTES_MIN: usize = 4 << 20;
+
 /// After so many bytes in fjall's journal the next file lets it begin a new one.
 const JOURNALED_BYTES_MAX: u64 = 2 << 20;
 
@@ -211,7 +214,7 @@ impl View for FjallRows {
 
 impl Rows for FjallRows {
     fn write(&self, batch: &Batch) -> Result<()> {
-        let written = if batch.len() < FILE_ROWS_MIN {
+        let written = if batch.len() < FILE_ROWS_MIN && batch.bytes() < FILE_BYTES_MIN {
             self.write_journaled(batch)
         } else {
             self.write_file(batch)

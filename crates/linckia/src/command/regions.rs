@@ -34,6 +34,37 @@ pub(crate) struct Region {
     pub(crate) lag: Option<Lag>,
     #[serde(default)]
     closed: Vec<Closed>,
+    #[serde(default)]
+    catch_up: Option<CatchUp>,
+}
+
+/// How far the region has come that loads the state from another one.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CatchUp {
+    #[serde(default)]
+    from: Option<String>,
+    received_bytes: u64,
+    of_bytes: u64,
+    awaits_logs: bool,
+}
+
+impl CatchUp {
+    fn line(&self, region: &str) -> String {
+        let Self { from, received_bytes, of_bytes, awaits_logs } = self;
+        let mebibytes = |bytes: u64| number(bytes.div_ceil(1 << 20));
+        match from {
+            None => format!("{region} looks for a region to load a snapshot from"),
+            Some(from) if *awaits_logs => {
+                format!("{region} has loaded a snapshot from {from}, and fetches the events since")
+            }
+            Some(from) => format!(
+                "{region} loads a snapshot from {from}: {} of about {} MiB",
+                mebibytes(*received_bytes),
+                mebibytes((*of_bytes).max(*received_bytes)),
+            ),
+        }
+    }
 }
 
 /// The log of a directory that a region lost.
@@ -134,7 +165,8 @@ pub async fn run(context: &Context) -> anyhow::Result<Outcome> {
     let header = ["REGION", "VERDICT", "SAID BY", "APPLIED", "BEHIND", "BEHIND MS", "URL", ""];
     let mut text = table(&header, &[3, 4, 5], rows);
     let closed = list.items.iter().flat_map(|region| &region.closed);
-    for line in closed.map(Closed::line) {
+    let catching_up = |region: &Region| Some(region.catch_up.as_ref()?.line(&region.name));
+    for line in closed.map(Closed::line).chain(list.items.iter().filter_map(catching_up)) {
         text.push_str(&format!("\n{line}"));
     }
     print(&text)?;

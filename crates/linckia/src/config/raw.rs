@@ -83,6 +83,7 @@ pub(super) struct RawPeerAddress {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawLog {
     pub bytes_max: Word,
+    pub history_bytes_max: Word,
     pub segment_bytes_first: Word,
     pub segment_bytes_max: Word,
 }

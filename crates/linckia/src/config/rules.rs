@@ -279,12 +279,18 @@ impl Words<'_> {
     fn log(&self, raw: &RawLog) -> Checked<Log> {
         let segments = 64 * KIB..=GIB;
         let largest = 32 * MIB..=GIB;
+        let bytes_max =
+            self.bytes(&raw.bytes_max, template::LOG_BYTES_MAX, 16 * MIB..=1024 * TIB)?;
         let log = Log {
-            bytes_max: self.bytes(
-                &raw.bytes_max,
-                template::LOG_BYTES_MAX,
-                16 * MIB..=1024 * TIB,
-            )?,
+            bytes_max,
+            history_bytes_max: match &raw.history_bytes_max {
+                Some(_) => self.bytes(
+                    &raw.history_bytes_max,
+                    template::LOG_HISTORY_BYTES_MAX,
+                    0..=1024 * TIB,
+                )?,
+                None => bytes_max / 4,
+            },
             segment_bytes_first: self.bytes(
                 &raw.segment_bytes_first,
                 template::LOG_SEGMENT_BYTES_FIRST,
@@ -304,6 +310,14 @@ impl Words<'_> {
                 &at(word),
                 "log.segment_bytes_first is larger than log.segment_bytes_max",
                 "segments grow from the first size to the maximum: make the first the smaller",
+            ));
+        }
+        if log.history_bytes_max > log.bytes_max / 2 {
+            return Err(self.fault(
+                &at(&raw.history_bytes_max),
+                "log.history_bytes_max is more than half of log.bytes_max",
+                "leave the other half to events that some region does not have yet: make \
+                 history_bytes_max smaller or bytes_max larger",
             ));
         }
         if log.segment_bytes_max > log.bytes_max / 8 {

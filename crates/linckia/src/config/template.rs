@@ -11,6 +11,7 @@ pub(super) const DOOR_DEPTH_MAX: u32 = 64;
 pub(super) const DOOR_NAME_BYTES_MAX: u32 = 256;
 pub(super) const DOOR_IDLE_TIMEOUT: &str = "120s";
 pub(super) const LOG_BYTES_MAX: &str = "16GiB";
+pub(super) const LOG_HISTORY_BYTES_MAX: &str = "4GiB";
 pub(super) const LOG_SEGMENT_BYTES_FIRST: &str = "4MiB";
 pub(super) const LOG_SEGMENT_BYTES_MAX: &str = "64MiB";
 pub(super) const STORE_CACHE: &str = "32MiB";
@@ -101,6 +102,9 @@ fn peers_and_rooms() -> String {
 [log]
 # At this size on disk new writes are refused; reading goes on.
 #bytes_max = "{LOG_BYTES_MAX}"
+# Beyond this size on disk logs let go of what every region has, the oldest first: history is as
+# long as they are. By default a quarter of bytes_max.
+#history_bytes_max = "{LOG_HISTORY_BYTES_MAX}"
 # Segment files are zeroed ahead; they begin small and double up to the maximum.
 #segment_bytes_first = "{LOG_SEGMENT_BYTES_FIRST}"
 #segment_bytes_max = "{LOG_SEGMENT_BYTES_MAX}"

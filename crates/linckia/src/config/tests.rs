@@ -107,6 +107,7 @@ fn bad_values_say_line_and_reason() {
     bad("[door]\n", "[log]\nbytes_max = \"1MiB\"\n[door]\n", 4, "out of range", "16MiB");
     bad("[door]\n", "[log]\nsegment_bytes_first = \"128MiB\"\n[door]\n", 4, "larger than", "");
     bad("[door]\n", "[log]\nbytes_max = \"100MiB\"\n[door]\n", 4, "eight segments", "");
+    bad("[door]\n", "[log]\nhistory_bytes_max = \"9GiB\"\n[door]\n", 4, "more than half", "");
     bad("[door]\n", "[clock]\nepsilon = \"0\"\n[door]\n", 4, "out of range", "1ms to");
     bad("[door]\n", "[apply]\nthreads = 4\n[door]\n", 4, "unknown field `threads`", "");
     bad("[door]\n", "[ship]\nheartbeat = \"1h\"\n[door]\n", 4, "out of range", "10ms to 60s");

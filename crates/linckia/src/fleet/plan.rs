@@ -4,6 +4,7 @@
 //! always holds: peers are dialled through the emulated links only; everything is on loopback; a
 //! region whose directory was destroyed finds its configuration again, and only its data is gone.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -16,6 +17,7 @@ use linckia_net::{DevelopmentCa, SubjectNames};
 use super::directory::CERTIFICATES;
 use super::ports::{Ports, RegionPorts, loopback};
 use super::state::{RegionState, replace};
+use super::up::Setting;
 use super::wan::Wan;
 use crate::command::keys::create_if_absent;
 
@@ -96,6 +98,7 @@ pub fn plan(
     ports: &Ports,
     wan: &Wan,
     otlp: Option<&str>,
+    settings: &[Setting],
 ) -> anyhow::Result<Vec<RegionPlan>> {
     let certificates = dir.join(CERTIFICATES);
     let now = SystemTime::now();
@@ -118,6 +121,13 @@ pub fn plan(
         let mut toml = region_toml(&dir, region, files, &peers(name, ports, wan)?)?;
         if let Some(otlp) = otlp {
             write!(toml, "\n[telemetry]\notlp = {}\n", quoted(otlp))?;
+        }
+        let sections: BTreeSet<&str> = settings.iter().map(|it| it.section.as_str()).collect();
+        for section in sections {
+            write!(toml, "\n[{section}]\n")?;
+            for Setting { name, value, .. } in settings.iter().filter(|it| it.section == section) {
+                writeln!(toml, "{name} = {}", quoted(value))?;
+            }
         }
         plans.push(RegionPlan {
             name: name.clone(),
@@ -201,13 +211,17 @@ mod tests {
         let profile = Profile::load(&"none".parse().unwrap(), &names).unwrap();
         let at: Vec<_> = ports.regions.iter().map(|r| (r.name.clone(), loopback(r.peer))).collect();
         let wan = Wan::start(&at, profile).await.unwrap();
-        let plans = plan(&dir, &ports, &wan, Some("http://127.0.0.1:4318")).unwrap();
+        let set = ["log.bytes_max=1GiB", "ship.linger=7ms", "log.history_bytes_max=64MiB"];
+        let set: Vec<Setting> = set.iter().map(|text| text.parse().unwrap()).collect();
+        let plans = plan(&dir, &ports, &wan, Some("http://127.0.0.1:4318"), &set).unwrap();
         for plan in &plans {
             plan.write().unwrap();
             let config = Config::load(&plan.config()).expect("a right configuration");
             assert_eq!(config.region, plan.name);
             assert_eq!(config.telemetry.otlp.as_deref(), Some("http://127.0.0.1:4318"));
             assert_eq!(config.dir, plan.dir.join("data"));
+            assert_eq!((config.log.bytes_max, config.log.history_bytes_max), (1 << 30, 64 << 20));
+            assert_eq!(config.ship.linger.as_millis(), 7);
             assert_eq!(config.peers.len(), 2);
             for peer in &config.peers {
                 let link = wan.address(&plan.name, &peer.region).unwrap();

@@ -63,6 +63,29 @@ impl FromStr for RestartAfter {
     }
 }
 
+/// One setting of a region's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    pub section: String,
+    pub name: String,
+    pub value: String,
+}
+
+impl FromStr for Setting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "write SECTION.NAME=VALUE, such as log.history_bytes_max=64MiB".to_owned();
+        let (place, value) = text.split_once('=').ok_or_else(wrong)?;
+        let (section, name) = place.split_once('.').ok_or_else(wrong)?;
+        let word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        if !["log", "store", "ship"].contains(&section) || name.is_empty() || !word(name) {
+            return Err(wrong());
+        }
+        Ok(Self { section: section.to_owned(), name: name.to_owned(), value: value.to_owned() })
+    }
+}
+
 /// `linckia up`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct UpArguments {
@@ -83,6 +106,10 @@ pub struct UpArguments {
     /// The collector that all regions send their spans to, by OTLP over HTTP.
     #[arg(long, value_name = "http://HOST:PORT")]
     pub otlp: Option<String>,
+    /// A setting of every region's `linckia.toml`, of its sections `log`, `store` and `ship`; may be
+    /// repeated.
+    #[arg(long, value_name = "SECTION.NAME=VALUE")]
+    pub set: Vec<Setting>,
     /// Lets the regions begin to agree anew where all their journals were lost: fences of locks and
     /// policies start over.
     #[arg(long)]
@@ -149,7 +176,7 @@ impl UpArguments {
             .map(|region| (region.name.clone(), loopback(region.peer)))
             .collect();
         let wan = Wan::start(&peers, profile).await.context("cannot open the emulated links")?;
-        let plans = plan::plan(&directory.path, &ports, &wan, self.otlp.as_deref())?;
+        let plans = plan::plan(&directory.path, &ports, &wan, self.otlp.as_deref(), &self.set)?;
         let state = FleetState {
             dir: directory.path.clone(),
             control: format!("http://{}", loopback(ports.control)),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use linckia_control::{Agreement, Command, PolicyBooks, Promise, Roster, names, written};
 use linckia_model::{Incarnations, Origin, RegionName, TypeName, Vector};
-use linckia_region::Output;
+use linckia_region::{CatchUp, Output};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
@@ -78,11 +78,13 @@ impl Said {
 }
 
 /// How the core stands to what was agreed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stands {
     /// Its directory is known not to be an old copy, or nobody is left to say so.
     pub(super) compared: bool,
     pub(super) writable: bool,
+    /// Its logs do not reach back: it loads the state from another region.
+    pub(super) catch_up: Option<CatchUp>,
 }
 
 /// This region, the origin in which it writes in this life of its directory, and all regions that
@@ -143,7 +145,10 @@ pub(super) async fn follow(
             }
             known = Some(Arc::clone(&decided));
         }
-        let Stands { compared, writable } = *stands.borrow_and_update();
+        let (compared, writable) = {
+            let stands = stands.borrow_and_update();
+            (stands.compared, stands.writable)
+        };
         if compared {
             agreement.wake();
         }

@@ -6,7 +6,9 @@
 //! the core never waits for the outside.
 
 mod alarms;
+mod catching;
 mod orders;
+mod publish;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,6 +26,7 @@ use linckia_region::{Alarm, Input, Machine, Output, Role};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use catching::Catching;
 pub(super) use orders::{NotTaken, Order, Orders};
 
 use super::agreed::{Said, Stands};
@@ -113,6 +116,7 @@ impl Core {
             poisoned: Arc::clone(&poisoned),
             old_copy: false,
             measures,
+            catching: Catching::default(),
             waiting: Arc::clone(&waiting),
             telemetry,
         };
@@ -229,6 +233,7 @@ struct Driver {
     /// The directory is an old copy: the core ends.
     old_copy: bool,
     measures: Measures,
+    catching: Catching,
     /// Orders in front of the core, but for those of its hands.
     waiting: Arc<AtomicUsize>,
     telemetry: Option<Telemetry>,
@@ -431,31 +436,6 @@ impl Driver {
         self.time.set(self.machine.fleet_time(now) as i64 - now.wall as i64);
     }
 
-    fn publish(&self) {
-        let region = self.machine.region();
-        for (now, told) in
-            [(region.applied(), &self.applied), (region.everywhere(), &self.everywhere)]
-        {
-            told.send_if_modified(|last| {
-                let grew = **last != *now;
-                if grew {
-                    *last = Arc::new(now.clone());
-                }
-                grew
-            });
-        }
-        let stands = Stands { compared: region.is_compared(), writable: region.is_entered() };
-        self.stands.send_if_modified(|was| std::mem::replace(was, stands) != stands);
-        let policies = region.policies();
-        self.policies.send_if_modified(|last| {
-            let changed = !Arc::ptr_eq(last, policies);
-            if changed {
-                *last = Arc::clone(policies);
-            }
-            changed
-        });
-    }
-
     /// Passes on what happened to sampled events.
     fn trace(&mut self) {
         if let Some(telemetry) = &self.telemetry {
@@ -477,6 +457,7 @@ impl Driver {
         };
         self.measures.status(&status, self.machine.usage(), &queues);
         self.measures.visible(self.machine.take_visible());
+        self.catching.tell(self.machine.catch_up());
     }
 
     /// Waits for the disk, flushes and closes. What is not answered was not acknowledged.

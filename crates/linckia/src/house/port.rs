@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, ClosedView, ForwardRequest, LinkView, NotForwarded, Region, RegionView, RequestSpan,
-    Unavailable,
+    Answers, CatchUpView, ClosedView, ForwardRequest, LinkView, NotForwarded, Region, RegionView,
+    RequestSpan, Unavailable,
 };
 use linckia_apply::{Query, Reading};
 use linckia_control::{Agreement, Command, Outcome, Roster, Undecided};
 use linckia_model::{Dot, Holders, Incarnations, Origin, Policies, RegionName, Vector, Write};
 use linckia_net::{Client, ClientOptions};
-use linckia_region::{Status, Verdict};
+use linckia_region::{CatchUp, Status, Verdict};
 use tokio::sync::{oneshot, watch};
 
+use super::agreed::Stands;
 use super::consult::Consults;
 use super::core::{Core, NotTaken, Order, Orders};
 use super::forward::Forwards;
@@ -48,6 +49,7 @@ pub(super) struct House {
     everywhere: watch::Receiver<Arc<Vector>>,
     forwards: Arc<Forwards>,
     policies: watch::Receiver<Arc<Policies>>,
+    stands: watch::Receiver<Stands>,
     agreed: Agreed,
     /// The supervisor of a local fleet.
     control: Option<Client>,
@@ -79,6 +81,7 @@ impl House {
             everywhere,
             forwards,
             policies: core.policies(),
+            stands: core.stands(),
             agreed,
             control,
             poisoned,
@@ -104,6 +107,9 @@ impl House {
             return "another directory of this region is a member in this one's place: this one was \
                     copied, or taken for lost"
                 .to_owned();
+        }
+        if let Some(catch_up) = &self.stands.borrow().catch_up {
+            return in_words(catch_up);
         }
         let roster = self.agreed.agreement.roster();
         let roster = roster.borrow();
@@ -152,6 +158,25 @@ impl House {
         let found = status.is_success().then(|| serde_json::from_slice(&body).ok());
         found.flatten()
     }
+}
+
+/// Why a region answers nothing that loads the state from another one.
+pub(super) fn in_words(CatchUp { donor, bytes, of, awaits_logs }: &CatchUp) -> String {
+    let Some(donor) = donor else {
+        return "its logs do not reach back to its state: it looks for a region that it can load \
+                a snapshot from"
+            .to_owned();
+    };
+    if *awaits_logs {
+        return format!("it has loaded a snapshot from {donor}, and fetches the events since");
+    }
+    let mebibytes = |bytes: &u64| bytes.div_ceil(1 << 20);
+    format!(
+        "its logs do not reach back to its state: it loads a snapshot from {donor}, {} of about \
+         {} MiB",
+        mebibytes(bytes),
+        mebibytes(of).max(mebibytes(bytes))
+    )
 }
 
 /// The earlier logs of a region, the latest closing first.
@@ -262,7 +287,15 @@ impl Region for House {
         let status = self.status().await?;
         let fleet = self.control("/fleet").await;
         let roster = Arc::clone(&self.agreed.agreement.roster().borrow());
+        let catch_up = self.stands.borrow().catch_up.clone();
+        let catch_up = catch_up.map(|it| CatchUpView {
+            from: it.donor,
+            received_bytes: it.bytes,
+            of_bytes: it.of,
+            awaits_logs: it.awaits_logs,
+        });
         let view = |region: linckia_region::RegionStatus| RegionView {
+            catch_up: catch_up.clone().filter(|_| region.is_self),
             closed: closed_views(&roster, &region.name),
             url: url_of(fleet.as_ref(), &region.name),
             name: region.name,
