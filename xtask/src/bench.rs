@@ -9,6 +9,7 @@
 mod ack;
 mod append;
 mod build;
+mod catch_up;
 mod conflicts;
 mod connections;
 mod door;
@@ -37,7 +38,8 @@ use report::Report;
 pub use scratch::Scratch;
 
 pub const HELP: &str = "\
-cargo xtask bench append|ack|session|conflicts|connections|lag|import|recover|sim [OPTIONS]
+cargo xtask bench append|ack|session|conflicts|connections|lag|import|recover|catch-up|
+                  sim [OPTIONS]
 
   append   durable appends a CPU-second with two peers pulling, then beside PostgreSQL
            (--without-postgres: not beside it)
@@ -48,6 +50,7 @@ cargo xtask bench append|ack|session|conflicts|connections|lag|import|recover|si
   lag      1,000 events/s into each of three regions: answered when, seen elsewhere when
   import   all flights into three regions: time and memory
   recover  1,000,000 events, kill -9, time until ready again
+  catch-up     5,000,000 events behind: from the logs, then from a snapshot
   sim      handled inputs a CPU-second of the simulation
 
   --quick                a few seconds each, to see that it works; no figures to publish
@@ -75,7 +78,7 @@ pub struct Bench<'a> {
 
 type Measure = fn(&Bench, &mut Report) -> anyhow::Result<()>;
 
-const MEASURES: [(&str, Measure); 9] = [
+const MEASURES: [(&str, Measure); 10] = [
     ("append", append::measure),
     ("ack", ack::measure),
     ("session", session::measure),
@@ -84,6 +87,7 @@ const MEASURES: [(&str, Measure); 9] = [
     ("lag", lag::measure),
     ("import", import::measure),
     ("recover", recover::measure),
+    ("catch-up", catch_up::measure),
     ("sim", sim::measure),
 ];
 

@@ -33,6 +33,7 @@ pub(crate) enum Kind {
     Behind,
     RegionDraining,
     LogFull,
+    DiskFull,
     Unavailable,
     AckTimeout,
 }
@@ -59,7 +60,7 @@ macro_rules! entry {
     };
 }
 
-pub(crate) static TABLE: [Entry; 23] = [
+pub(crate) static TABLE: [Entry; 24] = [
     entry!(InvalidEvent, "/problems/invalid-event", 400, "Invalid event", "invalid-event"),
     entry!(
         InvalidParameter,
@@ -123,6 +124,7 @@ pub(crate) static TABLE: [Entry; 23] = [
     entry!(Behind, "/problems/behind", 503, "This region is behind", "behind"),
     entry!(RegionDraining, "/problems/region-draining", 503, "Region draining", "region-draining"),
     entry!(LogFull, "/problems/log-full", 503, "The log is full", "log-full"),
+    entry!(DiskFull, "/problems/disk-full", 503, "The disk is full", "disk-full"),
     entry!(Unavailable, "/problems/unavailable", 503, "Temporarily unavailable", "unavailable"),
     entry!(AckTimeout, "/problems/ack-timeout", 504, "Not acknowledged in time", "ack-timeout"),
 ];

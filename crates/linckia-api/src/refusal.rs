@@ -67,16 +67,8 @@ pub(crate) fn problem_of(refusal: &Refusal, data: &str) -> Box<Problem> {
             Kind::Unavailable,
             "another event of the atomic request was refused, and with it this one",
         ),
-        Refusal::LogFull { used, bound } => {
-            let detail = format!(
-                "the log of this region holds {used} of {bound} bytes and takes no new writes; \
-                 write in another region, or give it room"
-            );
-            Problem::new(Kind::LogFull, detail)
-                .with("used", *used)
-                .with("bound", *bound)
-                .retry_after(RETRY_FULL_SECONDS)
-        }
+        Refusal::LogFull { used, bound } => log_full(*used, *bound),
+        Refusal::DiskFull { free, kept } => disk_full(*free, *kept),
         Refusal::Busy => busy(),
         Refusal::Entering => Unavailable::Entering.into(),
         Refusal::Closed => {
@@ -184,6 +176,24 @@ impl From<Unavailable> for Box<Problem> {
     }
 }
 
+fn log_full(used: u64, bound: u64) -> Box<Problem> {
+    let detail = format!(
+        "the log of this region holds {used} of {bound} bytes and takes no new writes; write in \
+         another region, or give it room"
+    );
+    let problem = Problem::new(Kind::LogFull, detail).with("used", used).with("bound", bound);
+    problem.retry_after(RETRY_FULL_SECONDS)
+}
+
+fn disk_full(free: u64, kept: u64) -> Box<Problem> {
+    let detail = format!(
+        "the disk of this region has {free} bytes left, and takes no new writes with less than \
+         {kept}; write in another region, or make room"
+    );
+    let problem = Problem::new(Kind::DiskFull, detail).with("free", free).with("kept", kept);
+    problem.retry_after(RETRY_FULL_SECONDS)
+}
+
 fn busy() -> Box<Problem> {
     let detail = "more is waiting here than the region can hold; try again in a moment";
     Problem::new(Kind::Unavailable, detail).retry_after(RETRY_BUSY_SECONDS)
@@ -208,8 +218,9 @@ pub(crate) fn common(
         return cause.or_else(sibling);
     }
     let passing = |answer: &Result<Answer, Refusal>| {
-        use Refusal::{Busy, LogFull, Poisoned, PolicyChanging};
-        matches!(answer, Err(Busy | LogFull { .. } | PolicyChanging | Poisoned(_)))
+        use Refusal::{Busy, DiskFull, LogFull, Poisoned, PolicyChanging};
+        let full = matches!(answer, Err(LogFull { .. } | DiskFull { .. }));
+        full || matches!(answer, Err(Busy | PolicyChanging | Poisoned(_)))
     };
     let first = answers.first()?.as_ref().err()?;
     answers.iter().all(passing).then_some((0, first))

@@ -1,5 +1,5 @@
 //! What can stop apply: the store, or rows that are not ours. Either way the region stops, and its
-//! state is rebuilt from the log.
+//! state is brought up to the logs again at its next start.
 
 /// Why state could not be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -7,8 +7,8 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] linckia_store::Error),
     #[error(
-        "a row of table {table} is not readable; remove the region's store directory and \
-             restart: it is rebuilt from the log"
+        "a row of table {table} is not readable; keep a copy of the region's store directory, \
+             remove it and restart: it is rebuilt from the logs, or loaded from a peer"
     )]
     Row { table: &'static str, source: linckia_model::Error },
 }

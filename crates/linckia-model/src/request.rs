@@ -87,6 +87,8 @@ pub enum Refusal {
     Sibling,
     /// The log is at its bound.
     LogFull { used: u64, bound: u64 },
+    /// The disk has less room left than is kept free.
+    DiskFull { free: u64, kept: u64 },
     /// More writes are waiting for the disk than the region holds; try again soon.
     Busy,
     /// The directory is new: it takes writes once the members have closed its earlier log and it

@@ -38,6 +38,8 @@ pub enum Input {
     Stored { done: StoreDone },
     /// A segment was made ahead, or not.
     Spared { done: SpareDone },
+    /// So many bytes are left on the disk.
+    Disk { free: u64 },
     /// Time passed, or there is work left.
     Tick,
 }
@@ -116,6 +118,8 @@ pub enum Alarm {
     MirrorFull { peer: RegionName, detail: String },
     /// The logs take half of their bound: somebody should look before writes are refused.
     LogHalfFull { used: u64, bound: u64 },
+    /// The disk has less room left than is kept free: nothing new is written until there is.
+    DiskFull { free: u64, kept: u64 },
     /// This directory was taken for lost: its log is closed, and ends there if that is known.
     Closed { origin: String, end: Option<u64> },
     /// A peer knows more of this region's own log than this directory holds: it is an old copy. It

@@ -30,7 +30,7 @@ use crate::region::{Region, RegionSettings, Rooms, Step};
 use crate::rooms::Durable;
 use crate::trace::Traced;
 use crate::view::Status;
-use crate::write::Room;
+use crate::write::{MARGIN_SEGMENTS, Room};
 use donate::Donations;
 use join::Joining;
 use retire::Retiring;
@@ -71,6 +71,9 @@ pub struct Machine {
     /// When the first record since the last sync of the mirrors was appended.
     mirrors_dirty_since: Option<u64>,
     half_full_told: bool,
+    /// Left on the disk, as last told.
+    disk_free: u64,
+    disk_full_told: bool,
     spare_in_flight: bool,
     store_in_flight: bool,
     retiring: Retiring,
@@ -142,6 +145,8 @@ impl Machine {
             own_dirty: false,
             mirrors_dirty_since: None,
             half_full_told: false,
+            disk_free: u64::MAX,
+            disk_full_told: false,
             spare_in_flight: false,
             store_in_flight: false,
             retiring: Retiring::default(),
@@ -223,7 +228,9 @@ impl Machine {
         let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
         match input {
             Input::Write { ticket, write } => {
-                let room = Room { usage: self.logs.usage(), segment_bytes: self.segment_bytes };
+                let (free, kept) = (self.disk_free, self.kept_free());
+                let usage = self.logs.usage();
+                let room = Room { usage, segment_bytes: self.segment_bytes, free, kept };
                 self.region.write(now, ticket, write, room, rooms, &mut steps)?;
             }
             Input::Read { ticket, query } => self.ask(now, ticket, query, outputs)?,
@@ -257,6 +264,7 @@ impl Machine {
                 self.spare_in_flight = false;
                 drop(self.logs.complete_spare(done));
             }
+            Input::Disk { free } => self.disk_free = free,
             Input::Tick => {
                 self.region.tick(now, rooms, &mut steps)?;
                 self.join(now, outputs)?;
@@ -366,6 +374,21 @@ impl Machine {
             steps.push(Step::Out(Output::Alarm(alarm)));
         }
         self.half_full_told = alarm;
+        let (free, kept) = (self.disk_free, self.kept_free());
+        if free < kept && !self.disk_full_told {
+            steps.push(Step::Out(Output::Alarm(Alarm::DiskFull { free, kept })));
+        }
+        self.disk_full_told = free < kept;
+    }
+
+    /// With less room on the disk no write is taken: what was stamped must find a segment.
+    fn kept_free(&self) -> u64 {
+        self.region.settings.disk_reserve_bytes.saturating_add(MARGIN_SEGMENTS * self.segment_bytes)
+    }
+
+    /// True if the disk has less left than so many quarters of what is kept free.
+    fn is_short(&self, quarters: u64) -> bool {
+        self.disk_free < self.region.settings.disk_reserve_bytes / 4 * quarters
     }
 
     /// What the region has applied, for the simulator's judge; call [`Machine::flush`] before.

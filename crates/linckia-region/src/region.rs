@@ -45,6 +45,9 @@ pub struct RegionSettings {
     pub gather_milliseconds: u64,
     /// Disk that the logs may take before they let go of what every region has, in bytes.
     pub history_bytes: u64,
+    /// Room that is kept free on the disk, in bytes, beside two segments: with less no write is
+    /// taken; with half of it nothing from peers; with a quarter nothing goes to the store.
+    pub disk_reserve_bytes: u64,
     /// Where nothing is here and a peer has applied so many events, their state is fetched in place
     /// of them.
     pub catch_up_events: u64,

@@ -14,13 +14,16 @@ use crate::region::{REMOTE_MAX, Region, Rooms, Step, WAITING_MAX, held_by};
 use crate::rooms::{Durable, Here};
 
 /// Room that is kept below the bound of the log, so that what was stamped can always be appended.
-const MARGIN_SEGMENTS: u64 = 2;
+pub(crate) const MARGIN_SEGMENTS: u64 = 2;
 
 /// What the logs take, and how large a segment may become.
 #[derive(Clone, Copy)]
 pub(crate) struct Room {
     pub(crate) usage: Usage,
     pub(crate) segment_bytes: u64,
+    /// Left on the disk, and kept free there.
+    pub(crate) free: u64,
+    pub(crate) kept: u64,
 }
 
 impl Region {
@@ -73,7 +76,8 @@ impl Region {
         Ok(())
     }
 
-    fn refusal(&self, Room { usage, segment_bytes }: Room, ack: &Ack) -> Option<Refusal> {
+    fn refusal(&self, room: Room, ack: &Ack) -> Option<Refusal> {
+        let Room { usage, segment_bytes, free, kept } = room;
         if let Err(unattainable) = ack.level.attainable(&self.settings.members) {
             return Some(Refusal::Unattainable(unattainable));
         }
@@ -85,6 +89,9 @@ impl Region {
         }
         if usage.used + MARGIN_SEGMENTS * segment_bytes > usage.bound {
             return Some(Refusal::LogFull { used: usage.used, bound: usage.bound });
+        }
+        if free < kept {
+            return Some(Refusal::DiskFull { free, kept });
         }
         if self.apply.awaits_policy() {
             return Some(Refusal::PolicyChanging);

@@ -42,6 +42,7 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings, apply: ApplySettin
         gather_milliseconds: 5,
         linger_milliseconds: 5,
         history_bytes: u64::MAX,
+        disk_reserve_bytes: 1 << 20,
         catch_up_events: u64::MAX,
         page_bytes: 4 << 20,
         seed: 0,
@@ -294,6 +295,24 @@ fn a_full_log_refuses_and_keeps_answering_reads() {
     let (n, refusal) = refused.expect("a bounded log is full some day");
     assert!(matches!(refusal, Refusal::LogFull { .. }), "{refusal:?}");
     assert!(n > 10 && bench.value("k").is_some());
+}
+
+#[test]
+fn a_full_disk_refuses_until_there_is_room() {
+    let mut bench = Bench::new();
+    bench.put("1", "k");
+    let full = bench.hand(Input::Disk { free: 900_000 });
+    assert!(full.is_empty());
+    let alarmed = bench.hand(Input::Tick);
+    let alarm = |output: &Output| matches!(output, Output::Alarm(Alarm::DiskFull { .. }));
+    assert_eq!(alarmed.iter().filter(|output| alarm(output)).count(), 1);
+    assert!(!bench.hand(Input::Tick).iter().any(alarm), "it is told once");
+    let outputs = bench.write("2", "k", Operation::Put, json!({}));
+    assert!(matches!(refusals(&outputs)[..], [Refusal::DiskFull { free: 900_000, .. }]));
+    assert_eq!(bench.value("k"), Some(json!({"by": "1"})), "reading goes on");
+    bench.hand(Input::Disk { free: 9_000_000 });
+    bench.put("3", "k");
+    assert_eq!(bench.value("k"), Some(json!({"by": "3"})));
 }
 
 #[test]

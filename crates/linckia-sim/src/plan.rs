@@ -71,6 +71,8 @@ pub enum Happening {
     Destroy { region: usize, down_milliseconds: u64 },
     /// The machine under a region stops dead, and its store is gone; its logs are not.
     LoseStore { region: usize, down_milliseconds: u64 },
+    /// The disk under a region is full for a while; the region is told so, or finds out.
+    FillDisk { region: usize, milliseconds: u64, told: bool },
     /// Somebody copies a region's disk.
     Copy { region: usize },
     /// A region stops dead, and its disk is replaced by the copy.
@@ -97,6 +99,8 @@ pub struct Plan {
     pub keys: usize,
     /// Clients that carry tokens from region to region.
     pub sessions: usize,
+    /// Some region's disk is full for a while.
+    pub fills_disks: bool,
     /// Some region loses its disk, or gets an old copy of it.
     pub loses_disks: bool,
     /// Of the plan's aggregates: none, one from the start, or one and the one it changes to.
@@ -135,6 +139,7 @@ impl Plan {
             regions,
             keys,
             sessions: 0,
+            fills_disks: false,
             loses_disks: false,
             policies: Vec::new(),
             history_bytes: None,
@@ -149,6 +154,7 @@ impl Plan {
             plan.levels(&mut Random::new(seed ^ 0x61_636b));
             plan.calls(&mut Random::new(seed ^ 0x74_6f_6b_65_6e));
             plan.draw_losses(&mut Random::new(seed ^ 0x6c_6f_73_73));
+            plan.draw_full(&mut Random::new(seed ^ 0x66_75_6c_6c));
             plan.draw_history(&mut Random::new(seed ^ 0x70_61_73_74));
             plan.draw_policies(&mut Random::new(seed ^ 0x72_75_6c_65_73));
         }

@@ -328,6 +328,7 @@ impl World {
                     self.ready(region, epoch, &written);
                 }
             }
+            Moment::Room { region } => self.make_room(region),
             Moment::Look => self.look(),
         }
     }
@@ -344,6 +345,9 @@ impl World {
             }
             Happening::Destroy { region, down_milliseconds } => {
                 self.destroy(region, down_milliseconds);
+            }
+            Happening::FillDisk { region, milliseconds, told } => {
+                self.fill_disk(region, milliseconds, told);
             }
             Happening::LoseStore { region, down_milliseconds } => {
                 self.lose_store(region, down_milliseconds);

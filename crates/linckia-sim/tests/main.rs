@@ -140,3 +140,23 @@ fn the_scenarios_meet_what_they_are_for() {
     assert!(acknowledged > 500, "only {acknowledged} writes were acknowledged");
     assert!(conflicts > 100, "only {conflicts} conflicts went on record");
 }
+
+#[test]
+fn a_log_that_lets_go_too_early_is_found() {
+    check_found(Fault::TruncatedUnstable);
+}
+
+#[test]
+fn retired_events_of_which_nothing_is_kept_are_found() {
+    check_found(Fault::RetiredForgotten);
+}
+
+#[test]
+fn a_snapshot_without_absence_is_found() {
+    check_found(Fault::AbsenceNotDonated);
+}
+
+#[test]
+fn a_snapshot_adopted_before_the_logs_are_there_is_found() {
+    check_found(Fault::AdoptedBeforeLogs);
+}

@@ -39,12 +39,12 @@ impl Table {
     }
 }
 
-/// Why the store did not do it. The region stops: its state is rebuilt from the log on restart.
+/// Why the store did not do it. The region stops: a restart goes on where the store is.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
-        "the store at {path} cannot be opened; close whoever has it open, or remove the \
-             directory: it is rebuilt from the log"
+        "the store at {path} cannot be opened; close whoever has it open, or keep a copy of the \
+             directory and remove it: it is rebuilt from the logs, or loaded from a peer"
     )]
     Open { path: String, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("the store failed to {action}")]

@@ -110,6 +110,8 @@ pub struct Log {
     pub bytes_max: u64,
     /// Disk that the logs may take before they let go of what every region has.
     pub history_bytes_max: u64,
+    /// Room that is kept free on the disk.
+    pub disk_reserve_bytes: u64,
     pub segment_bytes_first: u64,
     pub segment_bytes_max: u64,
 }

@@ -242,6 +242,7 @@ fn region_settings(
     let members = members(config, name, |peer| !peer.witness)?;
     let milliseconds = |duration: Duration| duration.as_millis() as u64;
     let fault = planted::fault()?;
+    let alone = members.len() < 2;
     Ok(RegionSettings {
         name: name.clone(),
         origin,
@@ -259,7 +260,9 @@ fn region_settings(
         heartbeat_milliseconds: milliseconds(config.ship.heartbeat),
         gather_milliseconds: milliseconds(config.ship.gather),
         linger_milliseconds: milliseconds(config.ship.linger),
-        history_bytes: config.log.history_bytes_max,
+        // Alone there is nobody from whom the state could come again.
+        history_bytes: if alone { u64::MAX } else { config.log.history_bytes_max },
+        disk_reserve_bytes: config.log.disk_reserve_bytes,
         catch_up_events: CATCH_UP_EVENTS,
         page_bytes: PAGE_BYTES,
         seed: clocks.now().wall,

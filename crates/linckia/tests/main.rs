@@ -25,6 +25,8 @@ mod door;
 mod drills;
 #[path = "blackbox/fleet.rs"]
 mod fleet;
+#[path = "blackbox/history.rs"]
+mod history;
 #[path = "blackbox/http.rs"]
 mod http;
 #[path = "blackbox/import.rs"]

@@ -40,6 +40,16 @@ pub struct Region {
 impl Fleet {
     /// Returns when every region is ready. Without names, the three regions of the default.
     pub fn start(bench: &Bench, name: &str, regions: &[&str]) -> anyhow::Result<Self> {
+        Self::start_with(bench, name, regions, &[])
+    }
+
+    /// [`Fleet::start`] with more words for `up`.
+    pub fn start_with(
+        bench: &Bench,
+        name: &str,
+        regions: &[&str],
+        more: &[&str],
+    ) -> anyhow::Result<Self> {
         let built = build::folder(bench.root, bench.options.profile).join("linckia");
         let program = copy(&built, bench.scratch)?;
         let mut command = up(&program);
@@ -47,6 +57,7 @@ impl Fleet {
         if !regions.is_empty() {
             command.args(["--regions", &regions.join(",")]);
         }
+        command.args(more);
         Self::ready(command, program, bench.scratch.join(name))
     }
 

@@ -57,6 +57,7 @@ const EVENT_PROBLEMS: &[Kind] = &[
     Kind::UnsupportedMediaType,
     Kind::Unsupported,
     Kind::LogFull,
+    Kind::DiskFull,
     Kind::AckTimeout,
     Kind::Behind,
 ];
@@ -69,6 +70,7 @@ const GUARDED_PROBLEMS: &[Kind] = &[
     Kind::UnsupportedMediaType,
     Kind::Unsupported,
     Kind::LogFull,
+    Kind::DiskFull,
     Kind::AckTimeout,
     Kind::Behind,
 ];

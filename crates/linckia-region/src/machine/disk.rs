@@ -58,6 +58,9 @@ impl Machine {
             }
             return None;
         }
+        if self.disk_free < self.kept_free() {
+            return None;
+        }
         let job = self.logs.begin_spare().ok().flatten();
         self.spare_in_flight = job.is_some();
         job

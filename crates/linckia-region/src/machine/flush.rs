@@ -96,6 +96,10 @@ impl Machine {
     }
 
     fn begin_work(&mut self, now: Now) -> Option<Work> {
+        if self.is_short(1) {
+            // What frees room goes on.
+            return self.begin_truncate().map(Work::Truncate);
+        }
         // Pages and flushes take turns.
         self.pages_turn = !self.pages_turn;
         if self.pages_turn

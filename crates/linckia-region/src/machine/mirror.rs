@@ -47,6 +47,10 @@ impl Machine {
     /// Answers where the mirror stands then.
     fn try_mirror(&mut self, now: Now, origin: &Origin, bytes: &[u8]) -> linckia_log::Result<u64> {
         let name = origin.as_str();
+        if self.is_short(2) {
+            let (used, bound) = (self.disk_free, self.region.settings.disk_reserve_bytes / 2);
+            return Err(linckia_log::Error::Full { used, bound });
+        }
         if !self.logs.origins().any(|known| known == name) {
             self.logs.create(name)?;
         }

@@ -14,6 +14,9 @@ const SHARE: u64 = 30;
 /// Seeds in which logs let go of history, in a hundred.
 const SHORT: u64 = 40;
 
+/// Seeds in which a disk is full for a while, in a hundred.
+const FULL: u64 = 15;
+
 /// The first one happens by then, in milliseconds: some when all else is quiet.
 const LAST: u64 = SPAN_MILLISECONDS + 1_800;
 
@@ -27,6 +30,20 @@ const TWICE: u64 = 35;
 const LOSS_IDS: u64 = 1_000_000;
 
 impl Plan {
+    /// For a share of the seeds a disk is full for a while.
+    pub(super) fn draw_full(&mut self, random: &mut Random) {
+        if !random.percent(FULL) {
+            return;
+        }
+        self.fills_disks = true;
+        for _ in 0..random.between(1, 3) {
+            let (at, region) = (random.between(100, LAST), self.region(random));
+            let milliseconds = random.between(50, 1_500);
+            let told = random.percent(70);
+            self.push(at, Happening::FillDisk { region, milliseconds, told });
+        }
+    }
+
     /// For a share of the seeds logs are short.
     pub(super) fn draw_history(&mut self, random: &mut Random) {
         if !random.percent(SHORT) {

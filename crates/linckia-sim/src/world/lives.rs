@@ -36,6 +36,7 @@ impl World {
             gather_milliseconds: 3,
             linger_milliseconds: 3,
             history_bytes: self.plan.history_bytes.unwrap_or(u64::MAX),
+            disk_reserve_bytes: 64 << 10,
             catch_up_events: self.plan.catch_up_events,
             page_bytes: 700,
             seed: place.life << 32,
@@ -90,7 +91,9 @@ impl World {
             }
             // A disk that fails at the start: the supervisor tries again.
             Err(linckia_region::Error::Log(
-                error @ (linckia_log::Error::Io { .. } | linckia_log::Error::Poisoned { .. }),
+                error @ (linckia_log::Error::Io { .. }
+                | linckia_log::Error::NoSpace { .. }
+                | linckia_log::Error::Poisoned { .. }),
             )) => {
                 self.note(|| format!("{} does not start: {error}", key_name(region)));
                 let random = &mut self.random;

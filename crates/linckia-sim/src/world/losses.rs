@@ -11,7 +11,7 @@ use linckia_control::{Closing, Command, Promise, names};
 use linckia_drill::history::Mark;
 use linckia_log::{Disk as _, MemoryDisk};
 use linckia_model::{Agreed, Dot, Event, Hlc, Incarnations, Origin, Vector};
-use linckia_region::{OLD_COPY_FILE, Output};
+use linckia_region::{Input, OLD_COPY_FILE, Output};
 use linckia_store::MemoryStore;
 
 use super::{Moment, World};
@@ -108,6 +108,20 @@ impl World {
             place.disk.sync_dir(dir).expect("it is there");
         }
         self.begin_anew(region, 50_000);
+    }
+
+    /// The disk of a region has no room left for a while.
+    pub(super) fn fill_disk(&mut self, region: usize, milliseconds: u64, told: bool) {
+        self.places[region].disk.set_room(Some(0));
+        if told {
+            self.hand(region, Input::Disk { free: 0 });
+        }
+        self.at(self.now + milliseconds * 1_000, Moment::Room { region });
+    }
+
+    pub(super) fn make_room(&mut self, region: usize) {
+        self.places[region].disk.set_room(None);
+        self.hand(region, Input::Disk { free: u64::MAX });
     }
 
     /// After some losses everything is decided at once.

@@ -73,5 +73,9 @@ pub(super) enum Moment {
         epoch: u64,
         written: Vector,
     },
+    /// A region's disk has room again.
+    Room {
+        region: usize,
+    },
     Look,
 }

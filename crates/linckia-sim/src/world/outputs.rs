@@ -37,10 +37,12 @@ impl World {
                 self.at(self.now + 1_000, Moment::Leave { region });
             }
             Alarm::ClockDrift { .. } | Alarm::Poisoned { .. } | Alarm::LogHalfFull { .. } => {}
+            Alarm::DiskFull { .. } | Alarm::MirrorFull { .. } if self.plan.fills_disks => {}
             Alarm::ChainBroken { .. }
             | Alarm::Malformed { .. }
             | Alarm::MirrorFull { .. }
             | Alarm::Closed { .. }
+            | Alarm::DiskFull { .. }
             | Alarm::OldCopy { .. }
             | Alarm::Refused { .. } => {
                 self.fail(format!("region {region} alarms: {alarm:?}"));

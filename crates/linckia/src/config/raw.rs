@@ -84,6 +84,7 @@ pub(super) struct RawPeerAddress {
 pub(super) struct RawLog {
     pub bytes_max: Word,
     pub history_bytes_max: Word,
+    pub disk_reserve: Word,
     pub segment_bytes_first: Word,
     pub segment_bytes_max: Word,
 }

@@ -291,6 +291,11 @@ impl Words<'_> {
                 )?,
                 None => bytes_max / 4,
             },
+            disk_reserve_bytes: self.bytes(
+                &raw.disk_reserve,
+                template::LOG_DISK_RESERVE,
+                0..=1024 * TIB,
+            )?,
             segment_bytes_first: self.bytes(
                 &raw.segment_bytes_first,
                 template::LOG_SEGMENT_BYTES_FIRST,

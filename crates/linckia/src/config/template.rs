@@ -12,6 +12,7 @@ pub(super) const DOOR_NAME_BYTES_MAX: u32 = 256;
 pub(super) const DOOR_IDLE_TIMEOUT: &str = "120s";
 pub(super) const LOG_BYTES_MAX: &str = "16GiB";
 pub(super) const LOG_HISTORY_BYTES_MAX: &str = "4GiB";
+pub(super) const LOG_DISK_RESERVE: &str = "512MiB";
 pub(super) const LOG_SEGMENT_BYTES_FIRST: &str = "4MiB";
 pub(super) const LOG_SEGMENT_BYTES_MAX: &str = "64MiB";
 pub(super) const STORE_CACHE: &str = "32MiB";
@@ -105,11 +106,13 @@ fn peers_and_rooms() -> String {
 # Beyond this size on disk logs let go of what every region has, the oldest first: history is as
 # long as they are. By default a quarter of bytes_max.
 #history_bytes_max = "{LOG_HISTORY_BYTES_MAX}"
+# Room that is kept free on the disk. With less new writes are refused until there is room again.
+#disk_reserve = "{LOG_DISK_RESERVE}"
 # Segment files are zeroed ahead; they begin small and double up to the maximum.
 #segment_bytes_first = "{LOG_SEGMENT_BYTES_FIRST}"
 #segment_bytes_max = "{LOG_SEGMENT_BYTES_MAX}"
 
-# ---- What holds now; rebuilt from the logs after a crash -------------------------------------
+# ---- What holds now; brought up to the logs after a crash -------------------------------------
 [store]
 # Memory for cached blocks.
 #cache = "{STORE_CACHE}"

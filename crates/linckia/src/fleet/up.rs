@@ -106,8 +106,8 @@ pub struct UpArguments {
     /// The collector that all regions send their spans to, by OTLP over HTTP.
     #[arg(long, value_name = "http://HOST:PORT")]
     pub otlp: Option<String>,
-    /// A setting of every region's `linckia.toml`, of its sections `log`, `store` and `ship`; may be
-    /// repeated.
+    /// A setting of every region's `linckia.toml`, of its sections `log`, `store` and `ship`; may
+    /// be repeated.
     #[arg(long, value_name = "SECTION.NAME=VALUE")]
     pub set: Vec<Setting>,
     /// Lets the regions begin to agree anew where all their journals were lost: fences of locks and

@@ -242,6 +242,7 @@ struct Driver {
 impl Driver {
     fn run(mut self) -> anyhow::Result<()> {
         let (mut ticked, mut measured) = (Instant::now(), Instant::now());
+        self.measure()?;
         loop {
             let wait = if self.machine.more(self.clocks.now()) {
                 Duration::ZERO
@@ -268,13 +269,14 @@ impl Driver {
             }
             self.give_work();
             self.publish();
+            self.catching.tell(self.machine.catch_up());
             if self.old_copy {
                 self.close()?;
                 anyhow::bail!(alarms::OLD_COPY);
             }
             if measured.elapsed() >= MEASURE {
                 measured = Instant::now();
-                self.measure();
+                self.measure()?;
             }
         }
         self.close()
@@ -443,7 +445,10 @@ impl Driver {
         }
     }
 
-    fn measure(&mut self) {
+    fn measure(&mut self) -> anyhow::Result<()> {
+        if let Some(free) = self.measures.disk_free() {
+            self.hand(Input::Disk { free })?;
+        }
         let status = self.machine.status(self.clocks.now());
         let frames = self.links.iter().map(|((peer, role), link)| {
             let role = if *role == Role::Pull { "pull" } else { "serve" };
@@ -457,7 +462,7 @@ impl Driver {
         };
         self.measures.status(&status, self.machine.usage(), &queues);
         self.measures.visible(self.machine.take_visible());
-        self.catching.tell(self.machine.catch_up());
+        Ok(())
     }
 
     /// Waits for the disk, flushes and closes. What is not answered was not acknowledged.

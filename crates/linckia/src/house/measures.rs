@@ -147,11 +147,16 @@ impl Measures {
         }
     }
 
+    /// Bytes left on the disk of the directory.
+    pub(super) fn disk_free(&self) -> Option<u64> {
+        rustix::fs::statvfs(&self.dir).ok().map(|disk| disk.f_bavail * disk.f_frsize)
+    }
+
     pub(super) fn status(&self, status: &Status, usage: Usage, queues: &Queues) {
         gauge!("linckia_log_size_bytes").set(usage.used as f64);
         gauge!("linckia_log_bound_bytes").set(usage.bound as f64);
-        if let Ok(disk) = rustix::fs::statvfs(&self.dir) {
-            gauge!("linckia_log_disk_free_bytes").set((disk.f_bavail * disk.f_frsize) as f64);
+        if let Some(free) = self.disk_free() {
+            gauge!("linckia_log_disk_free_bytes").set(free as f64);
         }
         counter!(CONFLICTS).absolute(status.conflicts);
         let own = status.regions.iter().filter(|region| region.is_self);

@@ -27,6 +27,13 @@ pub(super) fn tell(alarm: &Alarm) {
         Alarm::LogHalfFull { used, bound } => {
             tracing::warn!(used, bound, "the log has taken half of its bound");
         }
+        Alarm::DiskFull { free, kept } => {
+            tracing::error!(
+                free,
+                kept,
+                "the disk is full: no writes are taken until there is room again"
+            );
+        }
         Alarm::Closed { origin, end } => {
             tracing::error!(
                 origin,
