@@ -114,6 +114,9 @@ impl Entry {
 /// a row by about this factor.
 const WEIGHT_FACTOR: usize = 6;
 
+/// What an event of a tail weighs that is in memory.
+const BODY_WEIGHT: usize = 768;
+
 /// The least an entry weighs.
 const WEIGHT_MIN: usize = 512;
 
@@ -235,7 +238,7 @@ impl Keys {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.flushing = false;
         entry.digest = digest;
-        let weight = WEIGHT_MIN.max(row_bytes * WEIGHT_FACTOR);
+        let weight = WEIGHT_MIN.max(row_bytes * WEIGHT_FACTOR) + entry.state.bodies() * BODY_WEIGHT;
         self.weight = self.weight + weight - entry.weight;
         entry.weight = weight;
     }

@@ -32,4 +32,5 @@ pub use query::{
     Reading,
 };
 pub use read::Pages;
-pub use retire::Retirement;
+pub use retire::{Retirement, kept_whole};
+pub use rows::history_dot;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use linckia_model::{Event, EventSource, Origin};
 
-/// Durable events of every origin.
+/// Durable events of every origin, with those that their logs let go of and that records name.
 pub trait Events: EventSource {
     /// Consecutive events of an origin from that sequence on, at least one if there is one: at most
     /// about `bytes_max` of them. Empty when nothing more is durable.

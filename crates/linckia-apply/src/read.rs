@@ -21,7 +21,6 @@ use crate::presence::Stored;
 use crate::query::{
     AggregateView, ConflictFilter, ConflictView, EventFilter, Found, Query, Reading,
 };
-use crate::retire;
 use crate::rows;
 
 /// A record with its key.
@@ -206,9 +205,11 @@ impl Apply {
             None => {}
         }
         let mut found: Vec<Arc<Event>> = Vec::new();
+        let mut scanned = 0;
         loop {
             let rows = view.scan(Table::History, &from, &until, limit + 1, backward)?;
-            let full = rows.len() > limit;
+            let full = rows.len() > limit && scanned < SCANNED_MAX;
+            scanned += rows.len();
             for (bytes, _) in rows {
                 let stamp = rows::history_stamp(&bytes, prefix.len(), &self.applied)?;
                 if backward {
@@ -333,7 +334,7 @@ impl Apply {
             let (key, _) = rows::key_of(&bytes)?;
             let id = filter.aggregate_id.as_ref();
             if id.is_none_or(|id| **id == *key.aggregate_id) {
-                let view = self.conflict_view(key, &value, view, events)?;
+                let view = self.conflict_view(key, &value, events)?;
                 found.extend(view.filter(|view| filter.open.is_none_or(|open| open == view.open)));
             }
             last = Some(rows::hex(&bytes));
@@ -351,26 +352,22 @@ impl Apply {
             return Ok(Found::Conflict(None));
         };
         let (key, _) = rows::key_of(&row)?;
-        Ok(Found::Conflict(self.conflict_view(key, &value, view, events)?.map(Box::new)))
+        Ok(Found::Conflict(self.conflict_view(key, &value, events)?.map(Box::new)))
     }
 
     fn conflict_view(
         &self,
         key: Key,
         value: &[u8],
-        view: &dyn View,
         events: &dyn Events,
     ) -> Result<Option<ConflictView>> {
         let (record_key, record) = rows::read_record(value, &self.applied)?;
-        let event = |stamp: &Stamp| match events.event(&stamp.dot) {
-            Some(event) => Ok(Some(event)),
-            None => retire::whole(&stamp.dot, view, &self.applied),
-        };
-        let losers: Result<Option<Vec<Arc<Event>>>> = record_key.losers.iter().map(event).collect();
-        let winner = event(&record_key.winner)?;
-        let Some((losers, winner)) = losers?.zip(winner) else { return Ok(None) };
+        let losers: Option<Vec<Arc<Event>>> =
+            record_key.losers.iter().map(|loser| events.event(&loser.dot)).collect();
+        let winner = events.event(&record_key.winner.dot);
+        let Some((losers, winner)) = losers.zip(winner) else { return Ok(None) };
         let settled_by = match &record.status {
-            Status::SettledBy(stamp) => event(stamp)?,
+            Status::SettledBy(stamp) => events.event(&stamp.dot),
             _ => None,
         };
         // The later of the two put it on record, and of a type's epochs the later is the higher.

@@ -11,14 +11,17 @@ use linckia_model::{
     Abridged, Dot, Error, Event, Hlc, Key, Reader, Status, Vector, Writer, decode_event,
     encode_event,
 };
-use linckia_store::{Batch, Store, Table, View};
+use linckia_store::{Batch, Pair, Store, Table, View};
 
 use crate::error::{Result, row};
 use crate::keys;
 use crate::rows;
 
-/// Keys whose records are remembered while events are looked at.
-const REMEMBERED_MAX: usize = 1_024;
+/// Events of records, and their keys, remembered while events are looked at.
+const REMEMBERED_MAX: usize = 100_000;
+
+/// Rows that are written at once.
+const ROWS_MAX: usize = 16_384;
 
 /// What a row begins with: an event on record entire, or what answers a client who repeats an id.
 const WHOLE: u8 = 1;
@@ -28,16 +31,42 @@ const ABRIDGED: u8 = 2;
 pub struct Retirement {
     /// Ids of events up to there are not asked for any more.
     forgotten: Hlc,
+    /// Later events are kept entire.
+    whole_above: Hlc,
     /// Every origin that a row may name.
     known: Vector,
     /// The events that each key's records name.
     recorded: HashMap<Key, BTreeSet<Dot>>,
+    /// How many events that is, and keys.
+    remembered: usize,
     batch: Batch,
 }
 
 impl Retirement {
     pub(crate) fn new(forgotten: Hlc, known: Vector) -> Self {
-        Self { forgotten, known, recorded: HashMap::new(), batch: Batch::default() }
+        let (recorded, batch) = (HashMap::new(), Batch::default());
+        Self { forgotten, whole_above: Hlc::MAX, known, recorded, remembered: 0, batch }
+    }
+
+    /// For another region that has no log of these events: those above this time it may have to
+    /// fold again.
+    #[must_use]
+    pub fn with_whole_above(self, floor: Hlc) -> Self {
+        Self { whole_above: floor, ..self }
+    }
+
+    /// One for the same, that has nothing yet.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::new(self.forgotten, self.known.clone())
+    }
+
+    /// The rows that were made since, for another region.
+    pub fn take_rows(&mut self) -> Vec<Pair> {
+        let batch = std::mem::take(&mut self.batch);
+        let rows =
+            batch.changes().filter_map(|(_, key, value)| Some((key.to_vec(), value?.to_vec())));
+        rows.collect()
     }
 
     /// Takes an event that is stable, and stored.
@@ -48,7 +77,7 @@ impl Retirement {
         let stamp = event.stamp();
         self.batch.remove(Table::History, &rows::history_key(&event.key.to_bytes(), &stamp));
         let name = rows::event_key(&event.dot);
-        if self.is_recorded(event, view)? {
+        if event.hlc > self.whole_above || self.is_recorded(event, view)? {
             self.batch.put(Table::Events, &name, &[&[WHOLE], &encode_event(event)[..]].concat());
         } else if event.hlc > self.forgotten {
             self.batch.put(Table::Events, &name, &encode(&event.abridged()));
@@ -58,16 +87,29 @@ impl Retirement {
 
     fn is_recorded(&mut self, event: &Event, view: &dyn View) -> Result<bool> {
         if !self.recorded.contains_key(&event.key) {
-            if self.recorded.len() == REMEMBERED_MAX {
-                self.recorded.clear();
-            }
             let dots = recorded(&event.key, view, &self.known)?;
+            self.remembered += dots.len() + 1;
+            if self.remembered > REMEMBERED_MAX {
+                self.recorded.clear();
+                self.remembered = dots.len() + 1;
+            }
             self.recorded.insert(event.key.clone(), dots);
         }
         Ok(self.recorded[&event.key].contains(&event.dot))
     }
 
-    /// Writes the rows and makes them durable, with everything that the store has.
+    /// Writes the rows made so far, if they are many.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn write_many(&mut self, store: &dyn Store) -> Result<()> {
+        if self.batch.len() >= ROWS_MAX {
+            store.write(&std::mem::take(&mut self.batch))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows that are left and makes all durable, with everything that the store has.
     ///
     /// # Errors
     /// The store's.
@@ -130,8 +172,11 @@ fn kept(dot: &Dot, view: &dyn View, known: &Vector) -> Result<Option<Kept>> {
     read().map(Some).map_err(row("events"))
 }
 
-/// An event on record that its log has let go of.
-pub(crate) fn whole(dot: &Dot, view: &dyn View, known: &Vector) -> Result<Option<Arc<Event>>> {
+/// An event that its log has let go of and that was kept entire.
+///
+/// # Errors
+/// The store's, or a row that is not ours.
+pub fn kept_whole(dot: &Dot, view: &dyn View, known: &Vector) -> Result<Option<Arc<Event>>> {
     Ok(match kept(dot, view, known)? {
         Some(Kept::Whole(event)) => Some(event),
         _ => None,

@@ -76,6 +76,15 @@ pub(crate) fn history_key(key: &[u8], stamp: &Stamp) -> Vec<u8> {
     bytes
 }
 
+/// The event that a row of history names.
+///
+/// # Errors
+/// A row that is not ours.
+pub fn history_dot(bytes: &[u8], known: &Vector) -> Result<Dot> {
+    let (_, prefix) = key_of(bytes)?;
+    history_stamp(bytes, prefix, known).map(|stamp| stamp.dot)
+}
+
 /// The stamp in a history row's key, of which `prefix` bytes are the aggregate's.
 pub(crate) fn history_stamp(bytes: &[u8], prefix: usize, known: &Vector) -> Result<Stamp> {
     let read = || {

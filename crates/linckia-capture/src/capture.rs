@@ -278,17 +278,22 @@ impl Capture {
         if let Some(event) = self.fresh.get(&ClaimRef { key: &new.key, identity }) {
             return Ok(Some(repeated(new, event)));
         }
-        let copies = standing.copies(&new.key, identity)?;
-        let Some(first) = copies.iter().min() else { return Ok(None) };
-        if let Some(event) = standing.event(first) {
-            return Ok(Some(repeated(new, &event)));
+        let mut copies = standing.copies(&new.key, identity)?;
+        copies.sort_unstable();
+        // Of copies that are older than the window nothing may be left.
+        for copy in &copies {
+            if let Some(event) = standing.event(copy) {
+                return Ok(Some(repeated(new, &event)));
+            }
+            if let Some(left) = standing.abridged(copy)? {
+                let same = left.content == content_hash(new.operation, &new.event_type, &new.data);
+                return Ok(Some(match same {
+                    true => Ok(answer_again(new, &copy.dot, left.hlc, left.version)),
+                    false => Err(Refusal::IdReused(copy.dot.clone())),
+                }));
+            }
         }
-        let Some(left) = standing.abridged(first)? else { return Ok(None) };
-        let same = left.content == content_hash(new.operation, &new.event_type, &new.data);
-        Ok(Some(match same {
-            true => Ok(answer_again(new, &first.dot, left.hlc, left.version)),
-            false => Err(Refusal::IdReused(first.dot.clone())),
-        }))
+        Ok(None)
     }
 
     fn judge<S: Standing>(

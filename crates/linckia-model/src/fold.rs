@@ -327,8 +327,13 @@ impl KeyState {
         }
     }
 
-    /// The events of the tail are in memory from here on: their logs may let go of them before they
-    /// are folded again.
+    /// About how many events of the tail are in memory.
+    pub fn bodies(&self) -> usize {
+        // They are read and let go of all at once, and new ones come at the end.
+        self.tail.last_value().map_or(0, |last| if last.is_some() { self.tail.len() } else { 0 })
+    }
+
+    /// The events of the tail are in memory from here on.
     fn read_tail(&mut self, source: &dyn EventSource) {
         if !self.tail.values().any(Option::is_none) {
             return;
@@ -380,10 +385,8 @@ impl KeyState {
             self.settled_at = 0;
             return self.settle_whole(if early { Hlc::MAX } else { stable }, epochs);
         }
-        if self.tail.first_value().is_some_and(Option::is_none) {
-            self.read_tail(source);
-        }
-        if self.tail.len() >= self.settled_at + TAIL_GROWTH {
+        // Looking at a tail costs its length: a long one is looked at ever more rarely.
+        if self.tail.len() >= self.settled_at + self.settled_at / 2 + TAIL_GROWTH {
             self.settle_part(stable, source, epochs, settings);
             self.settled_at = self.tail.len();
         }

@@ -230,7 +230,9 @@ impl Region {
                 None => self.promise(logs, told, steps),
                 Some(end) => {
                     let whole = self.durable.get(origin) >= end;
-                    let again = !origin.is_of(&name) || self.lives.entered;
+                    // What is logged beside a state that is on its way is not held.
+                    let again =
+                        (!origin.is_of(&name) || self.lives.entered) && !self.catch_up.wanted;
                     if whole && again && self.lives.levelled.insert(told.clone()) {
                         let (origin, attempt) = told;
                         steps.push(Step::Out(Output::Levelled { origin, attempt }));
@@ -258,7 +260,7 @@ impl Region {
     /// Where two directories are lost, what is left of one log may depend on what is lost of the
     /// other.
     fn tell_void(&mut self, agreed: &Incarnations, logs: &Logs, steps: &mut Vec<Step>) {
-        let events = Durable { logs, known: &self.known };
+        let events = Durable { logs, known: &self.known, view: None };
         for (origin, closing) in &agreed.closings {
             let next = self.apply.applied().get(origin) + 1;
             let is_left = |end| next <= end && next <= self.durable.get(origin);
@@ -282,7 +284,7 @@ impl Region {
             return;
         }
         let held = self.durable.iter();
-        let held = held.map(|(origin, last)| (origin.clone(), self.last_whole(logs, origin, last)));
+        let held = held.map(|(origin, last)| (origin.clone(), self.vouched(logs, origin, last)));
         // Stable time never passes a region's own durable time.
         let counted = self.apply.told_until(&origin).max(self.clock.last());
         let promise =
@@ -290,10 +292,18 @@ impl Region {
         steps.push(Step::Out(Output::Promised { origin, attempt, promise }));
     }
 
+    /// What this region can vouch for of a log that is durable here so far: where the log does not
+    /// reach back to the state, only what is applied.
+    fn vouched(&self, logs: &Logs, origin: &Origin, last: u64) -> u64 {
+        let applied = self.apply.applied().get(origin);
+        let first = logs.reader(origin.as_str()).map_or(1, |reader| reader.first());
+        if first > applied + 1 { applied } else { self.last_whole(logs, origin, last) }
+    }
+
     /// The last event of a log, up to this one, that ends a transaction: of one that is torn nobody
     /// could apply anything.
     fn last_whole(&self, logs: &Logs, origin: &Origin, last: u64) -> u64 {
-        let events = Durable { logs, known: &self.known };
+        let events = Durable { logs, known: &self.known, view: None };
         match events.event(&Dot::new(origin.clone(), last)) {
             Some(event) if event.transaction.last() > last => event.transaction.first - 1,
             _ => last,

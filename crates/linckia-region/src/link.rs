@@ -105,7 +105,7 @@ impl Region {
                 for (origin, last) in pull.logged.iter() {
                     self.known.raise(origin, last.min(self.lives.end(origin)));
                 }
-                let counts = self.lives.is_current(peer, &pull.origin);
+                let counts = pull.holds && self.lives.is_current(peer, &pull.origin);
                 serving.pull(now, pull);
                 let held = match self.settings.fault {
                     Some(Fault::SentCountsAsHeld) => serving.sent(),
@@ -169,6 +169,9 @@ impl Region {
                 }
             }
             Reaction::Cut(cut) => steps.push(Step::Cut { peer: peer.clone(), cut }),
+            Reaction::NoSnapshot(snapshot) => {
+                steps.push(Step::NoSnapshot { peer: peer.clone(), snapshot });
+            }
             Reaction::Page(page) => steps.push(Step::Page { peer: peer.clone(), page }),
             Reaction::Refused(reason) => {
                 let alarm = Alarm::Refused { peer: peer.clone(), reason };
@@ -229,7 +232,8 @@ impl Region {
             let regions: Vec<RegionName> = heard.map(|(_, region)| region.clone()).collect();
             if let Some(pulling) = self.pulling.get_mut(&peer) {
                 let applied = self.apply.applied();
-                let frame = pulling.ask(now, &self.durable, applied, direct, regions);
+                let holds = !self.catch_up.wanted;
+                let frame = pulling.ask(now, &self.durable, applied, direct, regions, holds);
                 let role = Role::Pull;
                 steps.push(Step::Out(Output::Send { peer, role, frame }));
             }

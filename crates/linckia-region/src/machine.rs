@@ -20,7 +20,6 @@ use linckia_model::{
     Agreed, Clock, Dot, Event, Fault, Hlc, Holders, Now, Origin, Vector, decode_event,
     encode_event, with_causes,
 };
-use linckia_ship::Base;
 use linckia_store::Store;
 
 use crate::error::{Error, Result};
@@ -79,8 +78,8 @@ pub struct Machine {
     retiring: Retiring,
     donations: Donations,
     joining: Option<Joining>,
-    /// Logs to be continued further on: the state has what lies between.
-    bridges: Vec<Base>,
+    /// Counts the donors that were given up.
+    given_up: usize,
     pages_turn: bool,
     /// Durable events when last looked at, since when there are so many, and whether it was marked.
     marked: (u64, u64, bool),
@@ -152,7 +151,7 @@ impl Machine {
             retiring: Retiring::default(),
             donations: Donations::default(),
             joining: None,
-            bridges: Vec::new(),
+            given_up: 0,
             pages_turn: false,
             marked: (0, 0, false),
             failure: None,
@@ -173,7 +172,11 @@ impl Machine {
             let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
             self.region.advance(now, rooms, &mut steps)?;
             self.execute(now, steps, outputs)?;
-            let events = Durable { logs: &self.logs, known: &self.region.durable };
+            let events = Durable {
+                logs: &self.logs,
+                known: &self.region.durable,
+                view: Some(self.store.as_ref()),
+            };
             self.region.apply.flush_if_due(now, self.store.as_ref(), &events)?;
             if self.region.applied().total() == before {
                 return Ok(());
@@ -289,9 +292,10 @@ impl Machine {
                         self.poison(now, &error, outputs)?;
                     }
                 }
-                Step::Gap { peer, gap } => self.gap(now, &peer, gap)?,
-                Step::Donate { peer, asked } => self.donate(now, &peer, asked),
-                Step::Cut { peer, cut } => self.cut_arrived(now, &peer, cut)?,
+                Step::Gap { peer, gap } => self.gap(now, &peer, &gap)?,
+                Step::Donate { peer, asked } => self.donate(now, &peer, asked, outputs),
+                Step::Cut { peer, cut } => self.cut_arrived(now, &peer, cut, outputs)?,
+                Step::NoSnapshot { peer, snapshot } => self.no_snapshot(now, &peer, snapshot)?,
                 Step::Page { peer, page } => self.page_arrived(now, &peer, page),
                 Step::Promise(text) => {
                     match self.logs.write_small(PROMISES_FILE, text.as_bytes()) {
@@ -384,6 +388,10 @@ impl Machine {
     /// With less room on the disk no write is taken: what was stamped must find a segment.
     fn kept_free(&self) -> u64 {
         self.region.settings.disk_reserve_bytes.saturating_add(MARGIN_SEGMENTS * self.segment_bytes)
+    }
+
+    fn disk_is_short(&self) -> bool {
+        self.is_short(4)
     }
 
     /// True if the disk has less left than so many quarters of what is kept free.

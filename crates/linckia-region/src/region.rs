@@ -103,6 +103,10 @@ pub(crate) enum Step {
         peer: RegionName,
         page: Page,
     },
+    NoSnapshot {
+        peer: RegionName,
+        snapshot: u64,
+    },
     /// Tell the outside.
     Out(Output),
 }
@@ -114,6 +118,8 @@ pub(crate) struct Catching {
     pub(crate) wanted: bool,
     /// The donor passes on all logs, whoever else is heard.
     pub(crate) donor: Option<RegionName>,
+    /// The state is here, and what was logged since is being applied: so much was at that moment.
+    pub(crate) settling: Option<(u64, u64)>,
 }
 
 /// A region's head.
@@ -267,7 +273,7 @@ impl Region {
         rooms: Rooms<'_>,
         steps: &mut Vec<Step>,
     ) -> Result<()> {
-        let events = Durable { logs: rooms.logs, known: &self.durable };
+        let events = Durable { logs: rooms.logs, known: &self.durable, view: Some(rooms.view) };
         let offerable = self.apply.offerable().total();
         let applied = self.apply.run(
             now,
@@ -339,7 +345,7 @@ impl Region {
             return;
         }
         (self.unsent, self.sent_at) = (0, now.monotonic);
-        let records = Durable { logs: rooms.logs, known: &self.durable };
+        let records = Durable { logs: rooms.logs, known: &self.durable, view: Some(rooms.view) };
         let offered = self.apply.offerable();
         let own = &self.settings.origin;
         self.pumped = offered.get(own);

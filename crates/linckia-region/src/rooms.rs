@@ -26,6 +26,8 @@ pub(crate) struct Durable<'a> {
     pub(crate) logs: &'a Logs,
     /// Lends its origins' names.
     pub(crate) known: &'a Vector,
+    /// Has events that their logs let go of and that are still needed.
+    pub(crate) view: Option<&'a dyn View>,
 }
 
 impl Durable<'_> {
@@ -37,9 +39,16 @@ impl Durable<'_> {
 
 impl EventSource for Durable<'_> {
     fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
-        let batch = self.logs.read(dot.origin.as_str(), dot.sequence, 1, 1).ok()?;
-        let record = batch.first().filter(|record| record.sequence() == dot.sequence)?;
-        self.decode(&dot.origin, &record)
+        match self.logs.read(dot.origin.as_str(), dot.sequence, 1, 1) {
+            Ok(batch) => {
+                let record = batch.first().filter(|record| record.sequence() == dot.sequence)?;
+                self.decode(&dot.origin, &record)
+            }
+            Err(linckia_log::Error::Truncated { .. }) => {
+                linckia_apply::kept_whole(dot, self.view?, self.known).ok().flatten()
+            }
+            Err(_) => None,
+        }
     }
 }
 

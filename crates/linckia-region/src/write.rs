@@ -41,7 +41,7 @@ impl Region {
             steps.push(Step::Out(Output::Answer { ticket, answers }));
             return Ok(());
         }
-        let durable = Durable { logs: rooms.logs, known: &self.durable };
+        let durable = Durable { logs: rooms.logs, known: &self.durable, view: Some(rooms.view) };
         let mut here = Here { apply: &mut self.apply, view: rooms.view, durable };
         let (atomic, ack) = (write.atomic, write.ack.clone());
         let captured = self.capture.write(now, &mut self.clock, write, &mut here)?;

@@ -133,6 +133,10 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
             out.bytes(place);
             put_records(&mut out, rows, compressor);
         }
+        Frame::NoSnapshot { snapshot } => {
+            out.byte(15);
+            out.fixed(*snapshot);
+        }
     }
     out.0
 }
@@ -146,12 +150,13 @@ fn put_gap(out: &mut Writer, Gap { session, origin, first, chain }: &Gap) {
 }
 
 fn put_snapshot_pull(out: &mut Writer, pull: &SnapshotPull) {
-    let SnapshotPull { snapshot, received, place, again } = pull;
+    let SnapshotPull { snapshot, received, place, again, gone } = pull;
     out.byte(12);
     out.fixed(*snapshot);
     out.number(*received);
     out.bytes(place);
     out.byte(u8::from(*again));
+    out.vector(gone);
 }
 
 /// The bytes of a cut: a joiner keeps it beside the rows.
@@ -208,6 +213,7 @@ fn put_pull(out: &mut Writer, pull: &Pull) {
     out.number(pull.direct.len() as u64);
     pull.direct.iter().for_each(|region| out.text(region.as_str()));
     out.number(pull.sent_at);
+    out.byte(u8::from(pull.holds));
 }
 
 fn put_forward(out: &mut Writer, Forward { method, target, headers, body, actor }: &Forward) {
@@ -288,6 +294,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
                 (0..count).map(|_| region(&mut reader)).collect::<Result<_, _>>()?
             },
             sent_at: reader.number("time")?,
+            holds: reader.byte("holds")? != 0,
         }),
         5 => Frame::Batch {
             session: reader.number("session")?,
@@ -330,6 +337,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
             received: reader.number("received")?,
             place: reader.bytes("place", PLACE_BYTES_MAX)?.to_vec(),
             again: reader.byte("again")? != 0,
+            gone: reader.vector(&none)?,
         }),
         13 => Frame::Cut(decode_cut(reader.0)?),
         14 => Frame::Page(Page {
@@ -338,6 +346,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
             place: reader.bytes("place", PLACE_BYTES_MAX)?.to_vec(),
             rows: records(&mut reader)?,
         }),
+        15 => Frame::NoSnapshot { snapshot: reader.fixed("snapshot")? },
         kind => return Err(Error::Kind(kind)),
     })
 }

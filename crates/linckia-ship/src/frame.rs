@@ -30,6 +30,9 @@ pub struct Pull {
     pub direct: Vec<RegionName>,
     /// The asker's monotonic clock, to be echoed, in milliseconds.
     pub sent_at: u64,
+    /// False while the state that goes with the logs is on its way: until then what is logged does
+    /// not count as held.
+    pub holds: bool,
 }
 
 /// What a region tells of itself and of others at every heartbeat.
@@ -131,4 +134,8 @@ pub enum Frame {
     SnapshotPull(SnapshotPull),
     Cut(Cut),
     Page(Page),
+    /// The region has no such snapshot, or, where 0 was asked for, none to give.
+    NoSnapshot {
+        snapshot: u64,
+    },
 }

@@ -39,6 +39,8 @@ pub enum Reaction {
     /// The other end has cut the snapshot that was asked for.
     Cut(Cut),
     Page(Page),
+    /// The other end does not have that snapshot, or none to give.
+    NoSnapshot(u64),
     /// The other end will not talk to us; the reason is for the operator.
     Refused(String),
 }
@@ -187,6 +189,7 @@ impl Pulling {
             Frame::Gap(gap) if gap.session == self.session => Reaction::Gap(gap),
             Frame::Cut(cut) => Reaction::Cut(cut),
             Frame::Page(page) => Reaction::Page(page),
+            Frame::NoSnapshot { snapshot } => Reaction::NoSnapshot(snapshot),
             // Forwarded requests are between doors.
             Frame::Gap(_)
             | Frame::SnapshotPull(_)
@@ -230,6 +233,7 @@ impl Pulling {
         applied: &Vector,
         direct: u64,
         regions: Vec<RegionName>,
+        holds: bool,
     ) -> Frame {
         if !self.welcomed {
             return self.opened(now);
@@ -249,6 +253,7 @@ impl Pulling {
             applied: applied.clone(),
             direct: regions,
             sent_at: now.monotonic,
+            holds,
         })
     }
 }

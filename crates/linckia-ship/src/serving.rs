@@ -4,7 +4,7 @@
 //! within a session each batch is sent once. What is sent and not received is bounded by the
 //! window.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use linckia_model::{Now, Origin, RegionName, Vector};
 
@@ -32,9 +32,9 @@ pub struct Serving {
     logged: Vector,
     applied: Vector,
     direct: BTreeSet<RegionName>,
-    /// Logs of which the asker was told, in this session, where they begin: it lacks what was
+    /// Logs of which the asker was told, since its last pull, where they begin: it lacks what was
     /// before.
-    gaps: BTreeMap<Origin, u64>,
+    gaps: BTreeSet<Origin>,
     /// `sent_at` of the last pull, and when it arrived here.
     echo: (u64, u64),
 }
@@ -57,7 +57,7 @@ impl Serving {
             logged: Vector::new(),
             applied: Vector::new(),
             direct: BTreeSet::new(),
-            gaps: BTreeMap::new(),
+            gaps: BTreeSet::new(),
             echo: (0, 0),
         }
     }
@@ -114,7 +114,8 @@ impl Serving {
             self.in_flight_bytes -= bytes;
         }
         self.sent.join(&pull.logged);
-        self.gaps.retain(|origin, first| pull.logged.get(origin) + 1 < *first);
+        // What was told may be lost: who still lacks it hears it again.
+        self.gaps.clear();
         self.logged = pull.logged;
         self.applied = pull.applied;
         self.direct = pull.direct.into_iter().collect();
@@ -144,15 +145,15 @@ impl Serving {
                 if from > until || self.heard_directly(origin) {
                     continue;
                 }
-                if self.gaps.contains_key(origin) {
+                if self.gaps.contains(origin) {
                     continue;
                 }
                 let Some(chunk) = records.records(origin, from, until, BATCH_BYTES) else {
                     if let Some(Begins { first, chain }) = records.begins(origin)
                         && from < first
                     {
-                        // What lies before must come another way; the next session asks anew.
-                        self.gaps.insert(origin.clone(), first);
+                        // What lies before must come another way.
+                        self.gaps.insert(origin.clone());
                         out.push(Frame::Gap(Gap { session, origin: origin.clone(), first, chain }));
                     }
                     continue;

@@ -10,7 +10,7 @@ use linckia_model::{Hlc, Origin, Vector};
 pub type Chain = [u8; 16];
 
 /// Pages under way to a joiner at most.
-pub const WINDOW_PAGES: u64 = 4;
+pub const WINDOW_PAGES: u64 = 16;
 
 /// Asks for a snapshot, or for what follows in one; repeated as acknowledgement.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -23,6 +23,9 @@ pub struct SnapshotPull {
     pub place: Vec<u8>,
     /// Pages after it were lost: send them again.
     pub again: bool,
+    /// With a new snapshot: of each log that is here the last event that is not, because it was let
+    /// go of.
+    pub gone: Vector,
 }
 
 /// Where a log is continued from, beside a state that has all before.
@@ -39,7 +42,7 @@ pub struct Cut {
     pub snapshot: u64,
     /// What the state has applied.
     pub at: Vector,
-    /// Every log's last event of which nothing but the state is needed.
+    /// Where every log is continued: of what is before, the rows have all that is needed.
     pub bases: Vec<Base>,
     /// No event of the state is later.
     pub hlc: Hlc,

@@ -71,7 +71,7 @@ fn ask_with(
     if !pulling.due(at(now), bits) {
         return;
     }
-    if let Frame::Pull(pull) = pulling.ask(at(now), logged, logged, bits, direct.to_vec()) {
+    if let Frame::Pull(pull) = pulling.ask(at(now), logged, logged, bits, direct.to_vec(), true) {
         serving.pull(at(now), pull);
     }
 }
@@ -207,6 +207,7 @@ fn frames_survive_their_bytes() {
         applied: vector("a", 8),
         direct: vec![region("c")],
         sent_at: 12,
+        holds: true,
     };
     let batch = |records| Frame::Batch {
         session: 1,
@@ -239,6 +240,7 @@ fn frames_survive_their_bytes() {
             received: 2,
             place: vec![1, 2],
             again: true,
+            gone: vector("a", 3),
         }),
         Frame::Cut(Cut {
             snapshot: 7,
@@ -247,6 +249,7 @@ fn frames_survive_their_bytes() {
             hlc: Hlc::from_bits(77),
             bytes: 1 << 30,
         }),
+        Frame::NoSnapshot { snapshot: 7 },
         Frame::Page(Page { snapshot: 7, number: 3, rows: vec![7; 5_000], place: Vec::new() }),
         Frame::Consulted { number: 3, answer: Vec::new() },
         Frame::Forwarded {

@@ -61,8 +61,8 @@ const SOCKET_THREADS: usize = 1;
 /// would take longer.
 const CATCH_UP_EVENTS: u64 = 1_000_000;
 
-/// Bytes of a page of a snapshot, about: large enough that the store takes it in as a file.
-const PAGE_BYTES: usize = 4 << 20;
+/// Bytes of a page of a snapshot, about.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// Time between drains of what the metrics' histograms gathered.
 const UPKEEP: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::log;
 use crate::logs::{Logs, Position, SEQUENCE_MAX};
 use crate::port::Disk;
+use crate::reader::Shared;
 use crate::segment::Segment;
 
 /// Removes segments that nobody finds any more.
@@ -16,7 +17,7 @@ use crate::segment::Segment;
 pub struct TruncateJob {
     disk: Arc<dyn Disk>,
     life: Arc<()>,
-    origin: Arc<str>,
+    log: Arc<Shared>,
     dir: String,
     segments: Vec<Arc<Segment>>,
 }
@@ -25,7 +26,7 @@ pub struct TruncateJob {
 #[must_use = "give it to complete_truncate"]
 pub struct TruncateDone {
     life: Arc<()>,
-    origin: Arc<str>,
+    log: Arc<Shared>,
     freed: u64,
     outcome: Result<()>,
 }
@@ -35,7 +36,7 @@ impl TruncateJob {
     pub fn run(self) -> TruncateDone {
         let freed = self.segments.iter().map(|segment| segment.capacity).sum();
         let outcome = remove(&*self.disk, &self.dir, &self.segments);
-        TruncateDone { life: self.life, origin: self.origin, freed, outcome }
+        TruncateDone { life: self.life, log: self.log, freed, outcome }
     }
 }
 
@@ -68,8 +69,8 @@ impl Logs {
             return Ok(None);
         }
         let (disk, life) = (Arc::clone(&self.disk), Arc::clone(&self.life));
-        let (origin, dir) = (Arc::clone(&log.origin), log.dir.clone());
-        Ok(Some(TruncateJob { disk, life, origin, dir, segments }))
+        let (log, dir) = (Arc::clone(&log.shared), log.dir.clone());
+        Ok(Some(TruncateJob { disk, life, log, dir, segments }))
     }
 
     /// Takes note that segments were removed. Returns the bytes freed.
@@ -88,8 +89,11 @@ impl Logs {
         if let Err(error) = done.outcome {
             return Err(self.poison(error));
         }
-        let log = self.log_mut(&done.origin)?;
-        log.allocated = log.allocated.saturating_sub(done.freed);
+        let log = self.log_mut(&done.log.origin)?;
+        // One that was started anew meanwhile never had them.
+        if Arc::ptr_eq(&log.shared, &done.log) {
+            log.allocated -= done.freed;
+        }
         Ok(done.freed)
     }
 
@@ -140,15 +144,16 @@ impl Logs {
         }
         let dir = before.dir.clone();
         let segments = before.shared.with_segments(|segments| segments.clone());
-        if before.spare.bytes() > 0 {
-            // Also where it is still being made: it is thrown away at opening.
-            drop(self.disk.remove(&log::spare_path(&dir)));
-        }
+        let had_spare = before.spare.bytes() > 0;
         // The new one first: recovery sees by its header that those before are let go of.
         self.created += 1;
         let secret = self.secret.branch(origin, self.created);
         let log = self.create_log(origin, position, secret)?;
         self.logs.insert(Arc::clone(&log.origin), log);
+        if had_spare {
+            // One that is still being made is thrown away when it is done, or at opening.
+            drop(self.disk.remove(&log::spare_path(&dir)));
+        }
         if let Err(error) = remove(&*self.disk, &dir, &segments) {
             return Err(self.poison(error));
         }

@@ -131,10 +131,10 @@ impl<K: Ord, V> Sorted<K, V> {
         }
     }
 
-    pub(super) fn first_value(&self) -> Option<&V> {
+    pub(super) fn last_value(&self) -> Option<&V> {
         match self {
-            Self::Few(pairs) => pairs.first().map(|(_, value)| value),
-            Self::Many(pairs) => pairs.first_key_value().map(|(_, value)| value),
+            Self::Few(pairs) => pairs.last().map(|(_, value)| value),
+            Self::Many(pairs) => pairs.last_key_value().map(|(_, value)| value),
         }
     }
 

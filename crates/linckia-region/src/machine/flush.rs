@@ -69,7 +69,11 @@ impl Machine {
         query: Query,
         outputs: &mut Vec<Output>,
     ) -> Result<()> {
-        let events = Durable { logs: &self.logs, known: &self.region.durable };
+        let events = Durable {
+            logs: &self.logs,
+            known: &self.region.durable,
+            view: Some(self.store.as_ref()),
+        };
         let apply = &mut self.region.apply;
         match apply.read(now, &query, self.store.as_ref(), &events, &mut self.pages)? {
             Some(reading) => outputs.push(Output::Reading { ticket, reading: Some(reading) }),
@@ -107,7 +111,11 @@ impl Machine {
         {
             return Some(work);
         }
-        let events = Durable { logs: &self.logs, known: &self.region.durable };
+        let events = Durable {
+            logs: &self.logs,
+            known: &self.region.durable,
+            view: Some(self.store.as_ref()),
+        };
         if let Some(job) = self.region.apply.begin_job(now, &events) {
             return Some(Work::Apply(job));
         }
@@ -172,7 +180,11 @@ impl Machine {
                 return Ok(());
             }
             let Some(reader) = self.readers.pop_front() else { return Ok(()) };
-            let events = Durable { logs: &self.logs, known: &self.region.durable };
+            let events = Durable {
+                logs: &self.logs,
+                known: &self.region.durable,
+                view: Some(self.store.as_ref()),
+            };
             let (store, apply) = (self.store.as_ref(), &self.region.apply);
             let reading = apply.read_rows(now, &reader.query, store, &events, &mut self.pages)?;
             outputs.push(Output::Reading { ticket: reader.ticket, reading: Some(reading) });
@@ -188,7 +200,11 @@ impl Machine {
     /// # Panics
     /// If a flush is under way.
     pub fn flush(&mut self, now: Now) -> Result<()> {
-        let events = Durable { logs: &self.logs, known: &self.region.durable };
+        let events = Durable {
+            logs: &self.logs,
+            known: &self.region.durable,
+            view: Some(self.store.as_ref()),
+        };
         let flushed = self.region.apply.flush(now, self.store.as_ref(), &events)?;
         assert!(flushed, "a flush is done before the next one begins");
         Ok(())

@@ -5,8 +5,8 @@
 //! when every member has applied it, the store here has it, and no key is folded from it again.
 
 use linckia_apply::Retirement;
-use linckia_log::{Reader, TruncateDone, TruncateJob};
-use linckia_model::{Dot, Fault, Hlc, Now, Origin, Vector, decode_event};
+use linckia_log::{Reader, Record, TruncateDone, TruncateJob};
+use linckia_model::{Dot, Event, Fault, Hlc, Now, Origin, Vector, decode_event};
 use linckia_store::Store;
 
 use super::{Machine, event_at};
@@ -49,23 +49,33 @@ pub(super) struct Retired {
 impl RetireJob {
     pub(super) fn run(mut self, store: &dyn Store) -> Result<Retired> {
         for batch in self.reader.batches(self.first, BYTES_MAX, RECORDS_MAX) {
-            for record in batch?.iter().take_while(|record| record.sequence() <= self.last) {
-                let sequence = record.sequence();
-                let dot = Dot::new(self.origin.clone(), sequence);
-                let event = decode_event(dot, record.payload(), &self.known).map_err(|source| {
-                    Error::Event { origin: self.origin.to_string(), sequence, source }
-                })?;
+            let batch = batch?;
+            let through = batch.last().is_none_or(|record| record.sequence() >= self.last);
+            for record in batch.iter().take_while(|record| record.sequence() <= self.last) {
+                let event = event_of(&self.origin, &record, &self.known)?;
                 if !self.forgets {
                     self.retirement.take(&event, store)?;
                 }
             }
-            if self.reader.first() > self.last {
+            self.retirement.write_many(store)?;
+            if through {
                 break;
             }
         }
         self.retirement.finish(store)?;
         Ok(Retired { origin: self.origin, last: self.last })
     }
+}
+
+/// The event of a record.
+pub(super) fn event_of(origin: &Origin, record: &Record<'_>, known: &Vector) -> Result<Event> {
+    let sequence = record.sequence();
+    let dot = Dot::new(origin.clone(), sequence);
+    decode_event(dot, record.payload(), known).map_err(|source| Error::Event {
+        origin: origin.to_string(),
+        sequence,
+        source,
+    })
 }
 
 impl Machine {

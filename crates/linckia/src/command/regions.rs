@@ -54,6 +54,9 @@ impl CatchUp {
         let Self { from, received_bytes, of_bytes, awaits_logs } = self;
         let mebibytes = |bytes: u64| number(bytes.div_ceil(1 << 20));
         match from {
+            None if *awaits_logs => {
+                format!("{region} has loaded a snapshot, and applies the events since")
+            }
             None => format!("{region} looks for a region to load a snapshot from"),
             Some(from) if *awaits_logs => {
                 format!("{region} has loaded a snapshot from {from}, and fetches the events since")

@@ -163,6 +163,9 @@ impl House {
 /// Why a region answers nothing that loads the state from another one.
 pub(super) fn in_words(CatchUp { donor, bytes, of, awaits_logs }: &CatchUp) -> String {
     let Some(donor) = donor else {
+        if *awaits_logs {
+            return "it has loaded a snapshot, and applies the events since".to_owned();
+        }
         return "its logs do not reach back to its state: it looks for a region that it can load \
                 a snapshot from"
             .to_owned();
