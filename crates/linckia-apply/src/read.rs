@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    Copies, Event, Key, KeyState, Now, Origin, Policy, Record, RecordKey, Stamp, Status, Strategy,
-    Vector, canonical,
+    Copies, Event, Extras, Identity, Key, KeyState, Now, Operation, Origin, Policy, Record,
+    RecordKey, Stamp, Status, Strategy, Transaction, Vector, canonical,
 };
 use linckia_store::{Store, Table, View};
 
@@ -22,6 +22,9 @@ use crate::query::{
     AggregateView, ConflictFilter, ConflictView, EventFilter, Found, Query, Reading,
 };
 use crate::rows;
+
+/// The type of an event of which only the place in time is known.
+const RETIRED_TYPE: &str = "Retired";
 
 /// A record with its key.
 pub type Recorded = (Key, RecordKey, Record);
@@ -364,8 +367,9 @@ impl Apply {
         let (record_key, record) = rows::read_record(value, &self.applied)?;
         let losers: Option<Vec<Arc<Event>>> =
             record_key.losers.iter().map(|loser| events.event(&loser.dot)).collect();
+        let Some(losers) = losers else { return Ok(None) };
         let winner = events.event(&record_key.winner.dot);
-        let Some((losers, winner)) = losers.zip(winner) else { return Ok(None) };
+        let winner = winner.unwrap_or_else(|| stand_in(&record_key.winner, &key));
         let settled_by = match &record.status {
             Status::SettledBy(stamp) => events.event(&stamp.dot),
             _ => None,
@@ -386,6 +390,27 @@ impl Apply {
             confirmed: record_key.at().hlc <= self.stable(),
         }))
     }
+}
+
+/// What is shown of an event that had left its log before a record named it: an event that finds
+/// something in its place names what was put there, however long ago.
+fn stand_in(stamp: &Stamp, key: &Key) -> Arc<Event> {
+    Arc::new(Event {
+        dot: stamp.dot.clone(),
+        hlc: stamp.hlc,
+        deps: Vector::new(),
+        transaction: Transaction::single(stamp.dot.sequence),
+        key: key.clone(),
+        event_type: RETIRED_TYPE.into(),
+        operation: Operation::Record,
+        data: serde_json::Value::Null,
+        ctx: None,
+        identity: Identity { event_id: "".into(), place: 0 },
+        version: 0,
+        policy_epoch: 0,
+        schema_version: 0,
+        extras: Extras::default(),
+    })
 }
 
 struct Listing<'a> {

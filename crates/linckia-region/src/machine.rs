@@ -4,10 +4,12 @@
 //! outside comes back. The disk's time is the driver's: it takes a job (sync, spare, store), runs
 //! it on some thread or at some later moment, and hands the result in as an input.
 
+mod adopt;
 mod disk;
 mod donate;
 mod flush;
 mod join;
+mod keep;
 mod mirror;
 mod retire;
 

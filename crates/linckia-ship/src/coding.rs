@@ -332,13 +332,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
             first: reader.number("sequence")?,
             chain: chain(&mut reader)?,
         }),
-        12 => Frame::SnapshotPull(SnapshotPull {
-            snapshot: reader.fixed("snapshot")?,
-            received: reader.number("received")?,
-            place: reader.bytes("place", PLACE_BYTES_MAX)?.to_vec(),
-            again: reader.byte("again")? != 0,
-            gone: reader.vector(&none)?,
-        }),
+        12 => Frame::SnapshotPull(snapshot_pull(&mut reader)?),
         13 => Frame::Cut(decode_cut(reader.0)?),
         14 => Frame::Page(Page {
             snapshot: reader.fixed("snapshot")?,
@@ -348,6 +342,16 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
         }),
         15 => Frame::NoSnapshot { snapshot: reader.fixed("snapshot")? },
         kind => return Err(Error::Kind(kind)),
+    })
+}
+
+fn snapshot_pull(reader: &mut Reader<'_>) -> Result<SnapshotPull, linckia_model::Error> {
+    Ok(SnapshotPull {
+        snapshot: reader.fixed("snapshot")?,
+        received: reader.number("received")?,
+        place: reader.bytes("place", PLACE_BYTES_MAX)?.to_vec(),
+        again: reader.byte("again")? != 0,
+        gone: reader.vector(&Vector::new())?,
     })
 }
 

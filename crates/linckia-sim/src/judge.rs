@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use linckia_apply::{Found, Query, Reading};
+use linckia_apply::{ConflictFilter, Found, Query, Reading};
 use linckia_model::{
-    Dot, Event, FoldSettings, Key, Level, Now, Origin, RegionName, Vector, decode_event,
+    Ack, Dot, Event, FoldSettings, Key, Level, Now, Origin, RegionName, Vector, Write, decode_event,
 };
 use linckia_region::{Input, Machine, Output};
 
@@ -159,6 +159,7 @@ fn judge_all(world: &mut World) -> Result<(), String> {
         same_logs(machine, &applied, &vector, &histories).map_err(at)?;
         refused(machine, &ends).map_err(at)?;
         shows(machine, &histories).map_err(at)?;
+        shows_records(machine).map_err(at)?;
         first = Some((vector, histories));
         let ask = Input::Read { ticket: 0, query: Query::Digests };
         let outputs = machine.handle(NOW, ask).map_err(|error| at(error.to_string()))?;
@@ -202,6 +203,68 @@ fn chain_at(machine: &Machine, origin: &Origin, sequence: u64) -> Result<[u8; 16
     let reader = machine.logs().reader(origin.as_str());
     let chain = reader.and_then(|reader| reader.chain_at(sequence));
     chain.map_err(|error| format!("{origin} at {sequence}: {error}"))
+}
+
+/// Every record is shown with both its sides, whatever logs have let go of.
+fn shows_records(machine: &mut Machine) -> Result<(), String> {
+    let records = machine.apply().all_records(machine.store()).map_err(|e| e.to_string())?;
+    let Key { data_set, .. } = key(0);
+    let filter = ConflictFilter { data_set, aggregate_type: None, aggregate_id: None, open: None };
+    let query = Query::Conflicts { filter, after: None, limit: usize::MAX - 1 };
+    match answer(machine, query)? {
+        Found::Conflicts(shown, None) if shown.len() == records.len() => Ok(()),
+        found => Err(format!("{} records, and it shows {found:?}", records.len())),
+    }
+}
+
+fn answer(machine: &mut Machine, query: Query) -> Result<Found, String> {
+    let ask = Input::Read { ticket: 0, query };
+    let outputs = machine.handle(NOW, ask).map_err(|error| error.to_string())?;
+    let reading = outputs.into_iter().find_map(|output| match output {
+        Output::Reading { reading, .. } => reading,
+        _ => None,
+    });
+    Ok(reading.ok_or("a query is answered at once after a flush")?.found)
+}
+
+/// Whoever repeats an id is answered with its first copy, and nothing is written.
+pub(crate) fn repeated(world: &mut World) {
+    if world.plan.history_bytes.is_none() {
+        return;
+    }
+    let lost = lost(world);
+    let ledger = world.ledger.iter().filter(|ack| {
+        let incarnations = world.agreed().incarnations.unwrap_or_default();
+        !lost.contains(&(ack.dot.clone(), ack.event_id.clone())) && !incarnations.is_lost(&ack.dot)
+    });
+    let ledger: Vec<Acknowledged> = ledger.cloned().collect();
+    for region in 0..world.places.len() {
+        for ack in &ledger {
+            let event = world.event(&ack.wish);
+            let Some(machine) = &mut world.places[region].machine else { return };
+            let given = machine.last_given();
+            let events = vec![event];
+            let ack_level = Ack::default();
+            let write = Write {
+                events,
+                atomic: false,
+                precondition: None,
+                entity_tag: false,
+                ack: ack_level,
+            };
+            let outputs = machine.handle(NOW, Input::Write { ticket: u64::MAX, write });
+            let outputs = outputs.unwrap_or_default();
+            let refused = |output: &Output| {
+                matches!(output, Output::Answer { answers, .. }
+                    if answers.iter().all(|answer| !matches!(answer, Ok(it) if !it.duplicate)))
+            };
+            let known = outputs.iter().any(refused) && machine.last_given() == given;
+            if !known {
+                let (name, id) = (key_name(region), &ack.event_id);
+                return world.fail(format!("{name} takes {id} for new: {outputs:?}"));
+            }
+        }
+    }
 }
 
 /// Nothing of a closed log was taken beyond its end.

@@ -28,7 +28,7 @@ use linckia_store::MemoryStore;
 
 use crate::judge;
 use crate::network::{Network, Wire};
-use crate::plan::{Happening, Plan, region_name};
+use crate::plan::{Happening, Plan, Wish, region_name};
 use crate::queue::Queue;
 use crate::random::Random;
 pub(crate) use archive::Archive;
@@ -109,6 +109,8 @@ pub(crate) struct Acknowledged {
     pub(crate) dot: Dot,
     pub(crate) key: Key,
     pub(crate) event_id: String,
+    /// What was asked for.
+    pub(crate) wish: Wish,
     /// Where it was durable then.
     pub(crate) disks: BTreeSet<Disk>,
 }

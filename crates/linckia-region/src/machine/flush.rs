@@ -9,7 +9,7 @@ use linckia_model::{Now, with_causes};
 use linckia_store::Store;
 
 use super::donate::{PageJob, PageRead};
-use super::join::{KeepJob, Kept};
+use super::keep::{KeepJob, Kept};
 use super::retire::{RetireJob, Retired};
 use super::{Machine, Reader};
 use crate::error::Result;

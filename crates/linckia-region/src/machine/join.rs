@@ -6,18 +6,12 @@
 //! bases, a crash finds the rows as far as they came; the store is never ahead of the logs.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
-use linckia_apply::Apply;
-use linckia_capture::Capture;
-use linckia_log::Position;
-use linckia_model::{Fault, Now, Origin, Reader, RegionName, Vector, Writer, with_causes};
-use linckia_ship::{
-    Base, Cut, Frame, Gap, Page, SnapshotPull, WINDOW_PAGES, decode_cut, encode_cut,
-};
-use linckia_store::{Batch, Rows, Table};
+use linckia_model::{Now, Origin, Reader, RegionName, Vector};
+use linckia_ship::{Base, Cut, Frame, Gap, Page, SnapshotPull, decode_cut};
+use linckia_store::Table;
 
-use super::{Machine, SyncKind};
+use super::Machine;
 use crate::error::Result;
 use crate::input::{Alarm, Output, Role};
 use crate::region::Region;
@@ -36,40 +30,40 @@ const SILENT_MILLISECONDS: u64 = 5_000;
 
 /// With the state here, nothing more of what was logged for so long can be applied for now, in
 /// milliseconds.
-const SETTLED_MILLISECONDS: u64 = 1_000;
+pub(super) const SETTLED_MILLISECONDS: u64 = 1_000;
 
 /// Where the joiner keeps, among the rows that come in, how far they came.
-const PROGRESS: &[u8] = b"incoming";
+pub(super) const PROGRESS: &[u8] = b"incoming";
 
 /// Of that row.
-const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 1;
 
 /// No log gets there.
 const SEQUENCE_MAX: u64 = 1 << 60;
 
 /// Catching up from a snapshot.
 pub(super) struct Joining {
-    donor: Option<RegionName>,
+    pub(super) donor: Option<RegionName>,
     /// What is being loaded, and how far.
-    cut: Option<Cut>,
+    pub(super) cut: Option<Cut>,
     /// The last page that arrived in order, and the last one that is kept.
-    arrived: u64,
-    kept: u64,
+    pub(super) arrived: u64,
+    pub(super) kept: u64,
     /// Where the last page kept ended; empty once all are.
-    place: Vec<u8>,
-    pages: VecDeque<Page>,
-    writing: bool,
-    whole: bool,
+    pub(super) place: Vec<u8>,
+    pub(super) pages: VecDeque<Page>,
+    pub(super) writing: bool,
+    pub(super) whole: bool,
     /// Bytes of rows that arrived.
-    bytes: u64,
+    pub(super) bytes: u64,
     /// When a cut or a page came last, or, once all are here, something became durable; how much
     /// was durable then.
-    heard_at: u64,
-    logged: u64,
-    asked_at: u64,
-    again_at: u64,
+    pub(super) heard_at: u64,
+    pub(super) logged: u64,
+    pub(super) asked_at: u64,
+    pub(super) again_at: u64,
     /// Logs that are still to be continued from their bases.
-    bases: Vec<Base>,
+    pub(super) bases: Vec<Base>,
 }
 
 /// How far a region has come that catches up from a snapshot.
@@ -85,74 +79,8 @@ pub struct CatchUp {
     pub awaits_logs: bool,
 }
 
-/// Writes pages beside the store.
-pub(super) struct KeepJob {
-    pages: VecDeque<Page>,
-    donor: RegionName,
-    cut: Cut,
-    incoming: Arc<dyn Rows>,
-}
-
-/// Pages that are kept.
-pub(super) struct Kept {
-    snapshot: u64,
-    number: u64,
-    place: Vec<u8>,
-    /// They were pages.
-    readable: bool,
-}
-
-impl KeepJob {
-    pub(super) fn run(self) -> Result<Kept> {
-        let Self { pages, donor, cut, incoming } = self;
-        let mut kept =
-            Kept { snapshot: cut.snapshot, number: 0, place: Vec::new(), readable: true };
-        let mut batch = Batch::default();
-        for Page { number, rows, place, .. } in pages {
-            kept.readable &= take_rows(&rows, &mut batch).is_some();
-            (kept.number, kept.place) = (number, place);
-        }
-        if kept.readable {
-            let row = progress(&donor, kept.number, &kept.place, &cut);
-            batch.put(Table::Meta, PROGRESS, &row);
-            incoming.write(&batch)?;
-        }
-        Ok(kept)
-    }
-}
-
-/// The rows of a page; none if it is no page.
-fn take_rows(rows: &[u8], batch: &mut Batch) -> Option<()> {
-    let Some((table, mut rest)) = rows.split_first() else { return Some(()) };
-    let table = Table::from_place(*table)?;
-    let mut part = || {
-        let (length, after) = rest.split_first_chunk()?;
-        let (part, after) = after.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        rest = after;
-        Some((part, after.is_empty()))
-    };
-    loop {
-        let (key, _) = part()?;
-        let (value, last) = part()?;
-        batch.put(table, key, value);
-        if last {
-            return Some(());
-        }
-    }
-}
-
-fn progress(donor: &RegionName, number: u64, place: &[u8], cut: &Cut) -> Vec<u8> {
-    let mut out = Writer::default();
-    out.byte(FORMAT);
-    out.text(donor.as_str());
-    out.number(number);
-    out.bytes(place);
-    out.0.extend_from_slice(&encode_cut(cut));
-    out.0
-}
-
 impl Joining {
-    fn new(now: Now) -> Self {
+    pub(super) fn new(now: Now) -> Self {
         Self {
             donor: None,
             cut: None,
@@ -287,7 +215,7 @@ impl Machine {
     }
 
     /// What came is worth nothing: begins anew, with another donor.
-    fn give_up(&mut self, now: Now) -> Result<()> {
+    pub(super) fn give_up(&mut self, now: Now) -> Result<()> {
         if self.joining.as_ref().is_some_and(|joining| joining.writing) {
             return Ok(());
         }
@@ -330,62 +258,7 @@ impl Machine {
         Ok(())
     }
 
-    pub(super) fn page_arrived(&mut self, now: Now, peer: &RegionName, page: Page) {
-        let Some(joining) = &mut self.joining else { return };
-        let known = joining.cut.as_ref().map(|cut| cut.snapshot);
-        if joining.donor.as_ref() != Some(peer) || known != Some(page.snapshot) || joining.whole {
-            return;
-        }
-        // Of what comes twice or too early nothing is kept.
-        if page.number == joining.arrived + 1 && (joining.pages.len() as u64) < WINDOW_PAGES {
-            joining.heard_at = now.monotonic;
-            joining.arrived += 1;
-            joining.bytes += page.rows.len() as u64;
-            joining.pages.push_back(page);
-        }
-    }
-
-    /// The pages that are to be kept next: all that came.
-    pub(super) fn begin_keep(&mut self) -> Result<Option<KeepJob>> {
-        let Some(joining) = &mut self.joining else { return Ok(None) };
-        let (Some(cut), Some(donor)) = (&joining.cut, &joining.donor) else { return Ok(None) };
-        if joining.pages.is_empty() {
-            return Ok(None);
-        }
-        let incoming = self.store.incoming()?;
-        let (cut, donor) = (cut.clone(), donor.clone());
-        let pages = std::mem::take(&mut joining.pages);
-        joining.writing = true;
-        Ok(Some(KeepJob { pages, donor, cut, incoming }))
-    }
-
-    pub(super) fn page_kept(
-        &mut self,
-        now: Now,
-        kept: Kept,
-        outputs: &mut Vec<Output>,
-    ) -> Result<()> {
-        let Some(joining) = &mut self.joining else { return Ok(()) };
-        joining.writing = false;
-        if joining.cut.as_ref().map(|cut| cut.snapshot) != Some(kept.snapshot) {
-            return Ok(());
-        }
-        if !kept.readable {
-            let detail = format!("a page of its snapshot up to {} does not read", kept.number);
-            if let Some(peer) = joining.donor.clone() {
-                outputs.push(Output::Alarm(Alarm::Malformed { peer, detail }));
-            }
-            return self.give_up(now);
-        }
-        joining.heard_at = now.monotonic;
-        joining.kept = kept.number;
-        joining.whole = kept.place.is_empty();
-        joining.place = kept.place;
-        self.ask_donor(now, false, outputs);
-        Ok(())
-    }
-
-    fn ask_donor(&mut self, now: Now, again: bool, outputs: &mut Vec<Output>) {
+    pub(super) fn ask_donor(&mut self, now: Now, again: bool, outputs: &mut Vec<Output>) {
         let gone = self.region.gone(&self.logs);
         let Some(joining) = &mut self.joining else { return };
         joining.asked_at = now.monotonic;
@@ -464,123 +337,6 @@ impl Machine {
         self.region.capture.last() == 0
             && !self.region.is_entered()
             && self.region.pulling.values().any(more)
-    }
-
-    /// Continues logs from the snapshot's bases, where they end before them: the state will have
-    /// what lies between.
-    fn take_bases(&mut self, now: Now) -> Result<()> {
-        let Some(joining) = &mut self.joining else { return Ok(()) };
-        // A log is not started anew under a sync.
-        if joining.bases.is_empty() || self.in_flight[SyncKind::Mirrors as usize] {
-            return Ok(());
-        }
-        let (mut later, mut restarted) = (Vec::new(), false);
-        for Base { origin, sequence, chain } in std::mem::take(&mut joining.bases) {
-            let tail = self.logs.tail(origin.as_str()).map_or(0, |position| position.sequence);
-            if tail >= sequence || origin == self.region.settings.origin {
-                continue;
-            }
-            match self.logs.restart_after(origin.as_str(), Position { sequence, chain }) {
-                Ok(()) => {
-                    self.region.arriving.remove(&origin);
-                    self.region.durable.set(&origin, sequence);
-                    self.region.known.raise(&origin, sequence);
-                    restarted = true;
-                }
-                // There may be room later.
-                Err(linckia_log::Error::Full { .. } | linckia_log::Error::NoSpace { .. }) => {
-                    later.push(Base { origin, sequence, chain });
-                }
-                Err(error) => {
-                    self.failure.get_or_insert(with_causes(&error));
-                    return Ok(());
-                }
-            }
-        }
-        joining.bases = later;
-        if restarted {
-            self.pull_anew(now)?;
-        }
-        Ok(())
-    }
-
-    /// What is logged here is not what it was: every session begins anew.
-    fn pull_anew(&mut self, now: Now) -> Result<()> {
-        for pulling in self.region.pulling.values_mut() {
-            pulling.start_over();
-        }
-        self.region.lives.look_again();
-        let mut steps = Vec::new();
-        self.region.ask(now, &mut steps);
-        self.execute(now, steps, &mut Vec::new())
-    }
-
-    /// Puts the rows in the place of the store's, once they are whole and the logs hold all that
-    /// they have applied.
-    fn adopt(&mut self, now: Now) -> Result<bool> {
-        let Some(Joining { cut: Some(cut), whole: true, bases, .. }) = &self.joining else {
-            return Ok(false);
-        };
-        let early = self.region.settings.fault == Some(Fault::AdoptedBeforeLogs);
-        let logged = self.region.durable.covers_all(&cut.at) || early;
-        if !logged || self.store_in_flight || !bases.is_empty() {
-            return Ok(false);
-        }
-        // The donor may have applied what is held back here.
-        if self.region.clock.holds_back(cut.hlc, now) {
-            return Ok(false);
-        }
-        self.region.clock.observe(cut.hlc);
-        self.store.adopt()?;
-        let mut batch = Batch::default();
-        batch.remove(Table::Meta, PROGRESS);
-        self.store.write(&batch)?;
-        self.joining = None;
-        self.pages = linckia_apply::Pages::default();
-        self.begin_state_anew()?;
-        self.region.catch_up.donor = None;
-        self.region.catch_up.settling = Some((self.region.applied().total(), now.monotonic));
-        self.region.more = true;
-        Ok(true)
-    }
-
-    /// What was logged since is applied, tick by tick, before the region says anything: it may have
-    /// told before that it had applied it.
-    fn settle(&mut self, now: Now) {
-        let applied = self.region.applied().total();
-        let Some((before, since)) = &mut self.region.catch_up.settling else { return };
-        if *before != applied {
-            (*before, *since) = (applied, now.monotonic);
-        }
-        let quiet = now.monotonic.saturating_sub(*since) >= SETTLED_MILLISECONDS;
-        if self.region.applied().covers_all(&self.region.durable) || quiet {
-            self.region.catch_up = crate::region::Catching::default();
-            self.region.lives.look_again();
-            for pulling in self.region.pulling.values_mut() {
-                pulling.start_over();
-            }
-        }
-    }
-
-    /// The state is another: everything that rests on it begins anew.
-    fn begin_state_anew(&mut self) -> Result<()> {
-        let region = &mut self.region;
-        let settings = &region.settings;
-        let (name, members) = (settings.name.clone(), settings.members.clone());
-        let mut apply = Apply::open(settings.apply, name, members, self.store.as_ref())?;
-        apply.set_policies(Arc::clone(region.apply.policies()));
-        if let Some(agreed) = region.lives.agreed() {
-            apply.set_incarnations(agreed);
-        }
-        for heartbeat in region.apply.heartbeats() {
-            apply.heard(heartbeat.clone());
-        }
-        region.apply = apply;
-        let last = region.capture.last();
-        let (fold, seed) = (region.settings.apply.fold, region.settings.apply.seed);
-        region.capture = Capture::new(region.settings.origin.clone(), last, fold, seed);
-        region.take_policies();
-        Ok(())
     }
 
     /// How far this region has come, where it catches up from a snapshot.

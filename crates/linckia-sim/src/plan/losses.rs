@@ -49,7 +49,7 @@ impl Plan {
         if !random.percent(SHORT) {
             return;
         }
-        self.history_bytes = Some(*random.pick(&[0, 32 << 10, 64 << 10]));
+        self.history_bytes = Some(*random.pick(&[0, 32 << 10, 64 << 10, 256 << 10]));
         if random.percent(30) {
             self.catch_up_events = random.between(1, 20);
         }
@@ -58,6 +58,20 @@ impl Plan {
             let (at, region) = (random.between(300, LAST), self.region(random));
             let down_milliseconds = random.between(1, 300);
             self.push(at, Happening::LoseStore { region, down_milliseconds });
+        }
+        // Whoever loads, or is loaded from, dies on the way.
+        let lost = |(at, happening): &(u64, Happening)| {
+            let loss = matches!(happening, Happening::LoseStore { .. } | Happening::Destroy { .. });
+            loss.then_some(*at)
+        };
+        let losses: Vec<u64> = self.happenings.iter().filter_map(lost).collect();
+        for at in losses {
+            if random.percent(50) {
+                continue;
+            }
+            let (when, region) = (at + random.between(50, 1_200), self.region(random));
+            let down_milliseconds = random.between(1, 400);
+            self.push(when, Happening::Crash { region, down_milliseconds });
         }
     }
 

@@ -38,6 +38,9 @@ impl World {
             if self.violation.is_none() {
                 self.judge_sessions();
             }
+            if self.violation.is_none() {
+                judge::repeated(self);
+            }
         } else {
             self.at(self.now + LOOK, Moment::Look);
         }

@@ -28,20 +28,23 @@ impl World {
         }
         self.serial += 1;
         let ticket = self.serial;
-        let event = |wish: &Wish| NewEvent {
+        let atomic = wishes.len() > 1;
+        let events = wishes.iter().map(|wish| self.event(wish)).collect();
+        let life = self.places[region].life;
+        self.tickets.insert(ticket, Asked { region, life, wishes, ack: ack.clone() });
+        let write = Write { events, atomic, precondition: None, entity_tag: false, ack };
+        self.hand(region, Input::Write { ticket, write });
+    }
+
+    pub(crate) fn event(&self, wish: &Wish) -> NewEvent {
+        NewEvent {
             key: key(wish.key),
             event_type: "Changed".into(),
             operation: wish.operation,
             data: wish.data.clone(),
             event_id: wish.id.as_str().into(),
             extras: self.padding(),
-        };
-        let atomic = wishes.len() > 1;
-        let events = wishes.iter().map(event).collect();
-        let life = self.places[region].life;
-        self.tickets.insert(ticket, Asked { region, life, wishes, ack: ack.clone() });
-        let write = Write { events, atomic, precondition: None, entity_tag: false, ack };
-        self.hand(region, Input::Write { ticket, write });
+        }
     }
 
     /// Where logs let go of anything, events are large enough to fill segments.
@@ -76,7 +79,8 @@ impl World {
                 Err(_) => continue,
             };
             let disks = self.disks_with(&dot);
-            self.ledger.push(Acknowledged { dot, key: key(wish.key), event_id: wish.id, disks });
+            let (key, event_id) = (key(wish.key), wish.id.clone());
+            self.ledger.push(Acknowledged { dot, key, event_id, wish, disks });
         }
     }
 
