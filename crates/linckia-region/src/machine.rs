@@ -82,6 +82,8 @@ pub struct Machine {
     joining: Option<Joining>,
     /// Counts the donors that were given up.
     given_up: usize,
+    /// Bytes of rows of the snapshot that was loaded last.
+    loaded: u64,
     pages_turn: bool,
     /// Durable events when last looked at, since when there are so many, and whether it was marked.
     marked: (u64, u64, bool),
@@ -154,6 +156,7 @@ impl Machine {
             donations: Donations::default(),
             joining: None,
             given_up: 0,
+            loaded: 0,
             pages_turn: false,
             marked: (0, 0, false),
             failure: None,

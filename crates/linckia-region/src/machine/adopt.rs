@@ -72,7 +72,7 @@ impl Machine {
     /// Puts the rows in the place of the store's, once they are whole and the logs hold all that
     /// they have applied.
     pub(super) fn adopt(&mut self, now: Now) -> Result<bool> {
-        let Some(Joining { cut: Some(cut), whole: true, bases, .. }) = &self.joining else {
+        let Some(Joining { cut: Some(cut), whole: true, bases, bytes, .. }) = &self.joining else {
             return Ok(false);
         };
         let early = self.region.settings.fault == Some(Fault::AdoptedBeforeLogs);
@@ -89,6 +89,7 @@ impl Machine {
         let mut batch = Batch::default();
         batch.remove(Table::Meta, PROGRESS);
         self.store.write(&batch)?;
+        self.loaded = *bytes;
         self.joining = None;
         self.pages = linckia_apply::Pages::default();
         self.begin_state_anew()?;

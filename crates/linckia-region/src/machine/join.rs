@@ -343,8 +343,9 @@ impl Machine {
     pub fn catch_up(&self) -> Option<CatchUp> {
         let Some(joining) = &self.joining else {
             // The events since are being applied.
-            let none = CatchUp { donor: None, bytes: 0, of: 0, awaits_logs: true };
-            return self.region.catch_up.wanted.then_some(none);
+            let (bytes, of) = (self.loaded, self.loaded);
+            let loaded = CatchUp { donor: None, bytes, of, awaits_logs: true };
+            return self.region.catch_up.wanted.then_some(loaded);
         };
         Some(CatchUp {
             donor: joining.donor.clone(),
