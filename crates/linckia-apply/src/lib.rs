@@ -32,5 +32,5 @@ pub use query::{
     Reading,
 };
 pub use read::Pages;
-pub use retire::{Retirement, kept_whole};
+pub use retire::{Named, Retirement, kept_whole};
 pub use rows::history_dot;

@@ -4,7 +4,7 @@
 //! used is still known within its window: what that takes of an event is kept in a row of its own.
 //! Beside the core; whoever truncates makes these rows durable before.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use linckia_model::{
@@ -26,6 +26,37 @@ const ROWS_MAX: usize = 16_384;
 /// What a row begins with: an event on record entire, or what answers a client who repeats an id.
 const WHOLE: u8 = 1;
 const ABRIDGED: u8 = 2;
+
+/// Records that are looked through once: beyond it, those of each key.
+const RECORDS_MAX: usize = 16_384;
+
+/// The events that records name, where there are few records: most keys have none, and looking
+/// whether one has any costs more than all else.
+pub struct Named(Option<HashSet<Dot>>);
+
+impl Named {
+    /// # Errors
+    /// The store's, or a row that is not ours.
+    pub fn read(view: &dyn View, known: &Vector) -> Result<Self> {
+        let rows = view.scan(Table::Records, &[], &rows::index_start(), RECORDS_MAX, false)?;
+        if rows.len() == RECORDS_MAX {
+            return Ok(Self(None));
+        }
+        let mut dots = HashSet::new();
+        rows.iter().try_for_each(|(_, value)| name_dots(value, known, &mut dots))?;
+        Ok(Self(Some(dots)))
+    }
+}
+
+/// The events that a record's row names.
+fn name_dots(value: &[u8], known: &Vector, dots: &mut impl Extend<Dot>) -> Result<()> {
+    let (named, record) = rows::read_record(value, known)?;
+    dots.extend(named.losers.into_iter().chain([named.winner]).map(|stamp| stamp.dot));
+    if let Status::SettledBy(stamp) = record.status {
+        dots.extend([stamp.dot]);
+    }
+    Ok(())
+}
 
 /// Rows for events that are about to leave their log.
 pub struct Retirement {
@@ -73,11 +104,15 @@ impl Retirement {
     ///
     /// # Errors
     /// The store's, or a row that is not ours.
-    pub fn take(&mut self, event: &Event, view: &dyn View) -> Result<()> {
+    pub fn take(&mut self, event: &Event, named: &Named, view: &dyn View) -> Result<()> {
         let stamp = event.stamp();
         self.batch.remove(Table::History, &rows::history_key(&event.key.to_bytes(), &stamp));
         let name = rows::event_key(&event.dot);
-        if event.hlc > self.whole_above || self.is_recorded(event, view)? {
+        let recorded = match &named.0 {
+            Some(dots) => dots.contains(&event.dot),
+            None => self.is_recorded(event, view)?,
+        };
+        if recorded || event.hlc > self.whole_above {
             self.batch.put(Table::Events, &name, &[&[WHOLE], &encode_event(event)[..]].concat());
         } else if event.hlc > self.forgotten {
             self.batch.put(Table::Events, &name, &encode(&event.abridged()));
@@ -129,12 +164,7 @@ fn recorded(key: &Key, view: &dyn View, known: &Vector) -> Result<BTreeSet<Dot>>
     }
     let end = [&prefix[..], &[0xff; 9]].concat();
     for (_, value) in view.scan(Table::Records, &prefix, &end, usize::MAX, false)? {
-        let (named, record) = rows::read_record(&value, known)?;
-        dots.extend(named.losers.into_iter().map(|loser| loser.dot));
-        dots.insert(named.winner.dot);
-        if let Status::SettledBy(stamp) = record.status {
-            dots.insert(stamp.dot);
-        }
+        name_dots(&value, known, &mut dots)?;
     }
     Ok(dots)
 }

@@ -7,9 +7,9 @@
 //! of before it has loaded.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use linckia_apply::Retirement;
+use linckia_apply::{Named, Retirement};
 use linckia_log::Reader;
 use linckia_model::{Fault, Hlc, Now, Origin, RegionName, Vector};
 use linckia_ship::{Base, Cut, Frame, Page, SnapshotPull, WINDOW_PAGES};
@@ -77,6 +77,8 @@ struct Beside {
     logs: Vec<(Origin, Reader, u64)>,
     upto: Vector,
     known: Vector,
+    /// What records name; read with the first page that asks for it.
+    named: OnceLock<Named>,
     /// Events above it may be folded again.
     floor: Hlc,
     /// A planted fault.
@@ -144,9 +146,17 @@ impl PageJob {
 
     /// What stays of events that the joiner has in no log. False if there are no more.
     fn take_logs(&mut self, page: &mut Page) -> Result<bool> {
+        let beside = Arc::clone(&self.beside);
+        let named = match beside.named.get() {
+            Some(named) => named,
+            None => {
+                let named = Named::read(self.view.as_ref(), &beside.known)?;
+                beside.named.get_or_init(|| named)
+            }
+        };
         let (mut log, mut after) = place_in_logs(&self.place);
         let mut looked = 0;
-        while let Some((origin, reader, upto)) = self.beside.logs.get(log) {
+        while let Some((origin, reader, upto)) = beside.logs.get(log) {
             let from = (after + 1).max(reader.first());
             if from > *upto {
                 (log, after) = (log + 1, 0);
@@ -158,8 +168,8 @@ impl PageJob {
                 }
                 after = record.sequence();
                 looked += 1;
-                let event = super::retire::event_of(origin, &record, &self.beside.known)?;
-                self.retirement.take(&event, self.view.as_ref())?;
+                let event = super::retire::event_of(origin, &record, &beside.known)?;
+                self.retirement.take(&event, named, self.view.as_ref())?;
             }
             for (key, value) in self.retirement.take_rows() {
                 put_row(&mut page.rows, Table::Events, &key, &value);
@@ -272,7 +282,8 @@ impl Machine {
         }
         let skips_absence = self.region.settings.fault == Some(Fault::AbsenceNotDonated);
         let known = self.region.durable.clone();
-        let beside = Arc::new(Beside { logs, upto, known, floor, skips_absence });
+        let named = OnceLock::new();
+        let beside = Arc::new(Beside { logs, upto, known, named, floor, skips_absence });
         let (hlc, bytes) = (self.latest(&stored)?, self.store.disk_bytes());
         let cut = Cut { snapshot, at: stored, bases, hlc, bytes };
         let view = Some(self.store.snapshot());

@@ -4,7 +4,7 @@
 //! store, which is synced; then its file is removed. What always holds: an event leaves a log only
 //! when every member has applied it, the store here has it, and no key is folded from it again.
 
-use linckia_apply::Retirement;
+use linckia_apply::{Named, Retirement};
 use linckia_log::{Reader, Record, TruncateDone, TruncateJob};
 use linckia_model::{Dot, Event, Fault, Hlc, Now, Origin, Vector, decode_event};
 use linckia_store::Store;
@@ -48,13 +48,14 @@ pub(super) struct Retired {
 
 impl RetireJob {
     pub(super) fn run(mut self, store: &dyn Store) -> Result<Retired> {
+        let named = Named::read(store, &self.known)?;
         for batch in self.reader.batches(self.first, BYTES_MAX, RECORDS_MAX) {
             let batch = batch?;
             let through = batch.last().is_none_or(|record| record.sequence() >= self.last);
             for record in batch.iter().take_while(|record| record.sequence() <= self.last) {
                 let event = event_of(&self.origin, &record, &self.known)?;
                 if !self.forgets {
-                    self.retirement.take(&event, store)?;
+                    self.retirement.take(&event, &named, store)?;
                 }
             }
             self.retirement.write_many(store)?;
