@@ -54,42 +54,37 @@ pub(crate) fn encode(
 
 /// True for the row of a key of which nothing shows.
 pub fn shows_nothing(table: Table, bytes: &[u8]) -> bool {
-    let mut reader = Reader(bytes);
-    let mut shows = || {
-        reader.byte("format")?;
-        reader.number("conflicts")?;
-        reader.byte("digest")
-    };
-    table == Table::States && matches!(shows(), Ok(0))
+    table == Table::States && matches!(head(&mut Reader(bytes)), Ok((_, None)))
 }
 
 /// How many records the key of a row has.
 pub(crate) fn conflicts(bytes: &[u8]) -> Result<u64> {
-    let mut reader = Reader(bytes);
-    let read = |reader: &mut Reader<'_>| match reader.byte("format")? {
-        FORMAT => reader.number("conflicts"),
-        format => Err(linckia_model::Error::Format(format)),
-    };
-    read(&mut reader).map_err(row("states"))
+    head(&mut Reader(bytes)).map(|(conflicts, _)| conflicts).map_err(row("states"))
+}
+
+/// What a state's row begins with: how many records there are, and the key's digest.
+fn head(
+    reader: &mut Reader<'_>,
+) -> linckia_model::Result<(u64, Option<[u8; canonical::HASH_BYTES]>)> {
+    let format = reader.byte("format")?;
+    if format != FORMAT {
+        return Err(linckia_model::Error::Format(format));
+    }
+    let conflicts = reader.number("conflicts")?;
+    if reader.byte("digest")? == 0 {
+        return Ok((conflicts, None));
+    }
+    let short = linckia_model::Error::Short("digest");
+    let (digest, rest) = reader.0.split_first_chunk().ok_or(short)?;
+    reader.0 = rest;
+    Ok((conflicts, Some(*digest)))
 }
 
 impl Entry {
     pub(crate) fn decode(bytes: &[u8], known: &Vector) -> Result<Self> {
         let read = || -> linckia_model::Result<Self> {
             let mut reader = Reader(bytes);
-            let format = reader.byte("format")?;
-            if format != FORMAT {
-                return Err(linckia_model::Error::Format(format));
-            }
-            let conflicts = reader.number("conflicts")?;
-            let digest = if reader.byte("digest")? == 0 {
-                None
-            } else {
-                let short = linckia_model::Error::Short("digest");
-                let (digest, rest) = reader.0.split_first_chunk().ok_or(short)?;
-                reader.0 = rest;
-                Some(*digest)
-            };
+            let (conflicts, digest) = head(&mut reader)?;
             let state = KeyState::decode(reader.0, known)?;
             Ok(Self { state, conflicts, digest, weight: bytes.len(), ..Self::default() })
         };

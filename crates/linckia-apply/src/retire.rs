@@ -86,12 +86,6 @@ impl Retirement {
         Self { whole_above: floor, ..self }
     }
 
-    /// One for the same, that has nothing yet.
-    #[must_use]
-    pub fn another(&self) -> Self {
-        Self::new(self.forgotten, self.known.clone())
-    }
-
     /// The rows that were made since, for another region.
     pub fn take_rows(&mut self) -> Vec<Pair> {
         let batch = std::mem::take(&mut self.batch);

@@ -53,7 +53,7 @@ pub use io::disk::LocalDisk;
 pub use logs::spare::{SpareDone, SpareJob};
 pub use logs::sync::{Scope, SyncDone, SyncJob};
 pub use logs::truncate::{TruncateDone, TruncateJob};
-pub use logs::{Logs, Position};
+pub use logs::{Logs, Position, SEQUENCE_MAX};
 pub use memory::MemoryDisk;
 pub use port::{Disk, DiskFile};
 pub use reader::{Batches, Reader};

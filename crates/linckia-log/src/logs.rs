@@ -51,7 +51,7 @@ pub struct Logs {
 }
 
 /// No log gets there by appending; a position beyond it comes from outside and is nonsense.
-pub(crate) const SEQUENCE_MAX: u64 = 1 << 60;
+pub const SEQUENCE_MAX: u64 = 1 << 60;
 
 pub(crate) const LOGS_DIR: &str = "logs";
 

@@ -17,7 +17,7 @@ use linckia_model::{
 
 use crate::input::{Alarm, Output, Promise};
 use crate::region::{Region, Step};
-use crate::rooms::Durable;
+use crate::rooms::{Durable, first_held};
 
 /// Where the promises that hold are kept beside the logs.
 pub(crate) const PROMISES_FILE: &str = "promises";
@@ -296,8 +296,11 @@ impl Region {
     /// reach back to the state, only what is applied.
     fn vouched(&self, logs: &Logs, origin: &Origin, last: u64) -> u64 {
         let applied = self.apply.applied().get(origin);
-        let first = logs.reader(origin.as_str()).map_or(1, |reader| reader.first());
-        if first > applied + 1 { applied } else { self.last_whole(logs, origin, last) }
+        if first_held(logs, origin) > applied + 1 {
+            applied
+        } else {
+            self.last_whole(logs, origin, last)
+        }
     }
 
     /// The last event of a log, up to this one, that ends a transaction: of one that is torn nobody

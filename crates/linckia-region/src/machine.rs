@@ -166,17 +166,17 @@ impl Machine {
         machine.region.agree_incarnations(now, incarnations, &machine.logs, &mut steps);
         machine.execute(now, steps, &mut Vec::new())?;
         machine.resume_joining(now)?;
-        machine.recover(now, &mut Vec::new())?;
+        machine.recover(now)?;
         Ok(machine)
     }
 
-    fn recover(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<()> {
+    fn recover(&mut self, now: Now) -> Result<()> {
         for _ in 0..RECOVERY_ROUNDS_MAX {
             let before = self.region.applied().total();
             let mut steps = Vec::new();
             let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
             self.region.advance(now, rooms, &mut steps)?;
-            self.execute(now, steps, outputs)?;
+            self.execute(now, steps, &mut Vec::new())?;
             let events = Durable {
                 logs: &self.logs,
                 known: &self.region.durable,
@@ -393,10 +393,6 @@ impl Machine {
     /// With less room on the disk no write is taken: what was stamped must find a segment.
     fn kept_free(&self) -> u64 {
         self.region.settings.disk_reserve_bytes.saturating_add(MARGIN_SEGMENTS * self.segment_bytes)
-    }
-
-    fn disk_is_short(&self) -> bool {
-        self.is_short(4)
     }
 
     /// True if the disk has less left than so many quarters of what is kept free.

@@ -11,7 +11,7 @@ use linckia_log::Logs;
 use linckia_model::{
     Abridged, Dot, Event, EventSource, Identity, Key, KeyState, Origin, Stamp, Vector, decode_event,
 };
-use linckia_ship::{Begins, Chunk, Records};
+use linckia_ship::{Chunk, Records};
 use linckia_store::View;
 
 /// Records looked at for one read: bounds the work of one input.
@@ -19,6 +19,11 @@ const RECORDS_MAX: usize = 4_096;
 
 /// The largest transaction that can be sent at once.
 const TRANSACTION_BYTES_MAX: u64 = 64 << 20;
+
+/// The lowest sequence that a log holds; 1 of one that is not there.
+pub(crate) fn first_held(logs: &Logs, origin: &Origin) -> u64 {
+    logs.reader(origin.as_str()).map_or(1, |reader| reader.first().max(1))
+}
 
 /// Durable events of all logs.
 #[derive(Clone, Copy)]
@@ -61,16 +66,13 @@ impl Events for Durable<'_> {
     }
 
     fn first(&self, origin: &Origin) -> u64 {
-        self.logs.reader(origin.as_str()).map_or(1, |reader| reader.first().max(1))
+        first_held(self.logs, origin)
     }
 }
 
 impl Records for Durable<'_> {
-    fn begins(&self, origin: &Origin) -> Option<Begins> {
-        let reader = self.logs.reader(origin.as_str()).ok()?;
-        let first = reader.first();
-        let chain = reader.chain_at(first.checked_sub(1)?).ok()?;
-        (first > 1).then_some(Begins { first, chain })
+    fn first(&self, origin: &Origin) -> u64 {
+        first_held(self.logs, origin)
     }
 
     fn records(&self, origin: &Origin, from: u64, until: u64, bytes_max: u64) -> Option<Chunk> {

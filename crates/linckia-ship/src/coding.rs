@@ -141,12 +141,11 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
     out.0
 }
 
-fn put_gap(out: &mut Writer, Gap { session, origin, first, chain }: &Gap) {
+fn put_gap(out: &mut Writer, Gap { session, origin, first }: &Gap) {
     out.byte(11);
     out.number(*session);
     out.text(origin.as_str());
     out.number(*first);
-    out.0.extend_from_slice(chain);
 }
 
 fn put_snapshot_pull(out: &mut Writer, pull: &SnapshotPull) {
@@ -330,7 +329,6 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
             session: reader.number("session")?,
             origin: reader.origin(&none)?,
             first: reader.number("sequence")?,
-            chain: chain(&mut reader)?,
         }),
         12 => Frame::SnapshotPull(snapshot_pull(&mut reader)?),
         13 => Frame::Cut(decode_cut(reader.0)?),

@@ -17,7 +17,7 @@ mod tests;
 
 pub use coding::{Encoder, Error, decode, decode_cut, encode_cut};
 pub use frame::{Forward, Forwarded, Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
-pub use port::{Begins, Chunk, Records};
+pub use port::{Chunk, Records};
 pub use pulling::{Pulling, RELAY_MILLISECONDS, Reaction};
 pub use serving::Serving;
 pub use snapshot::{Base, Cut, Gap, Page, SnapshotPull, WINDOW_PAGES};

@@ -11,18 +11,10 @@ pub struct Chunk {
     pub last: u64,
 }
 
-/// Where a log begins that has let go of what was before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Begins {
-    pub first: u64,
-    /// The chain before it.
-    pub chain: [u8; 16],
-}
-
 /// Durable records by origin.
 pub trait Records {
-    /// Where the log of an origin begins, if its beginning was let go of.
-    fn begins(&self, origin: &Origin) -> Option<Begins>;
+    /// The lowest sequence still held of an origin; 1 while nothing was let go of.
+    fn first(&self, origin: &Origin) -> u64;
 
     /// Whole transactions from `from` on, none beyond `until`, about `bytes_max` and at least one
     /// if there is one. None if there is none, or the log does not hold `from` any more.

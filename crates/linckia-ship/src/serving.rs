@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use linckia_model::{Now, Origin, RegionName, Vector};
 
 use crate::frame::{Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
-use crate::port::{Begins, Records};
+use crate::port::Records;
 use crate::snapshot::Gap;
 
 /// Bytes in flight on one link, uncompressed: 110 ms one way still carry about 70 MB/s.
@@ -149,12 +149,11 @@ impl Serving {
                     continue;
                 }
                 let Some(chunk) = records.records(origin, from, until, BATCH_BYTES) else {
-                    if let Some(Begins { first, chain }) = records.begins(origin)
-                        && from < first
-                    {
+                    let first = records.first(origin);
+                    if from < first {
                         // What lies before must come another way.
                         self.gaps.insert(origin.clone());
-                        out.push(Frame::Gap(Gap { session, origin: origin.clone(), first, chain }));
+                        out.push(Frame::Gap(Gap { session, origin: origin.clone(), first }));
                     }
                     continue;
                 };

@@ -68,6 +68,4 @@ pub struct Gap {
     pub session: u64,
     pub origin: Origin,
     pub first: u64,
-    /// The chain before `first`.
-    pub chain: Chain,
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use linckia_model::{Heartbeat, Hlc, Now, Origin, RegionName, Vector};
 
 use crate::{
-    Base, Begins, Chunk, Cut, Encoder, Forward, Forwarded, Frame, Gap, News, Page, Pull, Pulling,
-    Reaction, Records, Serving, SnapshotPull, decode,
+    Base, Chunk, Cut, Encoder, Forward, Forwarded, Frame, Gap, News, Page, Pull, Pulling, Reaction,
+    Records, Serving, SnapshotPull, decode,
 };
 
 fn region(name: &str) -> RegionName {
@@ -25,8 +25,8 @@ struct Log {
 }
 
 impl Records for Log {
-    fn begins(&self, _: &Origin) -> Option<Begins> {
-        (self.first > 1).then_some(Begins { first: self.first, chain: [9; 16] })
+    fn first(&self, _: &Origin) -> u64 {
+        self.first
     }
 
     fn records(&self, origin: &Origin, from: u64, until: u64, bytes_max: u64) -> Option<Chunk> {
@@ -122,7 +122,7 @@ fn who_lacks_what_was_let_go_of_is_told_once_where_the_log_begins() {
         let mut out = Vec::new();
         serving.pump(&vector("a", 9), None, &log, &mut out);
         serving.pump(&vector("a", 9), None, &log, &mut out);
-        let gap = Gap { session: 0, origin: origin("a"), first: 4, chain: [9; 16] };
+        let gap = Gap { session: 0, origin: origin("a"), first: 4 };
         let told = pulling.receive(at(now + 1), out.remove(0));
         assert!(matches!(told, Reaction::Gap(it) if Gap { session: 0, ..it.clone() } == gap));
         assert!(out.is_empty());
@@ -234,7 +234,7 @@ fn frames_survive_their_bytes() {
             },
         },
         Frame::Consult { number: 3, question: b"who?".to_vec() },
-        Frame::Gap(Gap { session: 3, origin: origin("a"), first: 9, chain: [4; 16] }),
+        Frame::Gap(Gap { session: 3, origin: origin("a"), first: 9 }),
         Frame::SnapshotPull(SnapshotPull {
             snapshot: 7,
             received: 2,

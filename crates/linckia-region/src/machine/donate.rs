@@ -223,7 +223,7 @@ impl Machine {
         outputs: &mut Vec<Output>,
     ) {
         let whole = self.region.is_entered() && !self.region.catch_up.wanted;
-        let able = !self.disk_is_short();
+        let able = !self.is_short(4);
         if let Some(donation) = self.donations.by_peer.get_mut(peer) {
             if asked.snapshot == donation.snapshot {
                 donation.asked_at = now.monotonic;
@@ -263,11 +263,8 @@ impl Machine {
             return Ok(());
         }
         let stored = self.region.apply.stored().clone();
-        let far = |donation: &Donation| match &donation.stands {
-            Stands::Waiting(at) => stored.covers_all(at),
-            Stands::Sending(_) => false,
-        };
-        let due = self.donations.by_peer.iter().find(|(_, donation)| far(donation));
+        let mut due = self.donations.by_peer.iter();
+        let due = due.find(|(_, donation)| donation.stands.awaits_only_a_cut(&stored));
         let Some((peer, donation)) = due else { return Ok(()) };
         let (peer, snapshot, gone) = (peer.clone(), donation.snapshot, donation.gone.clone());
         let floor = self.region.apply.floor();
@@ -325,18 +322,16 @@ impl Machine {
 
     /// The page that is to be read next, if any joiner has room for one: joiners in turn.
     pub(super) fn begin_page(&mut self) -> Option<PageJob> {
-        let retirement = self.region.apply.retirement();
         let served = self.donations.served.clone();
         let peers = self.donations.by_peer.keys();
         let (after, before): (Vec<_>, Vec<_>) =
             peers.cloned().partition(|peer| Some(peer) > served.as_ref());
-        let job =
-            after.into_iter().chain(before).find_map(|peer| self.page_for(peer, &retirement))?;
+        let job = after.into_iter().chain(before).find_map(|peer| self.page_for(peer))?;
         self.donations.served = Some(job.peer.clone());
         Some(job)
     }
 
-    fn page_for(&mut self, peer: RegionName, retirement: &Retirement) -> Option<PageJob> {
+    fn page_for(&mut self, peer: RegionName) -> Option<PageJob> {
         let bytes = self.region.settings.page_bytes;
         let donation = self.donations.by_peer.get_mut(&peer)?;
         let Stands::Sending(sending) = &mut donation.stands else { return None };
@@ -346,7 +341,7 @@ impl Machine {
         let place = sending.place.clone()?;
         let view = sending.view.take()?;
         let beside = Arc::clone(&sending.beside);
-        let retirement = retirement.another().with_whole_above(beside.floor);
+        let retirement = self.region.apply.retirement().with_whole_above(beside.floor);
         let (snapshot, number) = (donation.snapshot, sending.sent + 1);
         Some(PageJob { peer, snapshot, number, place, bytes, retirement, beside, view })
     }
@@ -384,11 +379,8 @@ impl Machine {
     /// True if a cut waits for the store only.
     pub(super) fn cuts(&self) -> bool {
         let apply = &self.region.apply;
-        apply.is_still()
-            && self.donations.by_peer.values().any(|donation| match &donation.stands {
-                Stands::Waiting(at) => apply.stored().covers_all(at),
-                _ => false,
-            })
+        let mut donations = self.donations.by_peer.values();
+        apply.is_still() && donations.any(|it| it.stands.awaits_only_a_cut(apply.stored()))
     }
 
     pub(super) fn expire_donations(&mut self, now: Now) {
@@ -400,6 +392,11 @@ impl Machine {
 }
 
 impl Stands {
+    /// True if the store, which is there, is far enough for the cut.
+    fn awaits_only_a_cut(&self, stored: &Vector) -> bool {
+        matches!(self, Self::Waiting(at) if stored.covers_all(at))
+    }
+
     /// What to answer to a joiner that has heard nothing of its snapshot: nothing yet, or the cut
     /// once more. None if it has kept something of it.
     fn unanswered(&mut self) -> Option<Option<Cut>> {

@@ -7,14 +7,16 @@
 
 use std::collections::VecDeque;
 
-use linckia_model::{Now, Origin, Reader, RegionName, Vector};
-use linckia_ship::{Base, Cut, Frame, Gap, Page, SnapshotPull, decode_cut};
+use linckia_log::{Logs, SEQUENCE_MAX};
+use linckia_model::{Now, Origin, Reader, RegionName, Vector, Writer};
+use linckia_ship::{Base, Cut, Frame, Gap, Page, SnapshotPull, decode_cut, encode_cut};
 use linckia_store::Table;
 
 use super::Machine;
 use crate::error::Result;
 use crate::input::{Alarm, Output, Role};
 use crate::region::Region;
+use crate::rooms::first_held;
 
 /// A donor is asked at least so often, in milliseconds.
 const ASK_MILLISECONDS: u64 = 1_000;
@@ -36,10 +38,7 @@ pub(super) const SETTLED_MILLISECONDS: u64 = 1_000;
 pub(super) const PROGRESS: &[u8] = b"incoming";
 
 /// Of that row.
-pub(super) const FORMAT: u8 = 1;
-
-/// No log gets there.
-const SEQUENCE_MAX: u64 = 1 << 60;
+const FORMAT: u8 = 1;
 
 /// Catching up from a snapshot.
 pub(super) struct Joining {
@@ -77,6 +76,17 @@ pub struct CatchUp {
     pub of: u64,
     /// All rows are here, and the logs are not.
     pub awaits_logs: bool,
+}
+
+/// The row that [`Joining::restored`] reads.
+pub(super) fn progress(donor: &RegionName, number: u64, place: &[u8], cut: &Cut) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.byte(FORMAT);
+    out.text(donor.as_str());
+    out.number(number);
+    out.bytes(place);
+    out.0.extend_from_slice(&encode_cut(cut));
+    out.0
 }
 
 impl Joining {
@@ -136,21 +146,16 @@ impl Joining {
 }
 
 impl Region {
-    /// A log that does not reach back to what is applied here, if there is one.
-    fn lacks_before(&self, logs: &linckia_log::Logs) -> Option<Origin> {
-        let lacks = |origin: &&Origin| {
-            let first = logs.reader(origin.as_str()).map_or(1, |reader| reader.first());
-            first > self.apply.applied().get(origin) + 1
-        };
-        self.durable.iter().map(|(origin, _)| origin).find(lacks).cloned()
+    /// True if a log does not reach back to what is applied here.
+    fn lacks_before(&self, logs: &Logs) -> bool {
+        let applied = self.apply.applied();
+        self.durable.iter().any(|(origin, _)| first_held(logs, origin) > applied.get(origin) + 1)
     }
 
     /// What the logs here have let go of, or never had.
-    fn gone(&self, logs: &linckia_log::Logs) -> Vector {
-        let before = |origin: &Origin| {
-            logs.reader(origin.as_str()).map_or(0, |reader| reader.first().saturating_sub(1))
-        };
-        let each = self.durable.iter().map(|(origin, _)| (origin.clone(), before(origin)));
+    fn gone(&self, logs: &Logs) -> Vector {
+        let before = |origin: &Origin| (origin.clone(), first_held(logs, origin) - 1);
+        let each = self.durable.iter().map(|(origin, _)| before(origin));
         each.filter(|(_, last)| *last > 0).collect()
     }
 
@@ -170,7 +175,7 @@ impl Machine {
     /// At the start: logs that do not reach back to the store are the mark of a snapshot that was
     /// on its way, or of a store that was lost.
     pub(super) fn resume_joining(&mut self, now: Now) -> Result<()> {
-        if self.region.lacks_before(&self.logs).is_none() {
+        if !self.region.lacks_before(&self.logs) {
             return Ok(self.store.discard()?);
         }
         let row = self.store.incoming()?.get(Table::Meta, PROGRESS)?;

@@ -7,12 +7,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use linckia_model::{Now, RegionName, Writer};
-use linckia_ship::{Cut, Page, WINDOW_PAGES, encode_cut};
+use linckia_model::{Now, RegionName};
+use linckia_ship::{Cut, Page, WINDOW_PAGES};
 use linckia_store::{Batch, Rows, Table};
 
 use super::Machine;
-use super::join::{FORMAT, PROGRESS};
+use super::join::{PROGRESS, progress};
 use crate::error::Result;
 use crate::input::{Alarm, Output};
 
@@ -70,16 +70,6 @@ fn take_rows(rows: &[u8], batch: &mut Batch) -> Option<()> {
             return Some(());
         }
     }
-}
-
-fn progress(donor: &RegionName, number: u64, place: &[u8], cut: &Cut) -> Vec<u8> {
-    let mut out = Writer::default();
-    out.byte(FORMAT);
-    out.text(donor.as_str());
-    out.number(number);
-    out.bytes(place);
-    out.0.extend_from_slice(&encode_cut(cut));
-    out.0
 }
 
 impl Machine {
