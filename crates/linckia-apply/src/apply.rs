@@ -169,7 +169,7 @@ impl Apply {
             presence: Presence::new(settings.seed, applied.is_empty()),
             applied,
             queues: BTreeMap::new(),
-            stability: Stability::new(members, saved),
+            stability: Stability::new(members, saved, settings.fold.fault),
             saved,
             latest: floors.until(),
             floors,
@@ -253,6 +253,12 @@ impl Apply {
     /// The time of the latest event or heartbeat of that origin's region that is applied here.
     pub fn told_until(&self, origin: &Origin) -> Hlc {
         self.stability.told_until(origin)
+    }
+
+    /// The last lapse or return that a region knew of when its log told last here, and the time
+    /// that it told.
+    pub fn told_in(&self, region: &RegionName) -> (u64, Hlc) {
+        self.stability.told_in(region)
     }
 
     /// Records put since the start.

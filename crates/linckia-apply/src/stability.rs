@@ -5,11 +5,15 @@
 //! runs, and every event that is still to come lies above it and covers everything at or below it.
 //! That holds over the loss of a directory too, because the first event or heartbeat of a region's
 //! next incarnation covers all that any member held, and lies above every time that counted.
+//!
+//! A member that lapsed holds stable time until its log is closed and applied here to its end. When
+//! it comes back it writes only after every other member has told in an epoch that knows of that:
+//! from then on none of them passes it, and it lies above what they had passed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use linckia_model::{Dot, Heartbeat, Hlc, Incarnations, Origin, RegionName, Vector};
+use linckia_model::{Dot, Fault, Heartbeat, Hlc, Incarnations, Origin, RegionName, Vector};
 
 /// Heartbeats of one origin that wait for their deps: the oldest counts first, so few are enough.
 const WAITING_MAX: usize = 16;
@@ -50,6 +54,7 @@ impl Remembered {
 struct Told {
     hlc: Hlc,
     deps: Vector,
+    epoch: u64,
 }
 
 /// The stability of everything applied here.
@@ -66,11 +71,16 @@ pub(crate) struct Stability {
     /// Told has changed since stable time was taken.
     changed: bool,
     incarnations: Arc<Incarnations>,
+    fault: Option<Fault>,
 }
 
 impl Stability {
     /// `stable` is what stable time was when the store was as it is: it held then and holds on.
-    pub(crate) fn new(members: impl IntoIterator<Item = RegionName>, stable: Hlc) -> Self {
+    pub(crate) fn new(
+        members: impl IntoIterator<Item = RegionName>,
+        stable: Hlc,
+        fault: Option<Fault>,
+    ) -> Self {
         Self {
             told: members.into_iter().map(|member| (member, Told::default())).collect(),
             waiting: BTreeMap::new(),
@@ -80,6 +90,7 @@ impl Stability {
             everywhere: Vector::new(),
             changed: false,
             incarnations: Arc::default(),
+            fault,
         }
     }
 
@@ -88,6 +99,7 @@ impl Stability {
         self.waiting.retain(|origin, _| !incarnations.closings.contains_key(origin));
         self.counted.retain(|origin, _| !incarnations.closings.contains_key(origin));
         self.incarnations = incarnations;
+        self.changed = true;
     }
 
     pub(crate) fn stable(&self) -> Hlc {
@@ -108,13 +120,29 @@ impl Stability {
         member.map_or(Hlc::ZERO, |(_, told)| told.hlc)
     }
 
-    fn tell(&mut self, origin: &Origin, hlc: Hlc, deps: &Vector) {
+    /// The last lapse or return that a region knew of when it told last, and the time of that.
+    pub(crate) fn told_in(&self, region: &RegionName) -> (u64, Hlc) {
+        self.told.get(region).map_or((0, Hlc::ZERO), |told| (told.epoch, told.hlc))
+    }
+
+    /// Those that are waited for.
+    fn counting(&self, applied: &Vector) -> impl Iterator<Item = &Told> {
+        let gone = |region: &RegionName| {
+            let closed = self.incarnations.is_succeeded(region, applied);
+            self.incarnations.lapsed.contains(region)
+                && (closed || self.fault == Some(Fault::LapsedUnclosed))
+        };
+        self.told.iter().filter(move |(region, _)| !gone(region)).map(|(_, told)| told)
+    }
+
+    fn tell(&mut self, origin: &Origin, hlc: Hlc, deps: &Vector, epoch: u64) {
         let member = self.told.iter_mut().find(|(region, _)| origin.is_of(region));
         if let Some((_, told)) = member
             && told.hlc < hlc
         {
             told.hlc = hlc;
             told.deps.clone_from(deps);
+            told.epoch = told.epoch.max(epoch);
             self.changed = true;
         }
     }
@@ -127,7 +155,7 @@ impl Stability {
             let times = VecDeque::from([hlc]);
             self.remembered.insert(origin.clone(), Remembered { first: sequence, times });
         }
-        self.tell(origin, hlc, deps);
+        self.tell(origin, hlc, deps, 0);
     }
 
     /// A heartbeat arrived; it counts once its deps are applied. Of a log that is being closed, or
@@ -156,7 +184,7 @@ impl Stability {
             }
         }
         for heartbeat in ready {
-            self.tell(&heartbeat.origin, heartbeat.hlc, &heartbeat.deps);
+            self.tell(&heartbeat.origin, heartbeat.hlc, &heartbeat.deps, heartbeat.epoch);
             self.counted.insert(heartbeat.origin.clone(), heartbeat);
         }
     }
@@ -167,14 +195,15 @@ impl Stability {
         if !std::mem::take(&mut self.changed) {
             return false;
         }
-        let mut told = self.told.values();
+        let mut told = self.counting(applied);
         let Some(first) = told.next() else { return false };
         let (mut time, mut seen) = (first.hlc, first.deps.clone());
         for told in told {
             time = time.min(told.hlc);
             seen.meet(&told.deps);
         }
-        self.everywhere.clone_from(&seen);
+        // A member that has come back is silent until it has what it had missed.
+        self.everywhere.join(&seen);
         for (origin, first, _) in applied.beyond(&seen) {
             let remembered = self.remembered.get(origin).and_then(|known| known.get(first));
             let unstable = remembered.or_else(|| read(&Dot::new(origin.clone(), first)));
@@ -200,7 +229,7 @@ mod tests {
     }
 
     fn two() -> Stability {
-        Stability::new(["a", "b"].map(|name| RegionName::parse(name).unwrap()), Hlc::ZERO)
+        Stability::new(["a", "b"].map(|name| RegionName::parse(name).unwrap()), Hlc::ZERO, None)
     }
 
     /// Events that are not remembered have ten times their sequence as timestamp.
@@ -210,7 +239,7 @@ mod tests {
 
     fn heartbeat(region: &str, after: u64, bits: u64, deps: &[(&str, u64)]) -> Heartbeat {
         let hlc = Hlc::from_bits(bits);
-        Heartbeat { origin: origin(region), after, hlc, deps: vector(deps) }
+        Heartbeat { origin: origin(region), after, hlc, deps: vector(deps), epoch: 0 }
     }
 
     #[test]

@@ -4,6 +4,9 @@
 //! takes nothing more of it; the highest promise is the log's end. Then every member says that it
 //! holds all of that. What always holds: an end that not all members hold yet is found anew when
 //! another member loses its directory; once all hold it, it stands for ever.
+//!
+//! A member that lapses is waited for no more: its log is closed by the others. It counts again
+//! once it has come back in another incarnation and every other member knows that it has.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,6 +70,27 @@ pub struct Incarnations {
     found: BTreeSet<String>,
     /// The number of the last attempt of all.
     attempts: u64,
+    /// Members that nobody waits for, until they come back.
+    #[serde(default)]
+    lapsed: BTreeMap<String, Lapse>,
+    /// Those that have come back and do not write yet, with the epoch of their return.
+    #[serde(default)]
+    returning: BTreeMap<String, u64>,
+    /// Counts lapses and returns.
+    #[serde(default)]
+    epoch: u64,
+}
+
+/// A member that was away for too long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lapse {
+    /// The log that it wrote, closed with the lapse.
+    pub origin: Option<String>,
+    /// In milliseconds since 1970, by the fleet's clock.
+    pub at: u64,
+    /// Why, in the words of whoever asked for it.
+    pub reason: String,
 }
 
 /// What became of a step.
@@ -83,6 +107,8 @@ pub(crate) enum Step {
     /// There is no such closing, or no such attempt.
     Gone,
     Full,
+    /// The last member that is left cannot lapse.
+    Last,
 }
 
 impl Incarnations {
@@ -103,20 +129,90 @@ impl Incarnations {
             Some(_) if self.closings.len() >= CLOSED_MAX => return Step::Full,
             _ => self.current.insert(region.to_owned(), origin.to_owned()),
         };
+        if self.lapsed.remove(region).is_some() {
+            self.epoch += 1;
+            self.returning.insert(region.to_owned(), self.epoch);
+        }
+        let members = &self.active(members);
         self.found.extend(held.iter().cloned());
         self.close_found(now, members);
         let Some(before) = before else { return Step::Lives };
         // What the lost directory alone held is no longer held: those ends are found anew.
-        let open: Vec<String> = self
-            .closings
-            .iter()
-            .filter(|(_, closing)| !closing.awaited.is_empty())
-            .map(|(origin, _)| origin.clone())
-            .collect();
-        for origin in open.iter().chain([&before]) {
-            self.open(now, origin, members);
+        self.open_again(now, members);
+        if !self.closings.contains_key(&before) {
+            self.open(now, &before, members);
         }
         Step::Succeeds
+    }
+
+    /// Finds those ends anew that not all members hold.
+    fn open_again(&mut self, now: u64, members: &BTreeSet<String>) {
+        let open = |(origin, closing): (&String, &Closing)| {
+            (!closing.awaited.is_empty()).then(|| origin.clone())
+        };
+        let open: Vec<String> = self.closings.iter().filter_map(open).collect();
+        for origin in open {
+            self.open(now, &origin, members);
+        }
+    }
+
+    /// A member lapses: nobody waits for it any more, and the others close its log.
+    pub(crate) fn lapse(
+        &mut self,
+        now: u64,
+        region: &str,
+        reason: &str,
+        members: &BTreeSet<String>,
+    ) -> Step {
+        if self.lapsed.contains_key(region) {
+            return Step::Lives;
+        }
+        if !members.contains(region) {
+            return Step::Gone;
+        }
+        if self.closings.len() >= CLOSED_MAX {
+            return Step::Full;
+        }
+        let mut left = self.active(members);
+        left.remove(region);
+        if left.is_empty() {
+            return Step::Last;
+        }
+        let origin = self.current.get(region).cloned();
+        self.epoch += 1;
+        self.returning.remove(region);
+        let (at, reason) = (now, reason.to_owned());
+        self.lapsed.insert(region.to_owned(), Lapse { origin: origin.clone(), at, reason });
+        // What it alone held is not held, as if its directory were lost.
+        self.open_again(now, &left);
+        if let Some(origin) = origin.filter(|origin| !self.closings.contains_key(origin)) {
+            self.open(now, &origin, &left);
+        }
+        Step::Succeeds
+    }
+
+    /// A region that came back has heard from all that count that they know of it.
+    pub(crate) fn returned(&mut self, by: &str) -> Step {
+        let region = self.region_in(by);
+        match region.and_then(|region| self.returning.remove(&region)) {
+            Some(_) => Step::Lives,
+            None => Step::Gone,
+        }
+    }
+
+    /// Those of them that have not lapsed.
+    pub(crate) fn active(&self, members: &BTreeSet<String>) -> BTreeSet<String> {
+        members.iter().filter(|region| !self.lapsed.contains_key(*region)).cloned().collect()
+    }
+
+    /// Members that nobody waits for.
+    pub fn lapsed(&self) -> &BTreeMap<String, Lapse> {
+        &self.lapsed
+    }
+
+    /// Members that have come back and do not write yet.
+    pub fn returning(&self) -> impl Iterator<Item = &str> {
+        self.returning.keys().map(String::as_str)
     }
 
     /// Opens the closings of logs whose regions live in others.
@@ -145,7 +241,7 @@ impl Incarnations {
             None => Step::Gone,
             Some(_) if self.closings.len() >= CLOSED_MAX => Step::Full,
             Some(_) => {
-                self.open(now, origin, members);
+                self.open(now, origin, &self.active(members));
                 Step::Awaits
             }
         }
@@ -279,7 +375,16 @@ impl Incarnations {
             };
             Some((origin, agreed))
         });
-        Model { current: current.collect(), closings: closings.collect() }
+        Model {
+            current: current.collect(),
+            closings: closings.collect(),
+            lapsed: self.lapsed.keys().filter_map(name).collect(),
+            returning: {
+                let each = self.returning.iter();
+                each.filter_map(|(region, epoch)| Some((name(region)?, *epoch))).collect()
+            },
+            epoch: self.epoch,
+        }
     }
 }
 

@@ -45,6 +45,17 @@ pub enum Command {
         #[serde(default)]
         held: BTreeSet<String>,
     },
+    /// The region was away for too long: it lapses, and the others among these members close its
+    /// log.
+    Lapse {
+        region: String,
+        reason: String,
+        members: BTreeSet<String>,
+    },
+    /// The region that came back in this origin has heard that all others know of it.
+    Returned {
+        by: String,
+    },
     /// A log was found that no region writes: these members close it.
     Close {
         origin: String,
@@ -126,6 +137,8 @@ pub enum Outcome {
     Closed(u64),
     /// There is no such closing any more.
     ClosingGone,
+    /// Without this region no member would be left.
+    LastMember,
 }
 
 /// What was decided.
@@ -163,6 +176,15 @@ impl Roster {
                 self.abort_while_closing();
                 step.into()
             }
+            Command::Lapse { region, reason, members } => {
+                let lives = Arc::make_mut(&mut self.incarnations);
+                let step = lives.lapse(now, region, reason, members);
+                self.abort_while_closing();
+                step.into()
+            }
+            Command::Returned { by } => {
+                Arc::make_mut(&mut self.incarnations).returned(by).into()
+            }
             Command::Close { origin, members } => {
                 let lives = Arc::make_mut(&mut self.incarnations);
                 let step = lives.close(now, origin, members);
@@ -185,7 +207,8 @@ impl Roster {
                     return Outcome::Closing;
                 }
                 let books = Arc::make_mut(&mut self.policies);
-                books.begin(now, name, *expected, policy, members).into()
+                let members = self.incarnations.active(members);
+                books.begin(now, name, *expected, policy, &members).into()
             }
             Command::PolicyReady { name, epoch, origin, written } => {
                 let Some(region) = self.incarnations.region_in(origin) else {
@@ -261,6 +284,7 @@ impl From<Life> for Outcome {
             Life::Closed(end) => Self::Closed(end),
             Life::Gone => Self::ClosingGone,
             Life::Full => Self::Full,
+            Life::Last => Self::LastMember,
         }
     }
 }

@@ -189,4 +189,6 @@ pub struct Heartbeat {
     pub after: u64,
     pub hlc: Hlc,
     pub deps: Vector,
+    /// The last lapse or return that its region knew of.
+    pub epoch: u64,
 }

@@ -45,6 +45,12 @@ pub struct Incarnations {
     pub current: BTreeMap<RegionName, Origin>,
     /// Logs that nobody writes any more.
     pub closings: BTreeMap<Origin, Closing>,
+    /// Members that nobody waits for: they were away for too long.
+    pub lapsed: BTreeSet<RegionName>,
+    /// Those that have come back and do not write yet, each with the epoch of its return.
+    pub returning: BTreeMap<RegionName, u64>,
+    /// Counts lapses and returns; heartbeats carry the one that their region knows of.
+    pub epoch: u64,
 }
 
 impl Incarnations {
@@ -57,7 +63,7 @@ impl Incarnations {
     }
 
     /// True once the earlier incarnations of a region are closed and applied, each to its end.
-    fn is_succeeded(&self, region: &RegionName, applied: &Vector) -> bool {
+    pub fn is_succeeded(&self, region: &RegionName, applied: &Vector) -> bool {
         let done = |(origin, closing): (&Origin, &Closing)| {
             closing.end.is_some_and(|end| applied.get(origin) >= end)
         };
@@ -68,8 +74,27 @@ impl Incarnations {
     /// are closed, and everything that the members held then is applied.
     pub fn may_write(&self, region: &RegionName, origin: &Origin, applied: &Vector) -> bool {
         self.current.get(region) == Some(origin)
+            && !self.closings.contains_key(origin)
             && self.is_succeeded(region, applied)
             && self.earlier(region).all(|(_, it)| applied.covers_all(&self.within(&it.held)))
+    }
+
+    /// The members whose stable time may have passed by a region that is coming back: all that
+    /// count, but for those that came back after it. Each of them must have said, in an epoch that
+    /// knows of its return, how far it is.
+    pub fn passed_by<'a>(
+        &'a self,
+        region: &'a RegionName,
+        members: &'a [RegionName],
+    ) -> impl Iterator<Item = (&'a RegionName, u64)> + 'a {
+        let back = self.returning.get(region).copied();
+        let before = move |other: &&RegionName| {
+            let earlier = self.returning.get(*other).is_none_or(|epoch| back > Some(*epoch));
+            *other != region && !self.lapsed.contains(*other) && earlier
+        };
+        back.into_iter().flat_map(move |epoch| {
+            members.iter().filter(before).map(move |other| (other, epoch))
+        })
     }
 
     /// What of a vector is not beyond the ends of logs.

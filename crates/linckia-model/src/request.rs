@@ -146,6 +146,10 @@ pub enum Fault {
     SuccessorWritesAtOnce,
     /// A region that lost its directory takes its time from its own clock alone.
     SuccessorTimeUnbounded,
+    /// A member that lapsed is waited for no more before its log is closed and applied.
+    LapsedUnclosed,
+    /// A region that comes back after a lapse writes before the others have said that they know.
+    ReturnedUnheard,
     /// A log lets go of what not every member has applied.
     TruncatedUnstable,
     /// Of events that a log lets go of nothing is kept.
@@ -157,7 +161,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -177,6 +181,8 @@ impl Fault {
         Self::PromiseBroken,
         Self::SuccessorWritesAtOnce,
         Self::SuccessorTimeUnbounded,
+        Self::LapsedUnclosed,
+        Self::ReturnedUnheard,
         Self::TruncatedUnstable,
         Self::RetiredForgotten,
         Self::AbsenceNotDonated,
@@ -204,6 +210,8 @@ impl Fault {
             Self::PromiseBroken => "promise-broken",
             Self::SuccessorWritesAtOnce => "successor-writes-at-once",
             Self::SuccessorTimeUnbounded => "successor-time-unbounded",
+            Self::LapsedUnclosed => "lapsed-unclosed",
+            Self::ReturnedUnheard => "returned-unheard",
             Self::TruncatedUnstable => "truncated-unstable",
             Self::RetiredForgotten => "retired-forgotten",
             Self::AbsenceNotDonated => "absence-not-donated",

@@ -78,7 +78,7 @@ impl Region {
             return;
         }
         let own = &self.settings.origin;
-        let others = self.settings.members.iter().filter(|member| **member != self.settings.name);
+        let others = self.members.iter().filter(|member| **member != self.settings.name);
         let held = others.map(|member| held_by(&self.held, member, own)).min();
         let durable = self.durable.get(own).min(held.unwrap_or(u64::MAX));
         let stopped = self.barrier.stopping.extract_if(.., |(_, _, last)| *last <= durable);

@@ -22,7 +22,8 @@ use crate::rooms::{Durable, first_held};
 /// Where the promises that hold are kept beside the logs.
 pub(crate) const PROMISES_FILE: &str = "promises";
 
-/// Where a directory that is an old copy keeps the name of the log that it must not write.
+/// Where a directory keeps the names of logs that it must leave, a line each: its own, where it is
+/// an old copy or its region has lapsed, and others that reach beyond where they end.
 pub const OLD_COPY_FILE: &str = "old-copy";
 
 /// A log of which nothing more is taken.
@@ -49,6 +50,8 @@ pub(crate) struct Lives {
     voids: BTreeSet<Dot>,
     /// So many logs there were when they were looked at last, and nothing is waited for.
     looked: Option<usize>,
+    /// It has come back after a lapse, and said so.
+    returned: bool,
     /// It was told that this directory is closed.
     alarmed: bool,
     /// This directory was told to be an old copy.
@@ -120,6 +123,11 @@ impl Lives {
         current.is_none_or(|current| current == origin)
     }
 
+    /// The last lapse or return that is known here.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.agreed.as_ref().map_or(0, |agreed| agreed.epoch)
+    }
+
     pub(crate) fn agreed(&self) -> Option<Arc<Incarnations>> {
         self.agreed.clone()
     }
@@ -188,16 +196,73 @@ impl Region {
         self.lives.voids.clear();
         self.lives.looked = None;
         // What it was let do it may go on to do while it is the region's log.
-        let own = agreed.current.get(&self.settings.name) == Some(&self.settings.origin);
+        let (name, origin) = (&self.settings.name, &self.settings.origin);
+        let own =
+            agreed.current.get(name) == Some(origin) && !agreed.closings.contains_key(origin);
         self.lives.entered &= own;
+        let counts = |region: &&RegionName| *region == name || !agreed.lapsed.contains(*region);
+        self.members = self.settings.members.iter().filter(counts).cloned().collect();
         self.lives.agreed = Some(agreed);
+        // Who waited for a region that has lapsed waits no more.
+        self.answer(steps);
         self.ask(now, steps);
+    }
+
+    /// True for the log of a member, or one that the fleet has closed.
+    pub(crate) fn is_of_fleet(&self, origin: &Origin) -> bool {
+        let closed = self.lives.agreed.as_ref().is_some_and(|it| it.closings.contains_key(origin));
+        closed || self.settings.members.iter().any(|member| origin.is_of(member))
+    }
+
+    /// This region has lapsed: it leaves its log, with all others that reach beyond their ends.
+    /// What comes back after that may still hold such a log, whose end it had not heard of.
+    fn leave_if_lapsed(&mut self, agreed: &Incarnations, steps: &mut Vec<Step>) {
+        let (name, own) = (&self.settings.name, &self.settings.origin);
+        let end = agreed.end(own).filter(|_| agreed.current.get(name) == Some(own));
+        let returns = !self.lives.entered && agreed.returning.contains_key(name);
+        if self.lives.old_copy || (end.is_none() && !returns) {
+            return;
+        }
+        let beyond = |(origin, closing): (&Origin, &Closing)| {
+            let held = self.durable.get(origin);
+            let left = origin == own || closing.end.is_some_and(|end| held > end);
+            left.then(|| format!("{origin}\n"))
+        };
+        let left: String = agreed.closings.iter().filter_map(beyond).collect();
+        if left.is_empty() {
+            return;
+        }
+        self.lives.old_copy = true;
+        let (origin, held) = (own.to_string(), self.durable.get(own));
+        steps.push(Step::Leave(left));
+        let alarm = Alarm::Lapsed { origin, end: end.unwrap_or(held), held };
+        steps.push(Step::Out(Output::Alarm(alarm)));
+    }
+
+    /// True if all whose stable time may have passed by this region while it had lapsed have told
+    /// that they know of its return; then it goes on above what they had told.
+    fn is_heard_of(&mut self, agreed: &Incarnations) -> bool {
+        if self.settings.fault == Some(Fault::ReturnedUnheard) {
+            return true;
+        }
+        let (name, members) = (&self.settings.name, &self.settings.members);
+        let told = |(other, epoch): (&RegionName, u64)| {
+            let (known, hlc) = self.apply.told_in(other);
+            (known >= epoch).then_some(hlc)
+        };
+        let told: Option<Vec<_>> = agreed.passed_by(name, members).map(told).collect();
+        let Some(told) = told else { return false };
+        told.into_iter().for_each(|hlc| self.clock.observe(hlc));
+        true
     }
 
     fn alarm_if_closed(&mut self, steps: &mut Vec<Step>) {
         let own = &self.settings.origin;
-        let closing = self.lives.agreed.as_ref().and_then(|lives| lives.closings.get(own));
-        if let Some(closing) = closing
+        let agreed = self.lives.agreed.as_ref();
+        // One that has lapsed is told so when its end is known.
+        let lives_on = agreed.is_some_and(|it| it.current.get(&self.settings.name) == Some(own));
+        let closing = agreed.and_then(|lives| lives.closings.get(own));
+        if let Some(closing) = closing.filter(|_| !lives_on)
             && !std::mem::replace(&mut self.lives.alarmed, true)
         {
             let (origin, end) = (own.to_string(), closing.end);
@@ -213,15 +278,22 @@ impl Region {
             return;
         }
         self.alarm_if_closed(steps);
+        self.leave_if_lapsed(&agreed, steps);
         let name = self.settings.name.clone();
         if !self.lives.entered {
             let own = &self.settings.origin;
             let at_once = self.settings.fault == Some(Fault::SuccessorWritesAtOnce)
                 && agreed.current.get(&name) == Some(own);
             // Before all have said which logs they hold, an earlier one may not be known.
-            let all = self.settings.members.iter().all(|it| agreed.current.contains_key(it));
-            self.lives.entered =
-                at_once || (all && agreed.may_write(&name, own, self.apply.applied()));
+            let all = self.members.iter().all(|it| agreed.current.contains_key(it));
+            let whole = all && agreed.may_write(&name, own, self.apply.applied());
+            self.lives.entered = at_once || (whole && self.is_heard_of(&agreed));
+        }
+        if self.lives.entered
+            && agreed.returning.contains_key(&name)
+            && !std::mem::replace(&mut self.lives.returned, true)
+        {
+            steps.push(Step::Out(Output::Returned));
         }
         let waiting = agreed.closings.iter().filter(|(_, closing)| closing.awaited.contains(&name));
         for (origin, closing) in waiting {
@@ -344,7 +416,7 @@ impl Region {
     /// This directory is an old copy: nothing more is taken in it.
     fn leave(&mut self, peer: &RegionName, detail: String, steps: &mut Vec<Step>) {
         if !std::mem::replace(&mut self.lives.old_copy, true) {
-            steps.push(Step::Leave(self.settings.origin.to_string()));
+            steps.push(Step::Leave(format!("{}\n", self.settings.origin)));
             let peer = peer.clone();
             steps.push(Step::Out(Output::Alarm(Alarm::OldCopy { peer, detail })));
         }

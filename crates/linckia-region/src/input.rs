@@ -89,6 +89,8 @@ pub enum Output {
     Stray {
         origin: Origin,
     },
+    /// This region came back after a lapse, and has heard from all that count that they know.
+    Returned,
     Alarm(Alarm),
 }
 
@@ -125,6 +127,9 @@ pub enum Alarm {
     /// A peer knows more of this region's own log than this directory holds: it is an old copy. It
     /// takes nothing more, and is to be left for another incarnation.
     OldCopy { peer: RegionName, detail: String },
+    /// This region was away for too long: the others have closed its log there. What it holds
+    /// beyond is put aside, and the region goes on in another incarnation.
+    Lapsed { origin: String, end: u64, held: u64 },
     /// Writing has ended until restart.
     Poisoned { reason: String },
 }

@@ -137,7 +137,7 @@ impl Region {
         match pulling.receive(now, frame) {
             Reaction::Nothing => {}
             Reaction::Append { origin, records, prompt } => {
-                let member = self.settings.members.iter().any(|member| origin.is_of(member));
+                let member = self.is_of_fleet(&origin);
                 if member && origin != self.settings.origin {
                     return Some(Arrived { origin, records, prompt });
                 }
@@ -164,7 +164,7 @@ impl Region {
                 self.answer(steps);
             }
             Reaction::Gap(gap) => {
-                if self.settings.members.iter().any(|member| gap.origin.is_of(member)) {
+                if self.is_of_fleet(&gap.origin) {
                     steps.push(Step::Gap { peer: peer.clone(), gap });
                 }
             }

@@ -308,8 +308,8 @@ impl Machine {
                         Err(error) => self.poison(now, &error, outputs)?,
                     }
                 }
-                Step::Leave(origin) => {
-                    if let Err(error) = self.logs.write_small(OLD_COPY_FILE, origin.as_bytes()) {
+                Step::Leave(logs) => {
+                    if let Err(error) = self.logs.write_small(OLD_COPY_FILE, logs.as_bytes()) {
                         self.poison(now, &error, outputs)?;
                     }
                 }

@@ -82,7 +82,7 @@ pub(crate) enum Step {
     Clock(u64),
     /// Keep on the disk what was promised of logs that are being closed.
     Promise(String),
-    /// Keep on the disk that this log must not be written here any more.
+    /// Keep on the disk that these logs, a line each, are to be put aside.
     Leave(String),
     /// A peer does not hold a log as far back as it was asked for.
     Gap {
@@ -142,6 +142,8 @@ pub struct Region {
     pub(crate) held: BTreeMap<RegionName, Vector>,
     /// Somebody waits elsewhere until these, received, are durable here.
     pub(crate) prompted: Vector,
+    /// Regions that count: those that have not lapsed.
+    pub(crate) members: Vec<RegionName>,
     /// A heartbeat of ours that waits for its time to be durable.
     pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) beat_at: u64,
@@ -199,6 +201,7 @@ impl Region {
             promises: Promises::default(),
             held: BTreeMap::new(),
             prompted: Vector::new(),
+            members: settings.members.clone(),
             heartbeat: None,
             beat_at: 0,
             unsent: 0,
@@ -310,7 +313,7 @@ impl Region {
         let own = &self.settings.origin;
         let applied = self.apply.applied().get(own);
         let (durable, held) = (&self.durable, &self.held);
-        let (name, members) = (&self.settings.name, &self.settings.members);
+        let (name, members) = (&self.settings.name, &self.members);
         let of = |origin: &Origin, region: &RegionName| {
             if region == name { durable.get(origin) } else { held_by(held, region, origin) }
         };

@@ -80,7 +80,8 @@ impl Region {
         let mut deps = self.apply.applied().clone();
         deps.set(&self.settings.origin, after);
         let origin = self.settings.origin.clone();
-        self.heartbeat = Some(Heartbeat { origin, after, hlc, deps });
+        let epoch = self.lives.epoch();
+        self.heartbeat = Some(Heartbeat { origin, after, hlc, deps, epoch });
         steps.push(Step::Clock(hlc.bits()));
     }
 

@@ -78,7 +78,7 @@ impl Region {
 
     fn refusal(&self, room: Room, ack: &Ack) -> Option<Refusal> {
         let Room { usage, segment_bytes, free, kept } = room;
-        if let Err(unattainable) = ack.level.attainable(&self.settings.members) {
+        if let Err(unattainable) = ack.level.attainable(&self.members) {
             return Some(Refusal::Unattainable(unattainable));
         }
         if let Some(reason) = &self.poisoned {
@@ -107,7 +107,7 @@ impl Region {
                 let holders = self.holders(&answer.dot);
                 let sequence = answer.dot.sequence;
                 let own = &self.settings.name;
-                let reach = level.reach(own, &self.settings.members, |region| {
+                let reach = level.reach(own, &self.members, |region| {
                     if holders.durable.contains(region) { sequence } else { 0 }
                 });
                 let visible = self.apply.applied().covers(&answer.dot);
@@ -128,7 +128,7 @@ impl Region {
             false => held_by(&self.held, region, &dot.origin) >= dot.sequence,
         };
         let (durable, unconfirmed) =
-            self.settings.members.iter().partition::<Vec<&RegionName>, _>(holds);
+            self.members.iter().partition::<Vec<&RegionName>, _>(holds);
         let sorted = |mut regions: Vec<&RegionName>| {
             regions.sort();
             regions.into_iter().cloned().collect()

@@ -241,6 +241,7 @@ fn put_news(out: &mut Writer, News { heartbeats, wall, applied, held }: &News) {
         out.number(heartbeat.after);
         out.fixed(heartbeat.hlc.bits());
         out.vector(&heartbeat.deps);
+        out.number(heartbeat.epoch);
     }
     out.number(held.len() as u64);
     for (region, vector) in held {
@@ -411,6 +412,7 @@ fn heartbeat(reader: &mut Reader<'_>) -> Result<Heartbeat, linckia_model::Error>
         after: reader.number("sequence")?,
         hlc: Hlc::from_bits(reader.fixed("HLC")?),
         deps: reader.vector(&none)?,
+        epoch: reader.number("epoch")?,
     })
 }
 

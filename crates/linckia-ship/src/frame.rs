@@ -10,8 +10,8 @@ use linckia_model::{Heartbeat, Origin, RegionName, Vector};
 use crate::snapshot::{Cut, Gap, Page, SnapshotPull};
 
 /// The lowest and highest protocol this build speaks.
-pub const PROTOCOL_MIN: u16 = 5;
-pub const PROTOCOL_MAX: u16 = 5;
+pub const PROTOCOL_MIN: u16 = 6;
+pub const PROTOCOL_MAX: u16 = 6;
 
 /// A request for everything beyond what the asker holds durably; repeated as acknowledgement.
 #[derive(Clone, Debug, PartialEq)]

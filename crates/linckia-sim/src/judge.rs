@@ -90,11 +90,15 @@ pub(crate) fn held(world: &mut World, region: usize, level: &Level, dot: &Dot) {
     // Who answered may not have heard yet that a disk was lost.
     let disks = world.disks_with(dot).into_iter();
     let holders: BTreeSet<usize> = disks.map(|(region, _)| region).collect();
+    // Nor that a region has lapsed, or is back.
+    let lapsed = world.lapsed_for(region);
+    let counts = |number: &&usize| !lapsed.contains(&world.places[**number].name);
+    let counting = world.places.len() - lapsed.len();
     let enough = match level {
         Level::Local => holders.contains(&region),
         Level::Any => holders.len() >= 2,
-        Level::Quorum => 2 * holders.len() > world.places.len(),
-        Level::All => holders.len() == world.places.len(),
+        Level::Quorum => 2 * holders.iter().filter(counts).count() > counting,
+        Level::All => holders.iter().filter(counts).count() == counting,
         Level::Regions(named) => {
             let held = |name: &RegionName| {
                 holders.iter().any(|number| world.places[*number].name == *name)

@@ -73,6 +73,10 @@ pub enum Happening {
     LoseStore { region: usize, down_milliseconds: u64 },
     /// The disk under a region is full for a while; the region is told so, or finds out.
     FillDisk { region: usize, milliseconds: u64, told: bool },
+    /// Nobody hears a region, and it hears nobody, for a while.
+    Away { region: usize, milliseconds: u64 },
+    /// The others wait for a region no more.
+    Lapse { region: usize },
     /// Somebody copies a region's disk.
     Copy { region: usize },
     /// A region stops dead, and its disk is replaced by the copy.
@@ -154,6 +158,7 @@ impl Plan {
             plan.levels(&mut Random::new(seed ^ 0x61_636b));
             plan.calls(&mut Random::new(seed ^ 0x74_6f_6b_65_6e));
             plan.draw_losses(&mut Random::new(seed ^ 0x6c_6f_73_73));
+            plan.draw_lapses(&mut Random::new(seed ^ 0x61_77_61_79));
             plan.draw_full(&mut Random::new(seed ^ 0x66_75_6c_6c));
             plan.draw_history(&mut Random::new(seed ^ 0x70_61_73_74));
             plan.draw_policies(&mut Random::new(seed ^ 0x72_75_6c_65_73));

@@ -91,6 +91,8 @@ pub(crate) struct Place {
     pub(crate) disk_number: u64,
     /// A copy of its disk, and what it had heard by then.
     copy: Option<(MemoryDisk, Agreed)>,
+    /// It hears nothing of what is agreed until then.
+    deaf_until: u64,
     /// It got the copy.
     put_back: bool,
     /// What was durable in its logs when it died last, and the marks of sessions among it.
@@ -194,6 +196,7 @@ impl World {
                 heard: roster.agreed(),
                 disk_number: 0,
                 copy: None,
+                deaf_until: 0,
                 put_back: false,
                 survived: Vector::new(),
                 last_marks: Vec::new(),
@@ -321,7 +324,7 @@ impl World {
             Moment::Visit(visit) => self.visit(visit),
             Moment::Abort { epoch } => self.abort_policy(epoch),
             Moment::Gone { region } => self.close_links(region),
-            Moment::Leave { region } => self.leave_old_copy(region),
+            Moment::Leave { region } => self.leave_logs(region),
             Moment::Present { region, disk_number } => self.present(region, disk_number),
             Moment::Decide { region, life, command } => self.decide_step(region, life, *command),
             Moment::Hears { region } => self.hears(region),
@@ -341,6 +344,8 @@ impl World {
             Happening::Write { region, wishes, ack } => self.write(region, wishes, ack),
             Happening::Call(call) => self.call(call),
             Happening::ChangePolicy => self.change_policy(),
+            Happening::Away { region, milliseconds } => self.away(region, milliseconds),
+            Happening::Lapse { region } => self.lapse(region),
             Happening::Copy { region } => self.copy(region),
             Happening::PutBack { region, down_milliseconds } => {
                 self.put_back(region, down_milliseconds);

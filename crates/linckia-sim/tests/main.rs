@@ -160,3 +160,13 @@ fn a_snapshot_without_absence_is_found() {
 fn a_snapshot_adopted_before_the_logs_are_there_is_found() {
     check_found(Fault::AdoptedBeforeLogs);
 }
+
+#[test]
+fn a_lapse_that_waits_for_no_closing_is_found() {
+    check_found(Fault::LapsedUnclosed);
+}
+
+#[test]
+fn a_region_that_returns_unheard_is_found() {
+    check_found(Fault::ReturnedUnheard);
+}

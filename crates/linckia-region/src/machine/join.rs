@@ -162,9 +162,8 @@ impl Region {
     /// True if a cut makes sense here: of logs of members, each continued at or below where its
     /// state is.
     fn is_sound(&self, cut: &Cut) -> bool {
-        let member = |origin: &Origin| self.settings.members.iter().any(|it| origin.is_of(it));
         let sound = |Base { origin, sequence, .. }: &Base| {
-            member(origin) && *sequence <= cut.at.get(origin) && *sequence < SEQUENCE_MAX
+            self.is_of_fleet(origin) && *sequence <= cut.at.get(origin) && *sequence < SEQUENCE_MAX
         };
         let based = |origin: &Origin| cut.bases.iter().any(|base| base.origin == *origin);
         cut.bases.iter().all(sound) && cut.at.iter().all(|(origin, _)| based(origin))

@@ -23,11 +23,16 @@ const LAST: u64 = SPAN_MILLISECONDS + 1_800;
 /// Of the others those in which an old copy of a disk is put back, in a hundred.
 const COPIES: u64 = 12;
 
+/// Seeds in which a region lapses, in a hundred, and those of them in which another one does too.
+const LAPSES: u64 = 14;
+const BOTH: u64 = 25;
+
 /// Those in which another one is lost too, in a hundred: of the same region or another.
 const TWICE: u64 = 35;
 
 /// Numbers of the events around a loss: those of others are lower.
 const LOSS_IDS: u64 = 1_000_000;
+const LAPSE_IDS: u64 = 2_000_000;
 
 impl Plan {
     /// For a share of the seeds a disk is full for a while.
@@ -103,6 +108,35 @@ impl Plan {
             // Often while what the first one made necessary is under way.
             at += if random.percent(60) { random.between(100, 1_500) } else { 4_000 };
             region = if random.percent(40) { region } else { self.region(random) };
+        }
+    }
+
+    /// A region is away, mostly, and lapses; some of its clients do not notice.
+    pub(super) fn draw_lapses(&mut self, random: &mut Random) {
+        if !random.percent(LAPSES) {
+            return;
+        }
+        self.loses_disks = true;
+        let (mut at, mut region) = (random.between(100, LAST), self.region(random));
+        let lapses = if random.percent(BOTH) { 2 } else { 1 };
+        for _ in 0..lapses {
+            let away = random.between(50, 2_500);
+            match random.below(10) {
+                // The others take a region for gone that is there.
+                0 => {}
+                1..=3 => self.push(at, Happening::Crash { region, down_milliseconds: away }),
+                _ => self.push(at, Happening::Away { region, milliseconds: away }),
+            }
+            let lapse = at + random.below(away);
+            self.push(lapse, Happening::Lapse { region });
+            for write in 0..random.between(3, 14) {
+                let wishes = vec![self.wish(random, LAPSE_IDS + at, write)];
+                let wrote = if random.percent(50) { region } else { self.region(random) };
+                let when = (at + random.below(away + 900)).saturating_sub(100);
+                self.push(when, Happening::Write { region: wrote, wishes, ack: Ack::default() });
+            }
+            at += if random.percent(60) { random.between(20, 1_500) } else { 3_000 };
+            region = self.region(random);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Disks that are lost: a region comes back with an empty one, in another incarnation, and the
-//! members close the one before.
+//! members close the one before; and regions that lapse, which put aside what the others do not
+//! wait for.
 //!
 //! What always holds: what an acknowledged event was durable on is remembered, so that the judge
 //! knows whether losing it was inevitable.
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use linckia_control::{Closing, Command, Promise, names};
 use linckia_drill::history::Mark;
 use linckia_log::{Disk as _, MemoryDisk};
-use linckia_model::{Agreed, Dot, Event, Hlc, Incarnations, Origin, Vector};
+use linckia_model::{Agreed, Dot, Event, Hlc, Incarnations, Origin, RegionName, Vector};
 use linckia_region::{Input, OLD_COPY_FILE, Output};
 use linckia_store::MemoryStore;
 
@@ -91,23 +92,52 @@ impl World {
         self.at(self.now + down_milliseconds * 1_000, Moment::Restart { region });
     }
 
-    /// The disk was found to be an old copy: what it holds of the own log is left, and the region
-    /// goes on in another incarnation.
-    pub(super) fn leave_old_copy(&mut self, region: usize) {
+    /// The region leaves logs that it named, with its state: the own one, where its disk is an old
+    /// copy or it has lapsed, and then goes on in another incarnation.
+    pub(super) fn leave_logs(&mut self, region: usize) {
+        let Some(machine) = &self.places[region].machine else { return };
+        let left = machine.logs().read_small(OLD_COPY_FILE).ok().flatten().unwrap_or_default();
+        let left = String::from_utf8(left).expect("it is a text");
+        if left.is_empty() {
+            return;
+        }
         self.bury(region);
         self.crash(region);
         let place = &mut self.places[region];
         place.disk_number += 1;
-        let own = format!("logs/{}/", place.origin);
+        let dirs: Vec<String> = left.lines().map(|origin| format!("logs/{origin}/")).collect();
         for (path, _) in place.disk.files() {
-            if path.starts_with(&own) || path.ends_with(OLD_COPY_FILE) {
+            if dirs.iter().any(|dir| path.starts_with(dir)) || path.ends_with(OLD_COPY_FILE) {
                 place.disk.remove(&path).expect("it is there");
             }
         }
-        for dir in ["small", own.trim_end_matches('/')] {
+        for dir in dirs.iter().map(|dir| dir.trim_end_matches('/')).chain(["small"]) {
             place.disk.sync_dir(dir).expect("it is there");
         }
-        self.begin_anew(region, 50_000);
+        if left.lines().any(|origin| origin == place.origin.as_str()) {
+            return self.begin_anew(region, 50_000);
+        }
+        place.store = MemoryStore::new();
+        (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
+        self.at(self.now + 50_000, Moment::Restart { region });
+    }
+
+    /// Nobody hears a region for a while, and it hears nobody.
+    pub(super) fn away(&mut self, region: usize, milliseconds: u64) {
+        let until = self.now + milliseconds * 1_000;
+        for other in (0..self.places.len()).filter(|other| *other != region) {
+            self.network.cut(region, other, until);
+            self.network.cut(other, region, until);
+        }
+        self.places[region].deaf_until = until;
+    }
+
+    /// The others wait for a region no more.
+    pub(super) fn lapse(&mut self, region: usize) {
+        let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
+        let (region, members) = (self.places[region].name.to_string(), names(&regions));
+        self.decide(Command::Lapse { region, reason: "away".to_owned(), members });
+        self.change_policy_again();
     }
 
     /// The disk of a region has no room left for a while.
@@ -185,6 +215,7 @@ impl World {
                 let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
                 Command::Close { origin: origin.to_string(), members: names(&regions) }
             }
+            Output::Returned => Command::Returned { by },
             _ => return,
         };
         let longest = self.takes(TAKES);
@@ -209,6 +240,12 @@ impl World {
         let alive = holds.map(|(number, place)| (number, place.disk_number));
         let graves = self.graves.iter().filter(|(_, buried)| buried.held.covers(dot));
         alive.chain(graves.map(|(disk, _)| *disk)).collect()
+    }
+
+    /// Those that a region knows to have lapsed.
+    pub(crate) fn lapsed_for(&self, region: usize) -> BTreeSet<RegionName> {
+        let heard = self.places[region].heard.incarnations.as_ref();
+        heard.map(|lives| lives.lapsed.clone()).unwrap_or_default()
     }
 
     /// True if the event is of a log of which an old copy was put back: what only the disk held is
@@ -256,7 +293,10 @@ impl World {
         let entered = |place: &super::Place| {
             place.machine.as_ref().is_some_and(|machine| machine.region().is_entered())
         };
-        !self.roster.incarnations().closings().any(|(_, closing)| open(closing))
+        let lives = self.roster.incarnations();
+        let lapsed = lives.returning().next().is_some() || !lives.lapsed().is_empty();
+        !lapsed
+            && !lives.closings().any(|(_, closing)| open(closing))
             && self.places.iter().all(entered)
     }
 }

@@ -24,6 +24,7 @@ impl World {
             step @ (Output::Promised { .. }
             | Output::Levelled { .. }
             | Output::Void { .. }
+            | Output::Returned
             | Output::Stray { .. }) => self.step(region, step),
             Output::Alarm(alarm) => self.alarm(region, &alarm),
             Output::Reading { ticket, reading } => self.read_by_session(ticket, reading),
@@ -36,6 +37,9 @@ impl World {
             Alarm::OldCopy { .. } if self.places[region].put_back => {
                 self.at(self.now + 1_000, Moment::Leave { region });
             }
+            Alarm::Lapsed { .. } if self.plan.loses_disks => {
+                self.at(self.now + 1_000, Moment::Leave { region });
+            }
             Alarm::ClockDrift { .. } | Alarm::Poisoned { .. } | Alarm::LogHalfFull { .. } => {}
             Alarm::DiskFull { .. } | Alarm::MirrorFull { .. } if self.plan.fills_disks => {}
             Alarm::ChainBroken { .. }
@@ -44,6 +48,7 @@ impl World {
             | Alarm::Closed { .. }
             | Alarm::DiskFull { .. }
             | Alarm::OldCopy { .. }
+            | Alarm::Lapsed { .. }
             | Alarm::Refused { .. } => {
                 self.fail(format!("region {region} alarms: {alarm:?}"));
             }

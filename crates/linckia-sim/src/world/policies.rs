@@ -105,7 +105,10 @@ impl World {
     }
 
     pub(super) fn hears(&mut self, region: usize) {
-        if self.places[region].machine.is_some() {
+        let deaf_until = self.places[region].deaf_until;
+        if deaf_until > self.now {
+            self.at(deaf_until + 1_000, Moment::Hears { region });
+        } else if self.places[region].machine.is_some() {
             let agreed = self.agreed();
             self.places[region].heard = agreed.clone();
             self.hand(region, Input::Agreed(agreed));
