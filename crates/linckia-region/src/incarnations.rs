@@ -16,15 +16,12 @@ use linckia_model::{
 };
 
 use crate::input::{Alarm, Output, Promise};
+use crate::leaving::Leaving;
 use crate::region::{Region, Step};
 use crate::rooms::{Durable, first_held};
 
 /// Where the promises that hold are kept beside the logs.
 pub(crate) const PROMISES_FILE: &str = "promises";
-
-/// Where a directory keeps the names of logs that it must leave, a line each: its own, where it is
-/// an old copy or its region has lapsed, and others that reach beyond where they end.
-pub const OLD_COPY_FILE: &str = "old-copy";
 
 /// A log of which nothing more is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +37,9 @@ pub(crate) struct Lives {
     frozen: BTreeMap<Origin, Frozen>,
     /// What is frozen is kept on the disk as it is.
     kept: bool,
+    /// What the others held is here again: this region may write its log once the others know of
+    /// it.
+    whole: bool,
     /// This region may write its log.
     entered: bool,
     /// Steps that were told in this life, by log and attempt.
@@ -200,6 +200,7 @@ impl Region {
         let own =
             agreed.current.get(name) == Some(origin) && !agreed.closings.contains_key(origin);
         self.lives.entered &= own;
+        self.lives.whole &= own;
         let counts = |region: &&RegionName| *region == name || !agreed.lapsed.contains(*region);
         self.members = self.settings.members.iter().filter(counts).cloned().collect();
         self.lives.agreed = Some(agreed);
@@ -214,8 +215,8 @@ impl Region {
         closed || self.settings.members.iter().any(|member| origin.is_of(member))
     }
 
-    /// This region has lapsed: it leaves its log, with all others that reach beyond their ends.
-    /// What comes back after that may still hold such a log, whose end it had not heard of.
+    /// This region has lapsed: it leaves its log, and whatever reaches beyond the ends of logs. What
+    /// comes back after that may still hold such a log, whose end it had not heard of.
     fn leave_if_lapsed(&mut self, agreed: &Incarnations, steps: &mut Vec<Step>) {
         let (name, own) = (&self.settings.name, &self.settings.origin);
         let end = agreed.end(own).filter(|_| agreed.current.get(name) == Some(own));
@@ -223,18 +224,21 @@ impl Region {
         if self.lives.old_copy || (end.is_none() && !returns) {
             return;
         }
-        let beyond = |(origin, closing): (&Origin, &Closing)| {
-            let held = self.durable.get(origin);
-            let left = origin == own || closing.end.is_some_and(|end| held > end);
-            left.then(|| format!("{origin}\n"))
+        let ends = || {
+            let each = agreed.closings.iter();
+            each.filter_map(|(origin, closing)| Some((origin, closing.end?)))
         };
-        let left: String = agreed.closings.iter().filter_map(beyond).collect();
-        if left.is_empty() {
+        let beyond = ends().filter(|(origin, end)| self.durable.get(origin) > *end);
+        let logs: Vec<String> = beyond.map(|(origin, _)| origin.to_string()).collect();
+        // A state needs the logs that it was made of.
+        let store = !logs.is_empty();
+        let leaving = Leaving { incarnation: end.is_some(), agreement: false, store, logs };
+        if leaving == Leaving::default() {
             return;
         }
         self.lives.old_copy = true;
         let (origin, held) = (own.to_string(), self.durable.get(own));
-        steps.push(Step::Leave(left));
+        steps.push(Step::Leave(leaving));
         let alarm = Alarm::Lapsed { origin, end: end.unwrap_or(held), held };
         steps.push(Step::Out(Output::Alarm(alarm)));
     }
@@ -287,6 +291,7 @@ impl Region {
             // Before all have said which logs they hold, an earlier one may not be known.
             let all = self.members.iter().all(|it| agreed.current.contains_key(it));
             let whole = all && agreed.may_write(&name, own, self.apply.applied());
+            self.lives.whole = whole;
             self.lives.entered = at_once || (whole && self.is_heard_of(&agreed));
         }
         if self.lives.entered
@@ -416,7 +421,7 @@ impl Region {
     /// This directory is an old copy: nothing more is taken in it.
     fn leave(&mut self, peer: &RegionName, detail: String, steps: &mut Vec<Step>) {
         if !std::mem::replace(&mut self.lives.old_copy, true) {
-            steps.push(Step::Leave(format!("{}\n", self.settings.origin)));
+            steps.push(Step::Leave(Leaving::old_copy(&self.settings.origin)));
             let peer = peer.clone();
             steps.push(Step::Out(Output::Alarm(Alarm::OldCopy { peer, detail })));
         }
@@ -435,6 +440,13 @@ impl Region {
     pub fn is_entered(&self) -> bool {
         let entered = self.lives.entered && self.is_compared();
         !self.catch_up.wanted && (self.lives.agreed.is_none() || entered)
+    }
+
+    /// True once what is here is all that was held anywhere before this region came: it may be
+    /// passed on.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_entered()
+            || (self.lives.whole && self.is_compared() && !self.catch_up.wanted)
     }
 
     /// True once this directory is known not to be an old copy, or nobody is left to say so.

@@ -11,6 +11,7 @@ mod barrier;
 mod error;
 mod incarnations;
 mod input;
+mod leaving;
 mod link;
 mod machine;
 mod promises;
@@ -22,7 +23,7 @@ mod view;
 mod write;
 
 pub use error::{Error, Result};
-pub use incarnations::OLD_COPY_FILE;
+pub use leaving::{LEAVING_FILE, Leaving};
 pub use input::{Alarm, Input, Output, Promise, Role};
 pub use machine::{CatchUp, Machine, StoreDone, StoreJob, SyncKind};
 pub use region::{Region, RegionSettings};

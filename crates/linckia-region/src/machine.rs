@@ -25,7 +25,8 @@ use linckia_model::{
 use linckia_store::Store;
 
 use crate::error::{Error, Result};
-use crate::incarnations::{Lives, OLD_COPY_FILE, PROMISES_FILE};
+use crate::incarnations::{Lives, PROMISES_FILE};
+use crate::leaving::LEAVING_FILE;
 use crate::input::{Alarm, Input, Output};
 use crate::region::{Region, RegionSettings, Rooms, Step};
 use crate::rooms::Durable;
@@ -308,8 +309,9 @@ impl Machine {
                         Err(error) => self.poison(now, &error, outputs)?,
                     }
                 }
-                Step::Leave(logs) => {
-                    if let Err(error) = self.logs.write_small(OLD_COPY_FILE, logs.as_bytes()) {
+                Step::Leave(leaving) => {
+                    let text = leaving.text();
+                    if let Err(error) = self.logs.write_small(LEAVING_FILE, text.as_bytes()) {
                         self.poison(now, &error, outputs)?;
                     }
                 }

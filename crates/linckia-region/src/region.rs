@@ -20,6 +20,7 @@ use crate::barrier::Barrier;
 use crate::error::Result;
 use crate::incarnations::Lives;
 use crate::input::{Output, Role};
+use crate::leaving::Leaving;
 use crate::promises::Promises;
 use crate::rooms::{Durable, Here};
 use crate::trace::Traces;
@@ -82,8 +83,8 @@ pub(crate) enum Step {
     Clock(u64),
     /// Keep on the disk what was promised of logs that are being closed.
     Promise(String),
-    /// Keep on the disk that these logs, a line each, are to be put aside.
-    Leave(String),
+    /// Keep on the disk what is to be left before the region goes on.
+    Leave(Leaving),
     /// A peer does not hold a log as far back as it was asked for.
     Gap {
         peer: RegionName,

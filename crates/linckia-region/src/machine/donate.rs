@@ -222,7 +222,7 @@ impl Machine {
         asked: SnapshotPull,
         outputs: &mut Vec<Output>,
     ) {
-        let whole = self.region.is_entered() && !self.region.catch_up.wanted;
+        let whole = self.region.is_whole();
         let able = !self.is_short(4);
         if let Some(donation) = self.donations.by_peer.get_mut(peer) {
             if asked.snapshot == donation.snapshot {

@@ -113,7 +113,9 @@ impl Plan {
 
     /// A region is away, mostly, and lapses; some of its clients do not notice.
     pub(super) fn draw_lapses(&mut self, random: &mut Random) {
-        if !random.percent(LAPSES) {
+        // An old copy that nobody can tell so is written on: its log goes two ways.
+        let copied = |(_, it): &(u64, Happening)| matches!(it, Happening::Copy { .. });
+        if !random.percent(LAPSES) || self.happenings.iter().any(copied) {
             return;
         }
         self.loses_disks = true;

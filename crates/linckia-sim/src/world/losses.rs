@@ -12,10 +12,10 @@ use linckia_control::{Closing, Command, Promise, names};
 use linckia_drill::history::Mark;
 use linckia_log::{Disk as _, MemoryDisk};
 use linckia_model::{Agreed, Dot, Event, Hlc, Incarnations, Origin, RegionName, Vector};
-use linckia_region::{Input, OLD_COPY_FILE, Output};
+use linckia_region::{Input, LEAVING_FILE, Leaving, Output};
 use linckia_store::MemoryStore;
 
-use super::{Moment, World};
+use super::{Moment, Place, World};
 use crate::judge;
 
 /// A region whose disk is new is taken in by the others within this, in microseconds.
@@ -52,6 +52,9 @@ impl World {
         let place = &mut self.places[region];
         place.disk_number += 1;
         place.disk = Arc::new(MemoryDisk::new());
+        place.store = MemoryStore::new();
+        place.survived = Vector::new();
+        (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
         place.clock_offset = offset;
         self.begin_anew(region, down_milliseconds * 1_000);
     }
@@ -61,9 +64,6 @@ impl World {
         let number = self.places[region].disk_number;
         let place = &mut self.places[region];
         place.origin = Origin::new(&place.name, 0xa0 + region as u64 + (number << 16), 0);
-        place.store = MemoryStore::new();
-        place.survived = Vector::new();
-        (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
         let incarnations = Some(Incarnations::default());
         place.heard = Agreed { incarnations, ..Agreed::default() };
         self.at(self.now + down, Moment::Restart { region });
@@ -92,34 +92,37 @@ impl World {
         self.at(self.now + down_milliseconds * 1_000, Moment::Restart { region });
     }
 
-    /// The region leaves logs that it named, with its state: the own one, where its disk is an old
-    /// copy or it has lapsed, and then goes on in another incarnation.
+    /// The region leaves what it named, and goes on: in another incarnation, where its disk is an
+    /// old copy or it has lapsed.
     pub(super) fn leave_logs(&mut self, region: usize) {
         let Some(machine) = &self.places[region].machine else { return };
-        let left = machine.logs().read_small(OLD_COPY_FILE).ok().flatten().unwrap_or_default();
+        let left = machine.logs().read_small(LEAVING_FILE).ok().flatten().unwrap_or_default();
         let left = String::from_utf8(left).expect("it is a text");
-        if left.is_empty() {
+        let left = Leaving::parse(&left).expect("the region wrote it");
+        if left == Leaving::default() {
             return;
         }
         self.bury(region);
         self.crash(region);
         let place = &mut self.places[region];
         place.disk_number += 1;
-        let dirs: Vec<String> = left.lines().map(|origin| format!("logs/{origin}/")).collect();
+        let dirs: Vec<String> = left.logs.iter().map(|log| format!("logs/{log}/")).collect();
         for (path, _) in place.disk.files() {
-            if dirs.iter().any(|dir| path.starts_with(dir)) || path.ends_with(OLD_COPY_FILE) {
+            if dirs.iter().any(|dir| path.starts_with(dir)) || path.ends_with(LEAVING_FILE) {
                 place.disk.remove(&path).expect("it is there");
             }
         }
         for dir in dirs.iter().map(|dir| dir.trim_end_matches('/')).chain(["small"]) {
             place.disk.sync_dir(dir).expect("it is there");
         }
-        if left.lines().any(|origin| origin == place.origin.as_str()) {
-            return self.begin_anew(region, 50_000);
+        if left.store {
+            place.store = MemoryStore::new();
+            (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
         }
-        place.store = MemoryStore::new();
-        (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
-        self.at(self.now + 50_000, Moment::Restart { region });
+        match left.incarnation {
+            true => self.begin_anew(region, 50_000),
+            false => self.at(self.now + 50_000, Moment::Restart { region }),
+        }
     }
 
     /// Nobody hears a region for a while, and it hears nobody.
@@ -242,10 +245,12 @@ impl World {
         alive.chain(graves.map(|(disk, _)| *disk)).collect()
     }
 
-    /// Those that a region knows to have lapsed.
+    /// The others that a region knows to have lapsed.
     pub(crate) fn lapsed_for(&self, region: usize) -> BTreeSet<RegionName> {
-        let heard = self.places[region].heard.incarnations.as_ref();
-        heard.map(|lives| lives.lapsed.clone()).unwrap_or_default()
+        let Place { heard, name, .. } = &self.places[region];
+        let mut lapsed = heard.incarnations.clone().unwrap_or_default().lapsed;
+        lapsed.remove(name);
+        lapsed
     }
 
     /// True if the event is of a log of which an old copy was put back: what only the disk held is
