@@ -43,6 +43,8 @@ pub struct RegionView {
     pub lag: Vec<Lag>,
     /// Its earlier logs, the latest first.
     pub closed: Vec<ClosedView>,
+    /// Nobody waits for it, until it comes back.
+    pub lapsed: Option<LapsedView>,
     /// It loads the state from another region; known of the region that is asked only.
     pub catch_up: Option<CatchUpView>,
 }
@@ -60,7 +62,15 @@ pub struct CatchUpView {
     pub awaits_logs: bool,
 }
 
-/// The log of a directory that a region lost.
+/// A region that was away for too long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LapsedView {
+    /// In milliseconds since 1970.
+    pub at: u64,
+    pub reason: String,
+}
+
+/// The log of a directory that a region lost, or of one that lapsed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClosedView {
     pub origin: Origin,

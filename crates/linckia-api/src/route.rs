@@ -66,6 +66,7 @@ pub(crate) enum Call {
     Conflicts,
     Conflict,
     Regions,
+    LapseRegion,
     Links,
     Digests,
     Acks,

@@ -72,6 +72,16 @@ const SCHEMAS: &[(&str, &str)] = &[
         "properties":{"events":{"type":"integer"},"milliseconds":{"type":"integer"}}}}"#,
     ),
     ("Regions", include_str!("schema/regions.json")),
+    (
+        "Lapsed",
+        r##"{"type":"object","additionalProperties":false,"required":["at","reason"],
+            "properties":{"at":{"type":"string"},"reason":{"type":"string"}}}"##,
+    ),
+    (
+        "Lapse",
+        r##"{"type":"object","additionalProperties":false,"properties":{
+            "reason":{"type":"string","minLength":1,"maxLength":500}}}"##,
+    ),
     ("Links", include_str!("schema/links.json")),
     ("Holders", include_str!("schema/holders.json")),
     ("Digests", include_str!("schema/digests.json")),

@@ -182,9 +182,7 @@ impl Roster {
                 self.abort_while_closing();
                 step.into()
             }
-            Command::Returned { by } => {
-                Arc::make_mut(&mut self.incarnations).returned(by).into()
-            }
+            Command::Returned { by } => Arc::make_mut(&mut self.incarnations).returned(by).into(),
             Command::Close { origin, members } => {
                 let lives = Arc::make_mut(&mut self.incarnations);
                 let step = lives.close(now, origin, members);

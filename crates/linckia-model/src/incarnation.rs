@@ -92,9 +92,8 @@ impl Incarnations {
             let earlier = self.returning.get(*other).is_none_or(|epoch| back > Some(*epoch));
             *other != region && !self.lapsed.contains(*other) && earlier
         };
-        back.into_iter().flat_map(move |epoch| {
-            members.iter().filter(before).map(move |other| (other, epoch))
-        })
+        back.into_iter()
+            .flat_map(move |epoch| members.iter().filter(before).map(move |other| (other, epoch)))
     }
 
     /// What of a vector is not beyond the ends of logs.

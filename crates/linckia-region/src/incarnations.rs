@@ -197,8 +197,7 @@ impl Region {
         self.lives.looked = None;
         // What it was let do it may go on to do while it is the region's log.
         let (name, origin) = (&self.settings.name, &self.settings.origin);
-        let own =
-            agreed.current.get(name) == Some(origin) && !agreed.closings.contains_key(origin);
+        let own = agreed.current.get(name) == Some(origin) && !agreed.closings.contains_key(origin);
         self.lives.entered &= own;
         self.lives.whole &= own;
         let counts = |region: &&RegionName| *region == name || !agreed.lapsed.contains(*region);
@@ -445,8 +444,7 @@ impl Region {
     /// True once what is here is all that was held anywhere before this region came: it may be
     /// passed on.
     pub(crate) fn is_whole(&self) -> bool {
-        self.is_entered()
-            || (self.lives.whole && self.is_compared() && !self.catch_up.wanted)
+        self.is_entered() || (self.lives.whole && self.is_compared() && !self.catch_up.wanted)
     }
 
     /// True once this directory is known not to be an old copy, or nobody is left to say so.

@@ -23,8 +23,8 @@ mod view;
 mod write;
 
 pub use error::{Error, Result};
-pub use leaving::{LEAVING_FILE, Leaving};
 pub use input::{Alarm, Input, Output, Promise, Role};
+pub use leaving::{LEAVING_FILE, Leaving};
 pub use machine::{CatchUp, Machine, StoreDone, StoreJob, SyncKind};
 pub use region::{Region, RegionSettings};
 pub use trace::Traced;

@@ -26,8 +26,8 @@ use linckia_store::Store;
 
 use crate::error::{Error, Result};
 use crate::incarnations::{Lives, PROMISES_FILE};
-use crate::leaving::LEAVING_FILE;
 use crate::input::{Alarm, Input, Output};
+use crate::leaving::LEAVING_FILE;
 use crate::region::{Region, RegionSettings, Rooms, Step};
 use crate::rooms::Durable;
 use crate::trace::Traced;

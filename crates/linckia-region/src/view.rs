@@ -25,6 +25,9 @@ pub struct RegionStatus {
     /// What it has applied, as last heard.
     pub vector: Vector,
     pub lag: Vec<Lag>,
+    /// The time of the last event or heartbeat of its own log that is applied here, however it
+    /// came, in milliseconds since 1970; 0 before any is.
+    pub told: u64,
 }
 
 /// One directed link of this region: events flow from `from` to `to`.
@@ -120,6 +123,7 @@ impl Region {
                 let told = self.apply.told_until(origin).milliseconds();
                 now.wall.saturating_sub(told)
             }),
+            told: self.apply.told_in(&self.settings.name).1.milliseconds(),
         }
     }
 
@@ -157,6 +161,7 @@ impl Region {
             verdict: self.verdict(peer, now),
             vector,
             lag,
+            told: self.apply.told_in(peer).1.milliseconds(),
         }
     }
 

@@ -127,8 +127,7 @@ impl Region {
             true => self.durable.covers(dot),
             false => held_by(&self.held, region, &dot.origin) >= dot.sequence,
         };
-        let (durable, unconfirmed) =
-            self.members.iter().partition::<Vec<&RegionName>, _>(holds);
+        let (durable, unconfirmed) = self.members.iter().partition::<Vec<&RegionName>, _>(holds);
         let sorted = |mut regions: Vec<&RegionName>| {
             regions.sort();
             regions.into_iter().cloned().collect()

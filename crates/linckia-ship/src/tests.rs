@@ -197,14 +197,13 @@ fn protocols_that_do_not_meet_are_refused_with_advice() {
 
 #[test]
 fn frames_survive_their_bytes() {
-    let heartbeat =
-        Heartbeat {
-            origin: origin("a"),
-            after: 7,
-            hlc: Hlc::from_bits(99),
-            deps: vector("a", 7),
-            epoch: 3,
-        };
+    let heartbeat = Heartbeat {
+        origin: origin("a"),
+        after: 7,
+        hlc: Hlc::from_bits(99),
+        deps: vector("a", 7),
+        epoch: 3,
+    };
     let pull = Pull {
         session: 3,
         received: 4,

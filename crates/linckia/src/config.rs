@@ -143,6 +143,8 @@ pub struct Ship {
     pub linger: Duration,
     /// How often an idle link says that it lives.
     pub heartbeat: Duration,
+    /// A region that was not heard of for so long lapses; zero: only when an operator says so.
+    pub lapse_after: Duration,
 }
 
 /// `[session]`: tokens of what clients have seen.

@@ -11,9 +11,10 @@ mod core;
 mod files;
 mod forward;
 mod hands;
+mod lapsing;
+mod leaving;
 mod links;
 mod measures;
-mod old_copy;
 mod planted;
 mod port;
 mod sessions;
@@ -95,7 +96,7 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
     let clocks = Clocks::start(offset);
     let name = RegionName::parse(&config.region)?;
     let logs = open_logs(config)?;
-    let mut logs = old_copy::leave(config, &name, clocks.now().wall, logs)?;
+    let mut logs = leaving::leave(config, &name, clocks.now().wall, logs)?;
     let identity = identity(&mut logs, &name, &clocks)?;
     let origin = Origin::new(&name, identity.incarnation, 0);
     let runtime = runtime()?;
@@ -328,7 +329,10 @@ async fn serve(
         agreed::Own { name: name.clone(), origin: origin.clone(), regions: regions.clone(), held };
     let told = agreed::Told { entered: enters, incarnations: lives };
     let (orders, said) = (core.orders(), core.said());
-    let following = agreed::follow(own, agreement.clone(), orders, said, time, core.stands(), told);
+    let lapsing = lapsing::Lapsing::new(config.ship.lapse_after);
+    let stands = core.stands();
+    let following =
+        agreed::follow(own, agreement.clone(), orders, said, time, stands, lapsing, told);
     let following = tokio::spawn(following);
     let agreed =
         port::Agreed { agreement: agreement.clone(), entered, incarnations, origin, regions };

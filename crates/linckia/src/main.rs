@@ -73,16 +73,24 @@ enum Command {
     Log(log::LogCommand),
 }
 
-/// Runs one region.
+/// Runs one region, or tells a fleet what to do with one.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct RegionArguments {
+    #[command(subcommand)]
+    order: Option<RegionOrder>,
     /// Its configuration; `linckia init` writes one.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Lets the members begin to agree anew where all their journals were lost: fences of locks and
     /// policies start over.
     #[arg(long)]
     begin_agreement: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum RegionOrder {
+    Lapse(regions::LapseArguments),
 }
 
 pub fn main() -> ExitCode {
@@ -106,9 +114,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(arguments) => config::check(arguments, json),
         Command::Log(arguments) => arguments.run(json),
         Command::SessionKeys(arguments) => arguments.run(json),
-        Command::Region(arguments) => {
-            let config = Config::load(&arguments.config)?;
-            linckia::house::run_region(&config, arguments.begin_agreement)
+        Command::Region(RegionArguments { config: Some(path), begin_agreement, .. }) => {
+            let config = Config::load(path)?;
+            linckia::house::run_region(&config, *begin_agreement)
         }
         _ => return run_with_runtime(cli),
     };
@@ -139,6 +147,9 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
     match &cli.command {
         Command::Status(arguments) => status::run(&context, arguments).await,
         Command::Regions => regions::run(&context).await,
+        Command::Region(RegionArguments { order: Some(RegionOrder::Lapse(arguments)), .. }) => {
+            regions::lapse(&context, arguments).await
+        }
         Command::Digests(arguments) => digests::run(&context, arguments).await,
         Command::Import(arguments) => import::run(&context, arguments).await,
         Command::Export(arguments) => export::run(&context, arguments).await,

@@ -12,6 +12,7 @@ mod dry_run;
 mod events;
 mod fleet;
 mod forward;
+mod lapse;
 mod lines;
 mod locks;
 mod pages;

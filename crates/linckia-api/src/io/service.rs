@@ -19,7 +19,8 @@ use super::body::{self, DoorBody, RequestBody};
 use super::respond::{self, Answered};
 use super::sessions::{self, CaughtUp, Entered};
 use super::{
-    aggregates, append, conflicts, dry_run, events, fleet, forward, locks, pages, policies, resolve,
+    aggregates, append, conflicts, dry_run, events, fleet, forward, lapse, locks, pages, policies,
+    resolve,
 };
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
@@ -238,6 +239,7 @@ async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answere
         Call::Conflicts => conflicts::list(asked).await,
         Call::Conflict => conflicts::get(asked).await,
         Call::Regions => fleet::regions(asked).await,
+        Call::LapseRegion => lapse::lapse(asked).await,
         Call::Links => fleet::links(asked).await,
         Call::Digests => fleet::digests(asked).await,
         Call::Acks => fleet::acks(asked).await,

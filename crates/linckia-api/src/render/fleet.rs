@@ -9,7 +9,7 @@ use linckia_model::{Holders, RegionName, Vector};
 use serde_json::{Map, Value};
 
 use crate::json::{self, Object};
-use crate::port::{CatchUpView, ClosedView, LinkView, RegionView};
+use crate::port::{CatchUpView, ClosedView, LapsedView, LinkView, RegionView};
 use crate::time::Timestamp;
 
 /// Writes a region; `said_by` is who judged it.
@@ -23,9 +23,20 @@ pub(crate) fn write_region(out: &mut BytesMut, view: &RegionView, said_by: &str)
     object.vector("vector", &view.vector);
     object.lag("lag", &view.lag);
     json::array(object.member("closed"), &view.closed, write_closed);
+    if let Some(view) = &view.lapsed {
+        write_lapsed(object.member("lapsed"), view);
+    }
     if let Some(view) = &view.catch_up {
         write_catch_up(object.member("catchUp"), view);
     }
+    object.close();
+}
+
+/// Writes since when a region has lapsed, and why.
+pub(crate) fn write_lapsed(out: &mut BytesMut, view: &LapsedView) {
+    let mut object = Object::open(out);
+    object.text("at", Timestamp::from_milliseconds(view.at).as_str());
+    object.text("reason", &view.reason);
     object.close();
 }
 

@@ -285,6 +285,21 @@ pub(crate) static BUILT: &[Route] = &[
     .problems(&[Kind::PayloadTooLarge, Kind::UnsupportedMediaType]),
     Route::new(Get, "/v1/regions", Call::Regions, "listRegions", "The fleet as seen from here")
         .replies(&[reply(200, JSON, "Regions", "All regions.")]),
+    Route::new(
+        Post,
+        "/v1/regions/{name}/lapse",
+        Call::LapseRegion,
+        "lapseRegion",
+        "Wait for a region no more",
+    )
+    .bodies(&[body(JSON, "Lapse")])
+    .replies(&[reply(200, JSON, "Lapsed", "The others close its log; it may come back.")])
+    .problems(&[
+        Kind::NotFound,
+        Kind::PayloadTooLarge,
+        Kind::UnsupportedMediaType,
+        Kind::RateLimited,
+    ]),
     Route::new(Get, "/v1/links", Call::Links, "listLinks", "This region's links")
         .replies(&[reply(200, JSON, "Links", "All links, both directions.")]),
     Route::new(Get, "/v1/digests", Call::Digests, "getDigests", "Digests of the state, by range")

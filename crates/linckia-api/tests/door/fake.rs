@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, CatchUpView, ClosedView, ForwardRequest, LinkView, NotForwarded, Region, RegionView,
-    Unavailable,
+    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NotForwarded, Region,
+    RegionView, Unavailable,
 };
 use linckia_apply::{
     AggregateView, ConflictView, Digests, EventFilter, Found, Lag, Query, Range, Reading,
@@ -530,6 +530,11 @@ impl Region for Fake {
             vector: self.vector_of(is_self),
             lag: lag.clone(),
             closed: if is_self { Vec::new() } else { earlier() },
+            lapsed: {
+                let roster = self.roster.borrow();
+                let lapse = roster.incarnations().lapsed().get(name);
+                lapse.map(|it| LapsedView { at: it.at, reason: it.reason.clone() })
+            },
             catch_up: (!is_self).then(|| CatchUpView {
                 from: Some(RegionName::parse("us-east-1").unwrap()),
                 received_bytes: 1_000,

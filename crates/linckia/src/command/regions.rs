@@ -1,12 +1,17 @@
-//! `regions`: the regions of the fleet as one of them sees it; and the shapes that `status` shares.
+//! `regions`: the regions of the fleet as one of them sees it, and the shapes that `status` shares;
+//! `region lapse`: one of them is waited for no more.
 //!
 //! What always holds: members that a region does not tell are shown as unknown, not as zero.
 
 use std::collections::BTreeMap;
 
+use clap::Args;
+use http::Method;
 use serde::Deserialize;
+use serde_json::json;
 
-use super::text::{number, print, print_bytes, table};
+use super::door::encode;
+use super::text::{number, plain, print, print_bytes, remark, table};
 use super::{Context, Outcome};
 
 /// `GET /v1/regions`.
@@ -35,7 +40,22 @@ pub(crate) struct Region {
     #[serde(default)]
     closed: Vec<Closed>,
     #[serde(default)]
+    lapsed: Option<Lapsed>,
+    #[serde(default)]
     catch_up: Option<CatchUp>,
+}
+
+/// Since when nobody waits for a region, and why.
+#[derive(Debug, Clone, Deserialize)]
+struct Lapsed {
+    at: String,
+    reason: String,
+}
+
+impl Lapsed {
+    fn line(&self, region: &str) -> String {
+        format!("{region} has lapsed since {}: {}", self.at, self.reason)
+    }
 }
 
 /// How far the region has come that loads the state from another one.
@@ -169,11 +189,65 @@ pub async fn run(context: &Context) -> anyhow::Result<Outcome> {
     let mut text = table(&header, &[3, 4, 5], rows);
     let closed = list.items.iter().flat_map(|region| &region.closed);
     let catching_up = |region: &Region| Some(region.catch_up.as_ref()?.line(&region.name));
-    for line in closed.map(Closed::line).chain(list.items.iter().filter_map(catching_up)) {
+    let lapsed = |region: &Region| Some(region.lapsed.as_ref()?.line(&region.name));
+    let lapsed = list.items.iter().filter_map(lapsed);
+    let catching_up = list.items.iter().filter_map(catching_up);
+    for line in lapsed.chain(closed.map(Closed::line)).chain(catching_up) {
         text.push_str(&format!("\n{line}"));
     }
     print(&text)?;
     Ok(Outcome::Done)
+}
+
+/// Lets the other regions wait for one no more.
+#[derive(Debug, Args)]
+pub struct LapseArguments {
+    /// The region, as `linckia regions` names it.
+    #[arg(value_name = "REGION")]
+    region: String,
+    /// Why; `linckia regions` shows it.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Does it; without it this only says what it would mean.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Runs `region lapse`.
+pub async fn lapse(context: &Context, arguments: &LapseArguments) -> anyhow::Result<Outcome> {
+    let door = context.addresses.one().await?;
+    let LapseArguments { region, reason, yes } = arguments;
+    if !yes {
+        let list: RegionList = door.read(&door.get("/v1/regions").await?)?;
+        let found = list.items.iter().find(|item| item.name == *region);
+        let verdict = match found.and_then(|item| item.verdict.as_deref()) {
+            Some(verdict) => format!("{region} seems {verdict} from {}", said_by(found)),
+            None => format!("{region} is not among the regions of this fleet"),
+        };
+        remark(&format!(
+            "{verdict}.\nA lapse closes its log where the other regions stand, and they wait for \
+             it no more: what it took and had not passed on is lost to clients (410), until it \
+             comes back and that is looked for in its directory, under aside/. Locks and policies \
+             stay. It comes back by itself, in another incarnation.\nNothing was done; repeat it \
+             with --yes."
+        ));
+        return Ok(Outcome::Refused);
+    }
+    let body = reason.as_ref().map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
+    let path = format!("/v1/regions/{}/lapse", encode(region));
+    let headers = [("content-type", "application/json")];
+    let answer = door.send(Method::POST, &path, &headers, body.to_string().into()).await?;
+    if context.json {
+        print_bytes(&answer.body)?;
+        return Ok(Outcome::Done);
+    }
+    let lapsed: Lapsed = door.read(&answer)?;
+    print(&plain(&format!("{}.", lapsed.line(region))))?;
+    Ok(Outcome::Done)
+}
+
+fn said_by(region: Option<&Region>) -> String {
+    region.map(|region| region.said_by.join(", ")).unwrap_or_default()
 }
 
 fn row(region: &Region) -> Vec<String> {

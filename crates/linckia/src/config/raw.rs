@@ -112,6 +112,7 @@ pub(super) struct RawShip {
     pub gather: Word,
     pub linger: Word,
     pub heartbeat: Word,
+    pub lapse_after: Word,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -370,10 +370,12 @@ impl Words<'_> {
     fn ship(&self, raw: &RawShip) -> Checked<Ship> {
         let linger = Duration::ZERO..=Duration::from_secs(1);
         let heartbeat = Duration::from_millis(10)..=Duration::from_secs(60);
+        let lapse = Duration::ZERO..=Duration::from_secs(366 * 24 * 3_600);
         Ok(Ship {
             gather: self.duration(&raw.gather, template::SHIP_GATHER, linger.clone())?,
             linger: self.duration(&raw.linger, template::SHIP_LINGER, linger)?,
             heartbeat: self.duration(&raw.heartbeat, template::SHIP_HEARTBEAT, heartbeat)?,
+            lapse_after: self.duration(&raw.lapse_after, template::SHIP_LAPSE_AFTER, lapse)?,
         })
     }
 }

@@ -23,6 +23,7 @@ pub(super) const TELEMETRY_LINES: &str = "text";
 pub(super) const SHIP_LINGER: &str = "5ms";
 pub(super) const SHIP_GATHER: &str = "3ms";
 pub(super) const SHIP_HEARTBEAT: &str = "250ms";
+pub(super) const SHIP_LAPSE_AFTER: &str = "72h";
 
 /// The file that `linckia init` writes.
 #[must_use]
@@ -135,6 +136,9 @@ fn peers_and_rooms() -> String {
 #gather = "{SHIP_GATHER}"
 # How often an idle link says that it lives.
 #heartbeat = "{SHIP_HEARTBEAT}"
+# A region that nobody has heard of for so long lapses: the others close its log and wait for it no
+# more, until it comes back; "0s": only when an operator says so.
+#lapse_after = "{SHIP_LAPSE_AFTER}"
 
 # ---- Sessions: tokens with which clients see their own writes in every region -----------------
 [session]

@@ -10,11 +10,12 @@ use std::time::Duration;
 use linckia_control::{Agreement, Command, PolicyBooks, Promise, Roster, names, written};
 use linckia_model::{Incarnations, Origin, RegionName, TypeName, Vector};
 use linckia_region::{CatchUp, Output};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::consult::{Consults, FleetTime};
 use super::core::{Order, Orders};
+use super::lapsing::Lapsing;
 
 /// Time between looks at what is under way.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,6 +45,8 @@ struct Words {
     void: BTreeMap<Origin, u64>,
     /// Logs that no region writes.
     strays: BTreeSet<Origin>,
+    /// This region came back after a lapse, and all that count know of it.
+    returned: bool,
 }
 
 impl Said {
@@ -61,6 +64,7 @@ impl Said {
             Output::Levelled { origin, attempt } => drop(words.levelled.insert(origin, attempt)),
             Output::Void { origin, first } => drop(words.void.insert(origin, first)),
             Output::Stray { origin } => drop(words.strays.insert(origin)),
+            Output::Returned => words.returned = true,
             Output::Answer { .. }
             | Output::Reading { .. }
             | Output::Send { .. }
@@ -124,6 +128,7 @@ pub(super) async fn follow(
     said: Arc<Said>,
     time: FleetTime,
     mut stands: watch::Receiver<Stands>,
+    mut lapsing: Lapsing,
     told: Told,
 ) {
     let (mut roster, mut decides) = (agreement.roster(), agreement.entered());
@@ -141,6 +146,7 @@ pub(super) async fn follow(
                 return;
             }
             if let Some(known) = &known {
+                tell_lapses(known, &decided);
                 tell_ends(known, &decided);
             }
             known = Some(Arc::clone(&decided));
@@ -162,6 +168,15 @@ pub(super) async fn follow(
                 due.extend(closings_due(&own, &incarnations, &said));
             } else if decides_now && !incarnations.closings.contains_key(&own.origin) {
                 due = vec![own.presents()];
+            }
+            if enters && lapsing.is_due() {
+                let (reply, status) = oneshot::channel();
+                if !orders.send(Order::Status { reply }).await {
+                    return;
+                }
+                if let Ok(status) = status.await {
+                    due.extend(lapsing.due(&own, &status, &decided, time.now()));
+                }
             }
             if !due.is_empty() {
                 proposing.spawn(propose(agreement.clone(), due));
@@ -191,6 +206,18 @@ fn tell_ends(before: &Roster, decided: &Roster) {
                 "the log of a lost directory is closed: what was written after its end is lost"
             );
         }
+    }
+}
+
+/// Says who has lapsed, and who is back.
+fn tell_lapses(before: &Roster, decided: &Roster) {
+    let (before, now) = (before.incarnations().lapsed(), decided.incarnations().lapsed());
+    for (region, lapse) in now.iter().filter(|(region, _)| !before.contains_key(*region)) {
+        let reason = &lapse.reason;
+        tracing::warn!(region, reason, "a region has lapsed: nobody waits for it any more");
+    }
+    for region in before.keys().filter(|region| !now.contains_key(*region)) {
+        tracing::info!(region, "a region that had lapsed comes back, in another incarnation");
     }
 }
 
@@ -228,7 +255,8 @@ fn due(own: &Own, books: &PolicyBooks, said: &Said, now: u64) -> Vec<Command> {
 /// What this region has to say of logs that are closed or should be; what is decided is forgotten.
 fn closings_due(own: &Own, agreed: &Incarnations, said: &Said) -> Vec<Command> {
     let mut words = said.words.lock().unwrap_or_else(PoisonError::into_inner);
-    let Words { promised, levelled, void, strays, .. } = &mut *words;
+    let Words { promised, levelled, void, strays, returned, .. } = &mut *words;
+    *returned &= agreed.returning.contains_key(&own.name);
     let waits = |origin: &Origin, attempt: u64, ended: bool| {
         agreed.closings.get(origin).is_some_and(|closing| {
             closing.attempt == attempt
@@ -259,5 +287,6 @@ fn closings_due(own: &Own, agreed: &Incarnations, said: &Said) -> Vec<Command> {
     let strays = strays
         .iter()
         .map(|origin| Command::Close { origin: origin.to_string(), members: members() });
-    promises.chain(levels).chain(void).chain(strays).collect()
+    let returned = returned.then(|| Command::Returned { by: by() });
+    promises.chain(levels).chain(void).chain(strays).chain(returned).collect()
 }

@@ -114,7 +114,7 @@ impl Core {
             outputs: Vec::new(),
             told: None,
             poisoned: Arc::clone(&poisoned),
-            old_copy: false,
+            leaves: None,
             measures,
             catching: Catching::default(),
             waiting: Arc::clone(&waiting),
@@ -230,8 +230,8 @@ struct Driver {
     /// The last alarm told, and when.
     told: Option<(Alarm, Instant)>,
     poisoned: Arc<Mutex<Option<String>>>,
-    /// The directory is an old copy: the core ends.
-    old_copy: bool,
+    /// The directory is to be left, for that reason: the core ends.
+    leaves: Option<&'static str>,
     measures: Measures,
     catching: Catching,
     /// Orders in front of the core, but for those of its hands.
@@ -270,9 +270,9 @@ impl Driver {
             self.give_work();
             self.publish();
             self.catching.tell(self.machine.catch_up());
-            if self.old_copy {
+            if let Some(reason) = self.leaves {
                 self.close()?;
-                anyhow::bail!(alarms::OLD_COPY);
+                anyhow::bail!(reason);
             }
             if measured.elapsed() >= MEASURE {
                 measured = Instant::now();
@@ -408,7 +408,11 @@ impl Driver {
             let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
             *poisoned = Some(reason.clone());
         }
-        self.old_copy |= matches!(alarm, Alarm::OldCopy { .. });
+        self.leaves = match alarm {
+            Alarm::OldCopy { .. } => Some(alarms::OLD_COPY),
+            Alarm::Lapsed { .. } => Some(alarms::LAPSED),
+            _ => self.leaves,
+        };
         let now = Instant::now();
         let again = self
             .told

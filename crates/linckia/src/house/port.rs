@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, CatchUpView, ClosedView, ForwardRequest, LinkView, NotForwarded, Region, RegionView,
-    RequestSpan, Unavailable,
+    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NotForwarded, Region,
+    RegionView, RequestSpan, Unavailable,
 };
 use linckia_apply::{Query, Reading};
 use linckia_control::{Agreement, Command, Outcome, Roster, Undecided};
@@ -114,6 +114,16 @@ impl House {
         let roster = self.agreed.agreement.roster();
         let roster = roster.borrow();
         let (lives, own) = (roster.incarnations(), self.agreed.origin.as_str());
+        if lives.lapsed().contains_key(self.name.as_str()) {
+            return "it was away for too long, and has lapsed: it goes on in another incarnation \
+                    once its log is closed"
+                .to_owned();
+        }
+        if lives.returning().any(|name| name == self.name.as_str()) {
+            return "it comes back after a lapse, and gets what it has missed; it takes writes \
+                    once all other regions know of it"
+                .to_owned();
+        }
         if lives.closings().any(|(origin, _)| origin == own) {
             return format!(
                 "its directory was taken for lost and its log {own} is closed: the region lives on \
@@ -300,6 +310,10 @@ impl Region for House {
         let view = |region: linckia_region::RegionStatus| RegionView {
             catch_up: catch_up.clone().filter(|_| region.is_self),
             closed: closed_views(&roster, &region.name),
+            lapsed: {
+                let lapse = roster.incarnations().lapsed().get(region.name.as_str());
+                lapse.map(|it| LapsedView { at: it.at, reason: it.reason.clone() })
+            },
             url: url_of(fleet.as_ref(), &region.name),
             name: region.name,
             is_self: region.is_self,

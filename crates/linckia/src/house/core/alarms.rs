@@ -8,6 +8,11 @@ pub(super) const OLD_COPY: &str = "this directory is an old copy of the region's
                                    the next start the region leaves that log, and goes on in \
                                    another incarnation with what the other members hold";
 
+/// What is said when a region ends because of that.
+pub(super) const LAPSED: &str = "this region was away for too long: the other members have \
+                                 closed its log. At the next start it goes on in another \
+                                 incarnation; what it holds beyond the end of a log is put aside";
+
 /// Writes an alarm into the log.
 pub(super) fn tell(alarm: &Alarm) {
     match alarm {
@@ -44,6 +49,9 @@ pub(super) fn tell(alarm: &Alarm) {
             );
         }
         Alarm::OldCopy { peer, detail } => tracing::error!(%peer, detail, OLD_COPY),
+        Alarm::Lapsed { origin, end, held } => {
+            tracing::error!(origin, end, held, LAPSED);
+        }
         Alarm::Poisoned { reason } => {
             tracing::error!(reason, "the log failed; writes are refused until a restart");
         }
