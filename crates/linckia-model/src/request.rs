@@ -154,10 +154,12 @@ pub enum Fault {
     AbsenceNotDonated,
     /// A snapshot replaces the state before the logs hold what it has applied.
     AdoptedBeforeLogs,
+    /// A late event is folded in behind the last checkpoint, wherever in the order it falls.
+    LateAfterCheckpoint,
 }
 
 impl Fault {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -181,6 +183,7 @@ impl Fault {
         Self::RetiredForgotten,
         Self::AbsenceNotDonated,
         Self::AdoptedBeforeLogs,
+        Self::LateAfterCheckpoint,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -208,6 +211,7 @@ impl Fault {
             Self::RetiredForgotten => "retired-forgotten",
             Self::AbsenceNotDonated => "absence-not-donated",
             Self::AdoptedBeforeLogs => "adopted-before-logs",
+            Self::LateAfterCheckpoint => "late-after-checkpoint",
         }
     }
 

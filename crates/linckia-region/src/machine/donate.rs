@@ -168,7 +168,7 @@ impl PageJob {
                 }
                 after = record.sequence();
                 looked += 1;
-                let event = super::retire::event_of(origin, &record, &beside.known)?;
+                let event = crate::rooms::event_of(origin, &record, &beside.known)?;
                 self.retirement.take(&event, named, self.view.as_ref())?;
             }
             for (key, value) in self.retirement.take_rows() {
@@ -198,8 +198,12 @@ impl Beside {
         if self.skips_absence && linckia_apply::shows_nothing(table, value) {
             return Ok(true);
         }
-        Ok(table == Table::History
-            && self.upto.covers(&linckia_apply::history_dot(key, &self.known)?))
+        if table != Table::History {
+            return Ok(false);
+        }
+        // What may be folded again is found by its history.
+        let event = linckia_apply::history_event(key, &self.known)?;
+        Ok(event.hlc <= self.floor && self.upto.covers(&event.dot))
     }
 }
 
