@@ -12,6 +12,7 @@ use linckia_model::{
     Refusal, Stamp, Transaction, Vector, Write, canonical, content_hash, map,
 };
 
+use crate::check::check;
 use crate::port::Standing;
 
 /// A key with events of this region that are not applied yet.
@@ -486,21 +487,5 @@ impl Captured {
         self.answers = (0..count).map(|_| Err(Refusal::Sibling)).collect();
         self.answers[culprit] = Err(refusal);
         self.after = 0;
-    }
-}
-
-fn check(precondition: &Precondition, state: &KeyState, exists: bool) -> Option<Refusal> {
-    let conflict = || Refusal::VersionConflict {
-        version: state.version(),
-        entity_tag: canonical::entity_tag(state),
-    };
-    match precondition {
-        Precondition::Match(tag) => {
-            let matches = canonical::entity_tag(state).is_some_and(|found| found == *tag);
-            (!matches).then(conflict)
-        }
-        Precondition::Exists => (!exists).then(conflict),
-        Precondition::Absent => exists.then(conflict),
-        Precondition::Deletable => (!exists).then_some(Refusal::NotFound),
     }
 }

@@ -370,8 +370,9 @@ impl Machine {
     /// Up to where a log may be let go of for those that load a snapshot from here.
     pub(super) fn pinned(&self, origin: &Origin) -> u64 {
         let bases = self.donations.by_peer.values().map(|donation| match &donation.stands {
-            // Once all was read of it, what is behind its base is still to be pulled.
-            Stands::Sending(Sending { cut, place: None, .. }) => {
+            // Once all of it is kept, what is behind its base is still to be pulled; a joiner that
+            // died before asks for the rest again.
+            Stands::Sending(Sending { cut, place: None, sent, kept, .. }) if kept >= sent => {
                 let base = cut.bases.iter().find(|base| base.origin == *origin);
                 base.map_or(0, |base| base.sequence)
             }
