@@ -333,3 +333,19 @@ fn what_is_stable_is_forgotten_and_only_the_version_stays() {
     Arc::make_mut(&mut gone.current).version = 2;
     assert_eq!(state, gone);
 }
+
+#[test]
+fn a_tail_that_cannot_be_read_again_is_an_error_and_changes_nothing() {
+    let mut state = fold(&[
+        event(&("a", 1, 2, Patch, json!({"n": 1}), &[]), None),
+        event(&("a", 2, 4, Patch, json!({"n": 2}), &[]), None),
+    ]);
+    let settings = FoldSettings::default();
+    state.take(Hlc::ZERO, Epochs::none(), &settings);
+    state.stored();
+    let (before, lost) = (state.folded().value, Log(HashMap::new()));
+    let late = event(&("b", 1, 3, Patch, json!({"n": 3}), &[]), None);
+    let error = state.apply(&late, &[], &lost, Epochs::none(), &settings).unwrap_err();
+    assert!(crate::with_causes(&error).ends_with("0 of 2 are there"), "{error}");
+    assert_eq!(state.folded().value, before);
+}
