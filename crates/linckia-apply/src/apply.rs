@@ -279,11 +279,11 @@ impl Apply {
     ///
     /// # Errors
     /// The store's, or a row that is not ours.
-    pub fn state(&mut self, key: &Key, view: &dyn View, events: &dyn Events) -> Result<&KeyState> {
+    pub fn state(&mut self, key: &Key, view: &dyn View) -> Result<&KeyState> {
         let (stable, fold) = (self.stability.stable(), self.settings.fold);
         let stored = Stored { view, presence: &self.presence, known: &self.applied };
         let entry = self.keys.load(key, stored)?;
-        entry.state.settle(stable, events, self.policies.of(key), &fold);
+        entry.state.settle(stable, self.policies.of(key), &fold);
         Ok(&entry.state)
     }
 
@@ -385,7 +385,7 @@ impl Apply {
         };
         let stable = self.stability.stable();
         let stored = Stored { view, presence: &self.presence, known: &self.applied };
-        let settle = settling(self.saved, events, &self.policies, fold, &mut self.needed);
+        let settle = settling(self.saved, &self.policies, fold, &mut self.needed);
         let entry = self.keys.change(key, stored, settle)?;
         let epochs = self.policies.of(key);
         let change = match prepared {
@@ -394,12 +394,12 @@ impl Apply {
                 change
             }
             None => {
-                entry.state.settle(stable, events, epochs, &fold);
-                entry.state.apply(event, &copies, events, epochs, &fold)
+                entry.state.settle(stable, epochs, &fold);
+                entry.state.apply(event, &copies, events, epochs, &fold)?
             }
         };
         if fold.fault == Some(Fault::TombstoneDroppedEarly) {
-            entry.state.settle(stable, events, epochs, &fold);
+            entry.state.settle(stable, epochs, &fold);
         }
         entry.conflicts = entry.conflicts.saturating_add_signed(change.growth);
         // With a stamp that waits for a flush it was added already.
@@ -452,7 +452,7 @@ impl Apply {
             let Some(entry) = self.keys.cached(&key) else { continue };
             let tail = entry.state.tail_length();
             let epochs = self.policies.of(&key);
-            let settled = entry.state.settle(stable, events, epochs, &self.settings.fold);
+            let settled = entry.state.settle(stable, epochs, &self.settings.fold);
             entry.settles = false;
             if let Some(hlc) = entry.state.unsettled_until() {
                 entry.settles = true;
@@ -470,16 +470,15 @@ impl Apply {
 }
 
 /// Settles a state that a flush takes, up to the stable time of the flush, and notes the earliest
-/// event that its row will need of the logs: it lies above.
+/// event that its row will need of the logs.
 fn settling<'a>(
     stable: Hlc,
-    events: &'a dyn Events,
     policies: &'a Policies,
     fold: FoldSettings,
     needed: &'a mut Hlc,
 ) -> impl FnMut(&Key, &mut KeyState) + 'a {
     move |key, state| {
-        state.settle_through(stable, events, policies.of(key), &fold);
+        state.take(stable, policies.of(key), &fold);
         *needed = state.needs_from().map_or(*needed, |from| from.min(*needed));
     }
 }
@@ -500,4 +499,4 @@ fn size_of(value: &serde_json::Value) -> usize {
 }
 
 /// A settled tail this long makes the row worth writing again.
-const LONG_TAIL: usize = 8;
+const LONG_TAIL: u64 = 8;

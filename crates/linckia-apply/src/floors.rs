@@ -1,8 +1,8 @@
 //! From where on events may have to be read again: logs may let go of what is older and stable.
 //!
-//! A key's row names the events of its tail, and they are read when the key is next wanted, unless
-//! all of them are stable by then. What always holds: an event at or below [`Floors::floor`] is
-//! never read again to fold a key.
+//! A key's row says where its base stands, and events above it are read again where a late one
+//! falls among them, unless all of them are stable by then. What always holds: an event at
+//! or below [`Floors::floor`] is never read again to fold a key.
 
 use linckia_model::{Error, Hlc, Reader, Writer};
 

@@ -109,7 +109,7 @@ impl Entry {
 /// a row by about this factor.
 const WEIGHT_FACTOR: usize = 6;
 
-/// What an event of a tail weighs that is in memory.
+/// What an event weighs that is in memory.
 const BODY_WEIGHT: usize = 768;
 
 /// The least an entry weighs.
@@ -232,6 +232,7 @@ impl Keys {
     pub(crate) fn flushed(&mut self, FlushedKey { key, digest, row_bytes }: FlushedKey) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         entry.flushing = false;
+        entry.state.stored();
         entry.digest = digest;
         let weight = WEIGHT_MIN.max(row_bytes * WEIGHT_FACTOR) + entry.state.bodies() * BODY_WEIGHT;
         self.weight = self.weight + weight - entry.weight;

@@ -33,4 +33,4 @@ pub use query::{
 };
 pub use read::Pages;
 pub use retire::{Named, Retirement, kept_whole};
-pub use rows::history_dot;
+pub use rows::{history_between, history_event};

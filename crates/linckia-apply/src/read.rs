@@ -97,7 +97,7 @@ impl Apply {
                 let presence = &self.presence;
                 let stored = Stored { view: store, presence, known: &self.applied };
                 let entry = self.keys.load(key, stored)?;
-                let shown = entry.state.shown().map(|stamp| &stamp.dot).collect();
+                let shown = entry.state.shown();
                 Found::Aggregate { shown, view: view_of(key, entry) }
             }
             Query::Events { after, limit, filter } => self.events(after, *limit, filter, events),

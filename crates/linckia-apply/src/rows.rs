@@ -10,6 +10,8 @@ use linckia_model::{
     Writer,
 };
 
+use linckia_store::{Table, View};
+
 use crate::error::{Result, row};
 
 /// Rows of the index from conflict id to record: no key begins with this byte, it is not UTF-8.
@@ -80,9 +82,40 @@ pub(crate) fn history_key(key: &[u8], stamp: &Stamp) -> Vec<u8> {
 ///
 /// # Errors
 /// A row that is not ours.
-pub fn history_dot(bytes: &[u8], known: &Vector) -> Result<Dot> {
+pub fn history_event(bytes: &[u8], known: &Vector) -> Result<Stamp> {
     let (_, prefix) = key_of(bytes)?;
-    history_stamp(bytes, prefix, known).map(|stamp| stamp.dot)
+    history_stamp(bytes, prefix, known)
+}
+
+/// Rows of history that are read at once.
+const HISTORY_ROWS_MAX: usize = 1_024;
+
+/// Every event of a key that is in the store, from one place in order to another, both included.
+///
+/// # Errors
+/// The store's, or a row that is not ours.
+pub fn history_between(
+    key: &Key,
+    first: &Stamp,
+    last: &Stamp,
+    view: &dyn View,
+    known: &Vector,
+) -> Result<Vec<Stamp>> {
+    let prefix = key.to_bytes();
+    let (mut from, mut stamps) = (history_key(&prefix, first), Vec::new());
+    let until = [&history_key(&prefix, last)[..], &[0]].concat();
+    loop {
+        let rows = view.scan(Table::History, &from, &until, HISTORY_ROWS_MAX, false)?;
+        for (bytes, _) in &rows {
+            stamps.push(history_stamp(bytes, prefix.len(), known)?);
+        }
+        match rows.last() {
+            Some((last, _)) if rows.len() == HISTORY_ROWS_MAX => {
+                from = [&last[..], &[0]].concat();
+            }
+            _ => return Ok(stamps),
+        }
+    }
 }
 
 /// The stamp in a history row's key, of which `prefix` bytes are the aggregate's.

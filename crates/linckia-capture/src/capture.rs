@@ -3,24 +3,25 @@
 //! States are folded ahead for keys with events on their way to the disk, so that a precondition
 //! and a version see what was given a sequence and is not applied yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    Answer, Claim, ClaimRef, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity, Key,
-    KeyState, Map, NewEvent, Now, Operation, Origin, Policies, Precondition, RecordChange, Refusal,
-    Stamp, Transaction, Vector, Write, canonical, content_hash, map,
+    Answer, Cause, Claim, ClaimRef, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity,
+    Key, KeyState, Map, NewEvent, Now, Operation, Origin, Policies, Precondition, RecordChange,
+    Refusal, Stamp, Transaction, Vector, Write, canonical, content_hash, map,
 };
 
+use crate::check::check;
 use crate::port::Standing;
 
 /// A key with events of this region that are not applied yet.
 #[derive(Clone)]
 struct Staged {
     state: KeyState,
-    /// The last of those events, and how many there are.
+    /// The last of those events, and all of them.
     last: u64,
-    pending: usize,
+    pending: VecDeque<Arc<Event>>,
     /// What the last of them put on record.
     change: RecordChange,
     /// A remote event was folded in since: what is staged is no longer what applying will give.
@@ -60,12 +61,16 @@ pub struct Capture {
     fresh: Map<Claim, Arc<Event>>,
 }
 
-/// No events are read while folding ahead: what is folded is in memory or below stable time.
+/// What is folded ahead comes last in order, mostly: then nothing is read.
 struct Ahead<'a, S>(&'a S);
 
 impl<S: Standing> EventSource for Ahead<'_, S> {
     fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
         self.0.event(&Stamp { hlc: Hlc::ZERO, dot: dot.clone() })
+    }
+
+    fn between(&self, key: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {
+        self.0.between(key, first, last)
     }
 }
 
@@ -188,7 +193,7 @@ impl Capture {
             Ok(draft) => {
                 let hlc = clock.next(now);
                 let transaction = Transaction::single(self.last + 1);
-                self.stage(draft, hlc, transaction, terms, standing, captured);
+                self.stage(draft, hlc, transaction, terms, standing, captured)?;
             }
         }
         Ok(())
@@ -243,7 +248,7 @@ impl Capture {
                     let hlc = *hlc.get_or_insert_with(|| clock.next(now));
                     let index = captured.events.len() as u32;
                     let transaction = Transaction { first, index, size };
-                    self.stage(draft, hlc, transaction, &terms, standing, captured);
+                    self.stage(draft, hlc, transaction, &terms, standing, captured)?;
                 }
             }
         }
@@ -315,7 +320,8 @@ impl Capture {
         if !self.staged.contains_key(&new.key) {
             let state = standing.state(&new.key)?;
             let change = RecordChange::default();
-            let staged = Staged { state, last: 0, pending: 0, change, touched: false };
+            let staged =
+                Staged { state, last: 0, pending: VecDeque::new(), change, touched: false };
             self.staged.insert(new.key.clone(), staged);
         }
         let Some(staged) = self.staged.get(&new.key) else {
@@ -358,7 +364,7 @@ impl Capture {
         terms: &Terms,
         standing: &S,
         captured: &mut Captured,
-    ) {
+    ) -> Result<(), S::Error> {
         let Draft { new, identity, version, created } = draft;
         self.last += 1;
         let mut deps: Vector = standing.applied().clone();
@@ -382,9 +388,10 @@ impl Capture {
         });
         let staged =
             self.staged.get_mut(&event.key).expect("the key was staged when it was judged");
-        staged.change = staged.state.apply(&event, &[], &Ahead(standing), epochs, &self.fold);
+        let ahead = Ahead(standing);
+        staged.change = staged.state.apply(&event, &[], &ahead, epochs, &self.fold)?;
         staged.last = self.last;
-        staged.pending += 1;
+        staged.pending.push_back(Arc::clone(&event));
         let entity_tag = if terms.entity_tag { canonical::entity_tag(&staged.state) } else { None };
         let claim = ClaimRef { key: &event.key, identity: &event.identity }.to_owned();
         self.fresh.insert(claim, Arc::clone(&event));
@@ -399,6 +406,7 @@ impl Capture {
             entity_tag,
         }));
         captured.events.push(event);
+        Ok(())
     }
 
     fn forget(&mut self, event: &Event) {
@@ -414,7 +422,7 @@ impl Capture {
             staged.touched = true;
             return None;
         }
-        let last = staged.last == event.dot.sequence && staged.pending == 1;
+        let last = staged.last == event.dot.sequence && staged.pending.len() == 1;
         if !last || staged.touched {
             return None;
         }
@@ -422,25 +430,47 @@ impl Capture {
         Some(Prepared { state: staged.state, change: staged.change })
     }
 
-    /// An event was applied: one of ours is no longer ahead, one of others is folded under what is.
-    pub fn applied<S: Standing>(&mut self, event: &Arc<Event>, standing: &mut S) {
-        if event.dot.origin == self.origin {
+    /// Events were applied: those of ours are no longer ahead, and what still is ahead of those of
+    /// others is folded anew.
+    ///
+    /// # Errors
+    /// Those of the state: the region must stop.
+    pub fn applied<S: Standing>(
+        &mut self,
+        events: &[Arc<Event>],
+        standing: &mut S,
+    ) -> Result<(), S::Error> {
+        let mut touched = BTreeSet::new();
+        for event in events {
+            if event.dot.origin != self.origin {
+                if self.staged.contains_key(&event.key) {
+                    touched.insert(&event.key);
+                }
+                continue;
+            }
             self.forget(event);
             if let Some(staged) = self.staged.get_mut(&event.key) {
-                staged.pending = staged.pending.saturating_sub(1);
-                if staged.pending == 0 {
+                staged.pending.retain(|ahead| ahead.dot.sequence > event.dot.sequence);
+                if staged.pending.is_empty() {
                     self.staged.swap_remove(&event.key);
                 }
             }
-        } else if let Some(staged) = self.staged.get_mut(&event.key) {
-            let copies = standing.copies(&event.key, &event.identity).unwrap_or_default();
-            let claim = ClaimRef { key: &event.key, identity: &event.identity };
-            let fresh = self.fresh.get(&claim);
-            let known = copies.into_iter().chain(fresh.map(|event| event.stamp()));
-            let earlier: Vec<Stamp> = known.filter(|stamp| stamp.dot != event.dot).collect();
-            let epochs = self.policies.of(&event.key);
-            staged.state.apply(event, &earlier, &Ahead(standing), epochs, &self.fold);
         }
+        touched.into_iter().try_for_each(|key| self.fold_ahead(key, standing))
+    }
+
+    /// What is ahead of a key is folded over what is applied.
+    fn fold_ahead<S: Standing>(&mut self, key: &Key, standing: &mut S) -> Result<(), S::Error> {
+        let Some(staged) = self.staged.get_mut(key) else { return Ok(()) };
+        let mut state = standing.state(key)?;
+        for event in &staged.pending {
+            // No id is twice among those that are ahead.
+            let copies = standing.copies(key, &event.identity)?;
+            let (ahead, epochs) = (Ahead(standing), self.policies.of(key));
+            state.apply(event, &copies, &ahead, epochs, &self.fold)?;
+        }
+        staged.state = state;
+        Ok(())
     }
 }
 
@@ -457,21 +487,5 @@ impl Captured {
         self.answers = (0..count).map(|_| Err(Refusal::Sibling)).collect();
         self.answers[culprit] = Err(refusal);
         self.after = 0;
-    }
-}
-
-fn check(precondition: &Precondition, state: &KeyState, exists: bool) -> Option<Refusal> {
-    let conflict = || Refusal::VersionConflict {
-        version: state.version(),
-        entity_tag: canonical::entity_tag(state),
-    };
-    match precondition {
-        Precondition::Match(tag) => {
-            let matches = canonical::entity_tag(state).is_some_and(|found| found == *tag);
-            (!matches).then(conflict)
-        }
-        Precondition::Exists => (!exists).then(conflict),
-        Precondition::Absent => exists.then(conflict),
-        Precondition::Deletable => (!exists).then_some(Refusal::NotFound),
     }
 }

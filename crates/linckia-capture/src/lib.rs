@@ -7,6 +7,7 @@
 //! and a refused request changes nothing.
 
 mod capture;
+mod check;
 mod port;
 #[cfg(test)]
 mod tests;

@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use linckia_model::{Abridged, Event, Identity, Key, KeyState, Stamp, Vector};
+use linckia_model::{Abridged, Cause, Event, Identity, Key, KeyState, Stamp, Unread, Vector};
 
 /// The state as applied.
 pub trait Standing {
-    type Error;
+    type Error: From<Unread>;
 
     fn applied(&self) -> &Vector;
 
@@ -26,6 +26,14 @@ pub trait Standing {
 
     /// An applied event; none only if its log dropped it.
     fn event(&self, stamp: &Stamp) -> Option<Arc<Event>>;
+
+    /// Applied events of a key that are in the store, as [`EventSource::between`] gives them.
+    ///
+    /// [`EventSource::between`]: linckia_model::EventSource::between
+    ///
+    /// # Errors
+    /// As there.
+    fn between(&self, key: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause>;
 
     /// What is left of an applied event that its log dropped, while its id may be repeated.
     ///

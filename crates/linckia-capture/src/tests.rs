@@ -2,13 +2,12 @@
 //! the disk counts.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use linckia_model::{
-    Abridged, Ack, Answer, Clock, ClockSettings, Dot, Epochs, Event, EventSource, Extras,
+    Abridged, Ack, Answer, Cause, Clock, ClockSettings, Dot, Epochs, Event, EventSource, Extras,
     FoldSettings, Hlc, Identity, Key, KeyState, NewEvent, Now, Operation, Origin, Policies, Policy,
-    Precondition, Refusal, RegionName, Stamp, Vector, Write, canonical,
+    Precondition, Refusal, RegionName, Stamp, Unread, Vector, Write, canonical,
 };
 use serde_json::{Value, json};
 
@@ -28,20 +27,24 @@ impl EventSource for Here {
     fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
         self.events.get(dot).cloned()
     }
+
+    fn between(&self, _: &Key, _: &Stamp, _: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {
+        panic!("no flush takes anything here")
+    }
 }
 
 impl Standing for Here {
-    type Error = Infallible;
+    type Error = Unread;
 
     fn applied(&self) -> &Vector {
         &self.applied
     }
 
-    fn state(&mut self, key: &Key) -> Result<KeyState, Infallible> {
+    fn state(&mut self, key: &Key) -> Result<KeyState, Unread> {
         Ok(self.states.get(key).cloned().unwrap_or_default())
     }
 
-    fn copies(&mut self, key: &Key, identity: &Identity) -> Result<Vec<Stamp>, Infallible> {
+    fn copies(&mut self, key: &Key, identity: &Identity) -> Result<Vec<Stamp>, Unread> {
         let same = |event: &&Arc<Event>| event.key == *key && event.identity == *identity;
         Ok(self.events.values().filter(same).map(|event| event.stamp()).collect())
     }
@@ -50,7 +53,11 @@ impl Standing for Here {
         self.events.get(&stamp.dot).filter(|_| !self.dropped).cloned()
     }
 
-    fn abridged(&self, stamp: &Stamp) -> Result<Option<Abridged>, Infallible> {
+    fn between(&self, key: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {
+        EventSource::between(self, key, first, last)
+    }
+
+    fn abridged(&self, stamp: &Stamp) -> Result<Option<Abridged>, Unread> {
         Ok(self.events.get(&stamp.dot).map(|event| event.abridged()))
     }
 }
@@ -75,7 +82,7 @@ impl Bench {
 
     fn write(&mut self, write: &Write) -> Captured {
         let captured = self.capture.write(NOW, &mut self.clock, write.clone(), &mut self.here);
-        captured.unwrap_or_else(|never| match never {})
+        captured.unwrap()
     }
 
     /// The disk is done: these events are applied.
@@ -83,11 +90,12 @@ impl Bench {
         for event in events {
             let mut state = self.here.states.remove(&event.key).unwrap_or_default();
             let epochs = Epochs::none();
-            state.apply(event, &[], &self.here, epochs, &FoldSettings::default());
+            let settings = FoldSettings::default();
+            state.apply(event, &[], &self.here, epochs, &settings).unwrap();
             self.here.states.insert(event.key.clone(), state);
             self.here.events.insert(event.dot.clone(), Arc::clone(event));
             self.here.applied.set(&event.dot.origin, event.dot.sequence);
-            self.capture.applied(event, &mut self.here);
+            self.capture.applied(std::slice::from_ref(event), &mut self.here).unwrap();
         }
     }
 }

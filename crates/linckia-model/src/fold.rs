@@ -1,10 +1,10 @@
 //! The fold: a key's events, in (HLC, origin, sequence) order, made into its value.
 //!
 //! Apply feeds every event of a key to its [`KeyState`], in whatever order they arrive; the state
-//! is always that of the fold in order. It keeps a base folded up to stable time and the events
-//! above it, so that a late event is folded again with those it precedes. What always holds: the
-//! current state is a pure function of the set of events applied, and what was dropped below stable
-//! time cannot change it. Rulings: `docs/fold.md`.
+//! is always that of the fold in order. It keeps a base folded up to stable time, and above it a
+//! tail (`tail.rs`), so that a late event is folded again with those it precedes. What always
+//! holds: the current state is a pure function of the set of events applied, and what was dropped
+//! below stable time cannot change it. Rulings: `docs/fold.md`.
 
 pub mod canonical;
 mod copies;
@@ -14,9 +14,11 @@ mod field;
 mod member;
 mod record;
 mod sorted;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unread;
 mod whole;
 
 use std::sync::Arc;
@@ -27,12 +29,14 @@ pub use copies::Copies;
 pub use dry_run::{DryRun, dry_run};
 pub use record::{Kind, Record, RecordKey, Status};
 use record::{Ledger, Records};
-use sorted::Sorted;
+use tail::Tail;
 use tree::{Floor, Held, Node, Path};
+pub use unread::{Cause, Unread};
 use whole::Whole;
 
 use crate::event::{Event, Operation};
 use crate::hlc::Hlc;
+use crate::name::Key;
 use crate::policy::{Epochs, Policy, Strategy};
 use crate::request::{Fault, Refusal};
 use crate::vector::{Dot, Stamp, Vector};
@@ -45,12 +49,15 @@ pub type FoldFault = Option<Fault>;
 pub struct FoldSettings {
     /// Copies of an id within this time before it make a copy not count, in milliseconds.
     pub window_milliseconds: u64,
+    /// Events of a key after which its state is kept as a checkpoint. Fewer make more checkpoints
+    /// than a tail needs; more are folded again when one is late by a moment.
+    pub tail_portion: usize,
     pub fault: FoldFault,
 }
 
 impl Default for FoldSettings {
     fn default() -> Self {
-        Self { window_milliseconds: 24 * 3600 * 1000, fault: None }
+        Self { window_milliseconds: 24 * 3600 * 1000, tail_portion: 32, fault: None }
     }
 }
 
@@ -58,6 +65,18 @@ impl Default for FoldSettings {
 pub trait EventSource {
     /// The event of that dot; it is durable and was applied here. None only if the log lost it.
     fn event(&self, dot: &Dot) -> Option<Arc<Event>>;
+
+    /// Every event of that key that flushes took to the store, from one place in order to another,
+    /// both included, in order.
+    ///
+    /// # Errors
+    /// The store or a log is not readable, or lost one of them.
+    fn between(
+        &self,
+        key: &Key,
+        first: &Stamp,
+        last: &Stamp,
+    ) -> std::result::Result<Vec<Arc<Event>>, Cause>;
 }
 
 /// The fold of some prefix of a key's events.
@@ -67,8 +86,8 @@ pub struct State {
     version: u64,
     /// In order.
     frontier: Vec<Stamp>,
-    /// On record above the base, or open; other records are confirmed and lie in the store only.
-    records: Records,
+    /// Records that wait for a person, by now.
+    open: Records,
     /// The policy epoch of the last event; 0 is the default policy.
     epoch: u64,
     /// Under a policy for which a document is one value; the tree is empty then.
@@ -104,26 +123,36 @@ pub struct Folded<'a> {
     pub frontier: &'a [Stamp],
 }
 
-/// One key: a stable base, the events above it, and the fold of both.
+/// One key: its state, and what it takes to fold late events in.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct KeyState {
-    /// The fold up to stable time; absent while there is no tail, when it equals the current state.
-    base: Option<Arc<State>>,
-    /// Events above the base, in order; those not in memory are read from the logs when needed.
-    tail: Sorted<Stamp, Option<Arc<Event>>>,
+    /// The events above stable time, and what they are folded upon; absent while there are none.
+    tail: Option<Box<Tail>>,
     current: Arc<State>,
+    /// On record since the base, or open; others are confirmed and lie in the store only.
+    records: Arc<Records>,
     copies: Copies,
-    /// The tail's length when it was last settled in part, so that settling costs little per event.
-    settled_at: usize,
 }
 
-/// A tail this much longer than when it was last looked at is worth settling in part.
-const TAIL_GROWTH: usize = 32;
-
 impl State {
-    /// Folds one event that is after all folded so far; answers what it puts on record. Those
-    /// records are this event's own: no other step makes one with equal losers and winner.
+    /// Folds one event that is after all folded so far; answers what it puts on record, and what
+    /// it settles of what was. Those records are this event's own: no other step makes one with
+    /// equal losers and winner.
     fn step(
+        &mut self,
+        event: &Event,
+        copies: &Copies,
+        source: &dyn EventSource,
+        epochs: &Epochs,
+        settings: &FoldSettings,
+    ) -> Records {
+        let records = self.fold_in(event, copies, source, epochs, settings);
+        let open = records.iter().filter(|(_, record)| record.is_open());
+        self.open.extend(open.map(|(key, record)| (key.clone(), record.clone())));
+        records
+    }
+
+    fn fold_in(
         &mut self,
         event: &Event,
         copies: &Copies,
@@ -144,7 +173,7 @@ impl State {
         self.version += u64::from(counts);
         let mut records = match epoch {
             0 => Records::new(),
-            _ => record::settle(&mut self.records, event, copies),
+            _ => record::settle(&mut self.open, event, copies),
         };
         let manual = policy.strategy() == Strategy::Manual;
         let mut ledger = Ledger::new(event, copies, &mut records, manual, settings);
@@ -226,11 +255,13 @@ impl KeyState {
         self.current.folded()
     }
 
-    /// The stamps of the events that what is seen of the key rests on, but for those that every
-    /// region has applied. A frontier is not enough: an event that covers one copy of an id covers
-    /// all of them, and the other copies' deps are not its own.
-    pub fn shown(&self) -> impl Iterator<Item = &Stamp> {
-        self.current.frontier.iter().chain(self.tail.keys())
+    /// A vector that covers the events that what is seen of the key rests on, but for those that
+    /// every region has applied. A frontier is not enough: an event that covers one copy of an id
+    /// covers all of them, and the other copies' deps are not its own.
+    pub fn shown(&self) -> Vector {
+        let mut shown = self.tail.as_ref().map_or_else(Vector::new, |tail| tail.shown.clone());
+        self.current.frontier.iter().for_each(|s| shown.raise(&s.dot.origin, s.dot.sequence));
+        shown
     }
 
     pub fn version(&self) -> u64 {
@@ -243,7 +274,7 @@ impl KeyState {
 
     /// Records that replay may still change, or that were put since the base.
     pub fn records(&self) -> impl Iterator<Item = (&RecordKey, &Record)> {
-        self.current.records.iter()
+        self.records.iter()
     }
 
     /// The policy epoch of its last event.
@@ -251,20 +282,20 @@ impl KeyState {
         self.current.epoch
     }
 
-    /// Events above stable time known here.
-    pub fn tail_length(&self) -> usize {
-        self.tail.len()
+    /// Events above the base known here.
+    pub fn tail_length(&self) -> u64 {
+        self.tail.as_ref().map_or(0, |tail| tail.length())
     }
 
     /// The highest timestamp in the tail: at stable times from there on the key settles whole.
     pub fn unsettled_until(&self) -> Option<Hlc> {
-        self.tail.last_key().map(|stamp| stamp.hlc)
+        self.tail.as_ref()?.last_hlc()
     }
 
     /// The lowest timestamp of an event that may have to be read again: at stable times from
     /// [`KeyState::unsettled_until`] on none has to be.
     pub fn needs_from(&self) -> Option<Hlc> {
-        let first = self.tail.first_key()?;
+        let first = &self.tail.as_ref()?.first;
         let copies = self.copies.0.values().filter_map(|copies| copies.first());
         copies.chain([first]).map(|stamp| stamp.hlc).min()
     }
@@ -272,6 +303,9 @@ impl KeyState {
     /// Takes a new event, wherever in the order it falls; `earlier` are the copies of its identity
     /// that were applied before, `epochs` the policies of its type. Says which records came and
     /// went.
+    ///
+    /// # Errors
+    /// It falls among events that are not in memory and cannot be read.
     pub fn apply(
         &mut self,
         event: &Arc<Event>,
@@ -279,98 +313,99 @@ impl KeyState {
         source: &dyn EventSource,
         epochs: &Epochs,
         settings: &FoldSettings,
-    ) -> RecordChange {
+    ) -> Result<RecordChange, Unread> {
         let stamp = event.stamp();
         if !earlier.is_empty() {
             let all = earlier.iter().cloned().chain([stamp.clone()]);
             self.copies.note(&event.identity, all);
         }
-        let in_order = self.tail.last_key().is_none_or(|last| *last < stamp);
-        if self.tail.is_empty() {
-            self.base = Some(Arc::clone(&self.current));
+        let first = || Box::new(Tail::new(Arc::clone(&self.current), stamp.clone()));
+        let tail = self.tail.get_or_insert_with(first);
+        let in_order = tail.last().is_none_or(|last| last < stamp);
+        tail.shown.raise(&stamp.dot.origin, stamp.dot.sequence);
+        if !in_order && settings.fault != Some(Fault::TiesByArrival) {
+            return self.apply_late(event, &stamp, source, epochs, settings);
         }
-        self.tail.insert(stamp.clone(), Some(Arc::clone(event)));
-        if in_order || settings.fault == Some(Fault::TiesByArrival) {
-            let current = Arc::make_mut(&mut self.current);
-            let new = current.step(event, &self.copies, source, epochs, settings);
-            let put: Vec<_> = new.iter().map(|(key, r)| (key.clone(), r.clone())).collect();
-            let before = current.records.len();
-            current.records.extend(new);
-            let growth = (current.records.len() - before) as i64;
-            return RecordChange { put, removed: Vec::new(), growth };
+        let state = Arc::make_mut(&mut self.current);
+        let put = state.step(event, &self.copies, source, epochs, settings);
+        tail.push(event, &self.current, settings.tail_portion);
+        if put.is_empty() {
+            return Ok(RecordChange::default());
         }
-        self.fold_again(source, epochs, settings)
+        let before = self.records.len();
+        let records = Arc::make_mut(&mut self.records);
+        records.extend(put.iter().map(|(key, record)| (key.clone(), record.clone())));
+        let growth = (records.len() - before) as i64;
+        Ok(RecordChange { put: put.into_iter().collect(), removed: Vec::new(), growth })
     }
 
-    /// Folds the tail over the base anew.
-    fn fold_again(
+    /// Folds again what comes after the last checkpoint before an event, with it among them.
+    fn apply_late(
         &mut self,
+        event: &Arc<Event>,
+        stamp: &Stamp,
         source: &dyn EventSource,
         epochs: &Epochs,
         settings: &FoldSettings,
-    ) -> RecordChange {
-        let mut state = self.base.as_deref().cloned().unwrap_or_default();
-        self.read_tail(source);
-        self.tail.for_each_mut(|_, event| {
-            let event = event.as_ref().expect("a tail was read before it is folded");
-            let new = state.step(event, &self.copies, source, epochs, settings);
-            state.records.extend(new);
-        });
-        let before = std::mem::replace(&mut self.current, Arc::new(state));
-        let (before, now) = (&before.records, &self.current.records);
+    ) -> Result<RecordChange, Unread> {
+        let Some(tail) = &mut self.tail else { return Ok(RecordChange::default()) };
+        let late = settings.fault != Some(Fault::LateAfterCheckpoint);
+        let checkpoints = if late { tail.before(stamp) } else { tail.chain.len() };
+        let (mut state, mut events) = tail.unfold(checkpoints, &event.key, source)?;
+        tail.first = tail.first.clone().min(stamp.clone());
+        let place = events.partition_point(|known| known.stamp() < *stamp);
+        events.insert(place, Arc::clone(event));
+        // What was on record before is not touched, unless it waited for somebody then.
+        let kept = |key: &RecordKey| match tail.chain.last() {
+            Some(checkpoint) => *key.at() <= checkpoint.last,
+            None => *key.at() < tail.first,
+        };
+        let before = std::mem::take(&mut self.records);
+        let kept = before.iter().filter(|(key, _)| kept(key) && !state.open.contains_key(key));
+        let mut now: Records = kept.map(|(key, record)| (key.clone(), record.clone())).collect();
+        now.extend(state.open.clone());
+        for event in &events {
+            let current = Arc::make_mut(&mut state);
+            now.extend(current.step(event, &self.copies, source, epochs, settings));
+            tail.push(event, &state, settings.tail_portion);
+        }
+        self.current = state;
+        self.records = Arc::new(now);
+        let now = &self.records;
         let new = now.iter().filter(|(key, record)| before.get(key) != Some(record));
         let growth = now.len() as i64 - before.len() as i64;
-        RecordChange {
+        Ok(RecordChange {
             growth,
             put: new.map(|(key, record)| (key.clone(), record.clone())).collect(),
             removed: before.keys().filter(|key| !now.contains_key(key)).cloned().collect(),
-        }
+        })
     }
 
-    /// About how many events of the tail are in memory.
+    /// How many events are in memory.
     pub fn bodies(&self) -> usize {
-        // They are read and let go of all at once, and new ones come at the end.
-        self.tail.last_value().map_or(0, |last| if last.is_some() { self.tail.len() } else { 0 })
+        self.tail.as_ref().map_or(0, |tail| tail.in_memory())
     }
 
-    /// The events of the tail are in memory from here on.
-    fn read_tail(&mut self, source: &dyn EventSource) {
-        if !self.tail.values().any(Option::is_none) {
-            return;
-        }
-        self.tail.for_each_mut(|stamp, event| {
-            if event.is_none() {
-                *event = source.event(&stamp.dot);
-                assert!(event.is_some(), "{} is in a tail and not in its log", stamp.dot);
-            }
-        });
-    }
-
-    /// [`KeyState::settle`], and a tail that remains begins above stable time.
-    pub fn settle_through(
-        &mut self,
-        stable: Hlc,
-        source: &dyn EventSource,
-        epochs: &Epochs,
-        settings: &FoldSettings,
-    ) {
-        let settled = self.settle(stable, source, epochs, settings);
-        let below = || self.tail.first_key().is_some_and(|first| first.hlc <= stable);
-        if settled == Settled::Unsettled && epochs.knows(self.current.epoch) && below() {
-            self.settle_part(stable, source, epochs, settings);
-            self.settled_at = self.tail.len();
+    /// [`KeyState::settle`], and a flush takes the state as it is then.
+    pub fn take(&mut self, stable: Hlc, epochs: &Epochs, settings: &FoldSettings) {
+        self.settle(stable, epochs, settings);
+        if let Some(tail) = &mut self.tail {
+            tail.close(&self.current, settings.tail_portion);
+            tail.take();
         }
     }
 
-    /// Moves what is at or below stable time into the base and forgets what nothing to come can
-    /// meet; nothing while the key's policy is not known. Cheap when there is nothing to do.
-    pub fn settle(
-        &mut self,
-        stable: Hlc,
-        source: &dyn EventSource,
-        epochs: &Epochs,
-        settings: &FoldSettings,
-    ) -> Settled {
+    /// What flushes took is in the store: its events can be read again.
+    pub fn stored(&mut self) {
+        if let Some(tail) = &mut self.tail {
+            tail.stored();
+        }
+    }
+
+    /// Moves the base up to the last checkpoint at or below stable time and forgets what nothing
+    /// to come can meet; nothing while the key's policy is not known. Cheap when there is nothing
+    /// to do, and reads nothing.
+    pub fn settle(&mut self, stable: Hlc, epochs: &Epochs, settings: &FoldSettings) -> Settled {
         let early = settings.fault == Some(Fault::TombstoneDroppedEarly) && !self.exists();
         let Some(last) = self.unsettled_until() else {
             return if self.exists() { Settled::Whole } else { Settled::Gone };
@@ -379,30 +414,22 @@ impl KeyState {
             return Settled::Unsettled;
         }
         if last <= stable || early {
-            self.base = None;
-            self.tail.clear();
+            self.tail = None;
             self.copies = Copies::default();
-            self.settled_at = 0;
             return self.settle_whole(if early { Hlc::MAX } else { stable }, epochs);
         }
-        // Looking at a tail costs its length: a long one is looked at ever more rarely.
-        if self.tail.len() >= self.settled_at + self.settled_at / 2 + TAIL_GROWTH {
-            self.settle_part(stable, source, epochs, settings);
-            self.settled_at = self.tail.len();
-        }
+        self.settle_part(stable, epochs);
         Settled::Unsettled
     }
 
     fn settle_whole(&mut self, stable: Hlc, epochs: &Epochs) -> Settled {
+        if !self.records.is_empty() {
+            Arc::make_mut(&mut self.records).retain(|_, record| record.is_open());
+        }
         // What nobody else holds is not copied for nothing.
         let current = &self.current;
-        if !current.records.is_empty()
-            || current.whole.is_some()
-            || current.tree.prunable(stable, Floor(None))
-        {
-            let current = Arc::make_mut(&mut self.current);
-            current.records.retain(|_, record| record.is_open());
-            current.prune(stable, Floor(None), epochs);
+        if current.whole.is_some() || current.tree.prunable(stable, Floor(None)) {
+            Arc::make_mut(&mut self.current).prune(stable, Floor(None), epochs);
         }
         if self.exists() {
             return Settled::Whole;
@@ -411,44 +438,22 @@ impl KeyState {
         Settled::Gone
     }
 
-    fn settle_part(
-        &mut self,
-        stable: Hlc,
-        source: &dyn EventSource,
-        epochs: &Epochs,
-        settings: &FoldSettings,
-    ) {
-        let mut base = self.base.take().unwrap_or_default();
-        for (stamp, event) in self.tail.split_front(|stamp| stamp.hlc <= stable) {
-            let event = event.or_else(|| source.event(&stamp.dot));
-            let event = event.expect("a tail was read before it is folded");
-            let base = Arc::make_mut(&mut base);
-            let mut new = base.step(&event, &self.copies, source, epochs, settings);
-            new.retain(|_, record| record.is_open());
-            base.records.extend(new);
-            base.records.retain(|_, record| record.is_open());
+    fn settle_part(&mut self, stable: Hlc, epochs: &Epochs) {
+        let Some(tail) = &mut self.tail else { return };
+        if !tail.settle(stable) {
+            return;
         }
-        let first = self.tail.first_key().cloned();
-        let current = Arc::make_mut(&mut self.current);
-        current.records.retain(|key, record| record.is_pending(key, first.as_ref()));
-        if let Some(floor) = self.floor() {
-            Arc::make_mut(&mut base).prune(stable, Floor(Some(&floor)), epochs);
+        if !self.records.is_empty() {
+            let records = Arc::make_mut(&mut self.records);
+            records.retain(|key, record| record.is_pending(key, &tail.first));
+        }
+        if let Some(floor) = tail.floor() {
+            Arc::make_mut(&mut tail.base).prune(stable, Floor(Some(&floor)), epochs);
             Arc::make_mut(&mut self.current).prune(stable, Floor(Some(&floor)), epochs);
         }
-        self.base = Some(base);
-    }
-
-    /// What every event of the tail covers, if all of them are in memory and say so by their deps.
-    fn floor(&self) -> Option<Vector> {
-        let mut floor: Option<Vector> = None;
-        for event in self.tail.values() {
-            let event = event.as_ref().filter(|event| event.ctx.is_none())?;
-            match &mut floor {
-                Some(floor) => floor.meet(&event.deps),
-                None => floor = Some(event.deps.clone()),
-            }
+        if let (true, Some(last)) = (tail.open.is_empty(), tail.chain.last_mut()) {
+            last.state = Arc::clone(&self.current);
         }
-        floor
     }
 
     /// Judges an increment against what is here now. Errors: [`Refusal::NotAnInteger`],

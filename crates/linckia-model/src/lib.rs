@@ -29,8 +29,8 @@ pub use event::{
     Abridged, ContentHash, Event, Extras, Heartbeat, Identity, Operation, Transaction, content_hash,
 };
 pub use fold::{
-    Copies, DryRun, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record,
-    RecordChange, RecordKey, Settled, State, Status, canonical, dry_run,
+    Cause, Copies, DryRun, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record,
+    RecordChange, RecordKey, Settled, State, Status, Unread, canonical, dry_run,
 };
 pub use hlc::Hlc;
 pub use incarnation::{Agreed, Closing, Incarnations};

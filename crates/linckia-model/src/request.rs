@@ -158,10 +158,12 @@ pub enum Fault {
     AbsenceNotDonated,
     /// A snapshot replaces the state before the logs hold what it has applied.
     AdoptedBeforeLogs,
+    /// A late event is folded in behind the last checkpoint, wherever in the order it falls.
+    LateAfterCheckpoint,
 }
 
 impl Fault {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -187,6 +189,7 @@ impl Fault {
         Self::RetiredForgotten,
         Self::AbsenceNotDonated,
         Self::AdoptedBeforeLogs,
+        Self::LateAfterCheckpoint,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -216,6 +219,7 @@ impl Fault {
             Self::RetiredForgotten => "retired-forgotten",
             Self::AbsenceNotDonated => "absence-not-donated",
             Self::AdoptedBeforeLogs => "adopted-before-logs",
+            Self::LateAfterCheckpoint => "late-after-checkpoint",
         }
     }
 

@@ -29,7 +29,6 @@ use crate::incarnations::{Lives, PROMISES_FILE};
 use crate::input::{Alarm, Input, Output};
 use crate::leaving::LEAVING_FILE;
 use crate::region::{Region, RegionSettings, Rooms, Step};
-use crate::rooms::Durable;
 use crate::trace::Traced;
 use crate::view::Status;
 use crate::write::{MARGIN_SEGMENTS, Room};
@@ -178,12 +177,7 @@ impl Machine {
             let rooms = Rooms { logs: &self.logs, view: self.store.as_ref() };
             self.region.advance(now, rooms, &mut steps)?;
             self.execute(now, steps, &mut Vec::new())?;
-            let events = Durable {
-                logs: &self.logs,
-                known: &self.region.durable,
-                view: Some(self.store.as_ref()),
-            };
-            self.region.apply.flush_if_due(now, self.store.as_ref(), &events)?;
+            self.region.apply.flush_if_due(now, self.store.as_ref())?;
             if self.region.applied().total() == before {
                 return Ok(());
             }

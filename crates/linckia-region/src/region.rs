@@ -289,8 +289,8 @@ impl Region {
         )?;
         self.more = applied.len() >= self.settings.apply.budget;
         let mut here = Here { apply: &mut self.apply, view: rooms.view, durable: events };
+        self.capture.applied(&applied, &mut here)?;
         for event in &applied {
-            self.capture.applied(event, &mut here);
             let remote = event.dot.origin != self.settings.origin;
             if remote && self.visible.len() < VISIBLE_MAX {
                 let milliseconds = now.wall.saturating_sub(event.hlc.milliseconds());

@@ -9,7 +9,8 @@ use linckia_apply::{Apply, Events};
 use linckia_capture::Standing;
 use linckia_log::Logs;
 use linckia_model::{
-    Abridged, Dot, Event, EventSource, Identity, Key, KeyState, Origin, Stamp, Vector, decode_event,
+    Abridged, Cause, Dot, Event, EventSource, Identity, Key, KeyState, Origin, Stamp, Vector,
+    decode_event,
 };
 use linckia_ship::{Chunk, Records};
 use linckia_store::View;
@@ -23,6 +24,21 @@ const TRANSACTION_BYTES_MAX: u64 = 64 << 20;
 /// The lowest sequence that a log holds; 1 of one that is not there.
 pub(crate) fn first_held(logs: &Logs, origin: &Origin) -> u64 {
     logs.reader(origin.as_str()).map_or(1, |reader| reader.first().max(1))
+}
+
+/// The event of a record.
+pub(crate) fn event_of(
+    origin: &Origin,
+    record: &linckia_log::Record<'_>,
+    known: &Vector,
+) -> crate::error::Result<Event> {
+    let sequence = record.sequence();
+    let dot = Dot::new(origin.clone(), sequence);
+    decode_event(dot, record.payload(), known).map_err(|source| crate::Error::Event {
+        origin: origin.to_string(),
+        sequence,
+        source,
+    })
 }
 
 /// Durable events of all logs.
@@ -54,6 +70,34 @@ impl EventSource for Durable<'_> {
             }
             Err(_) => None,
         }
+    }
+
+    fn between(&self, key: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {
+        self.read_between(key, first, last).map_err(Into::into)
+    }
+}
+
+impl Durable<'_> {
+    fn read_between(
+        &self,
+        key: &Key,
+        first: &Stamp,
+        last: &Stamp,
+    ) -> crate::error::Result<Vec<Arc<Event>>> {
+        let Some(view) = self.view else { return Ok(Vec::new()) };
+        let stamps = linckia_apply::history_between(key, first, last, view, self.known)?;
+        let read = |stamp: Stamp| {
+            let Dot { origin, sequence } = &stamp.dot;
+            let batch = match self.logs.read(origin.as_str(), *sequence, 1, 1) {
+                Err(linckia_log::Error::Truncated { .. }) => {
+                    return Ok(linckia_apply::kept_whole(&stamp.dot, view, self.known)?);
+                }
+                read => read?,
+            };
+            let record = batch.first().filter(|record| record.sequence() == *sequence);
+            record.map(|record| event_of(origin, &record, self.known).map(Arc::new)).transpose()
+        };
+        stamps.into_iter().filter_map(|stamp| read(stamp).transpose()).collect()
     }
 }
 
@@ -112,7 +156,7 @@ impl Standing for Here<'_> {
     }
 
     fn state(&mut self, key: &Key) -> Result<KeyState, Self::Error> {
-        self.apply.state(key, self.view, &self.durable).cloned()
+        self.apply.state(key, self.view).cloned()
     }
 
     fn copies(&mut self, key: &Key, identity: &Identity) -> Result<Vec<Stamp>, Self::Error> {
@@ -121,6 +165,10 @@ impl Standing for Here<'_> {
 
     fn event(&self, stamp: &Stamp) -> Option<Arc<Event>> {
         self.durable.event(&stamp.dot)
+    }
+
+    fn between(&self, key: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {
+        self.durable.between(key, first, last)
     }
 
     fn abridged(&self, stamp: &Stamp) -> Result<Option<Abridged>, Self::Error> {

@@ -56,10 +56,15 @@ pub(crate) fn events(
     Ok(all)
 }
 
-/// After every input: what is applied is causally closed, whatever was lost or overtaken.
+/// After every input: what is applied is causally closed, whatever was lost or overtaken, and the
+/// store is not ahead of the logs.
 pub(crate) fn causal(world: &mut World, region: usize) {
     let Some(machine) = &world.places[region].machine else { return };
-    let applied = machine.region().applied();
+    let (applied, stored) = (machine.region().applied(), machine.apply().stored());
+    if !machine.region().durable().covers_all(stored) {
+        let stored = stored.clone();
+        return world.fail(format!("region {region}: the store is at {stored}, ahead of its logs"));
+    }
     if *applied == world.places[region].checked {
         return;
     }

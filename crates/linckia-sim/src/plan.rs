@@ -113,6 +113,8 @@ pub struct Plan {
     pub history_bytes: Option<u64>,
     /// Where nothing is here and a peer has so many events, their state is fetched.
     pub catch_up_events: u64,
+    /// Events of a key after which its state is kept as a checkpoint.
+    pub tail_portion: usize,
     /// Each region's wall clock is this far off at the start, in milliseconds.
     pub clock_offsets: Vec<i64>,
     /// One-way delays in milliseconds, by from and to.
@@ -148,6 +150,7 @@ impl Plan {
             policies: Vec::new(),
             history_bytes: None,
             catch_up_events: u64::MAX,
+            tail_portion: Random::new(seed ^ 0x74_61_69_6c).between(1, 6) as usize,
             clock_offsets: (0..regions).map(|_| offset(&mut random)).collect(),
             delays,
             happenings: Vec::new(),

@@ -157,6 +157,11 @@ fn a_snapshot_without_absence_is_found() {
 }
 
 #[test]
+fn a_late_event_folded_in_behind_the_last_checkpoint_is_found() {
+    check_found(Fault::LateAfterCheckpoint);
+}
+
+#[test]
 fn a_snapshot_adopted_before_the_logs_are_there_is_found() {
     check_found(Fault::AdoptedBeforeLogs);
 }

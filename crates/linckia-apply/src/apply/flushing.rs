@@ -14,7 +14,6 @@ use crate::digests::Ranges;
 use crate::error::Result;
 use crate::floors::Floors;
 use crate::flush::{Claims, Flush, Flushed, Job, JobDone};
-use crate::port::Events;
 use crate::query::Digests;
 
 /// Entries looked at for eviction at once.
@@ -70,7 +69,7 @@ impl Apply {
 
     /// Goes on with the flush, or begins one that is due; answers the job to run, if there is one
     /// and none is under way.
-    pub fn begin_job(&mut self, now: Now, events: &dyn Events) -> Option<Job> {
+    pub fn begin_job(&mut self, now: Now) -> Option<Job> {
         if self.has_job() {
             return None;
         }
@@ -82,7 +81,7 @@ impl Apply {
             self.begin_flush(now);
         }
         if self.store.is_moving() {
-            return self.take(self.settings.flush_portion, events).map(Job::Flush);
+            return self.take(self.settings.flush_portion).map(Job::Flush);
         }
         let portion = self.settings.sweep_portion;
         if let Some(sweep) = self.presence.sweep(portion) {
@@ -120,10 +119,10 @@ impl Apply {
     }
 
     /// Takes so many states. The flush, once it has them all.
-    fn take(&mut self, count: usize, events: &dyn Events) -> Option<Flush> {
+    fn take(&mut self, count: usize) -> Option<Flush> {
         let StoreStands::Taking(flush) = &self.store else { return None };
         let fold = self.settings.fold;
-        let settle = settling(self.saved, events, &self.policies, fold, &mut self.needed);
+        let settle = settling(self.saved, &self.policies, fold, &mut self.needed);
         let taken = self.keys.take(count, settle)?;
         self.floors.floor(self.saved);
         if self.needed < Hlc::MAX {
@@ -174,14 +173,14 @@ impl Apply {
     ///
     /// # Errors
     /// The store's.
-    pub fn flush(&mut self, now: Now, store: &dyn Store, events: &dyn Events) -> Result<bool> {
+    pub fn flush(&mut self, now: Now, store: &dyn Store) -> Result<bool> {
         loop {
             self.land(usize::MAX);
             if self.is_whole() && !self.stable_grew() {
                 return Ok(true);
             }
             self.begin_flush(now);
-            let Some(flush) = self.take(usize::MAX, events) else { return Ok(false) };
+            let Some(flush) = self.take(usize::MAX) else { return Ok(false) };
             self.done(JobDone::Flushed(flush.run(store)?));
         }
     }
@@ -190,9 +189,9 @@ impl Apply {
     ///
     /// # Errors
     /// The store's.
-    pub fn flush_if_due(&mut self, now: Now, store: &dyn Store, events: &dyn Events) -> Result<()> {
+    pub fn flush_if_due(&mut self, now: Now, store: &dyn Store) -> Result<()> {
         if self.flush_due(now) {
-            self.flush(now, store, events)?;
+            self.flush(now, store)?;
         }
         Ok(())
     }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{EventSource, FoldSettings, KeyState, Record, RecordKey};
+use super::{Cause, EventSource, FoldSettings, KeyState, Record, RecordKey};
 use crate::event::{Event, Identity};
+use crate::name::Key;
 use crate::policy::{Epochs, Policy};
 use crate::vector::{Dot, Stamp};
 
@@ -53,6 +54,13 @@ impl EventSource for Given<'_> {
     fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
         self.0.get(dot).map(|event| Arc::clone(event))
     }
+
+    fn between(&self, _: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {
+        let within = |stamp: &Stamp| first <= stamp && stamp <= last;
+        let mut events: Vec<_> = self.0.values().filter(|e| within(&e.stamp())).collect();
+        events.sort_by_cached_key(|event| event.stamp());
+        Ok(events.into_iter().map(|event| Arc::clone(event)).collect())
+    }
 }
 
 fn folded(
@@ -67,7 +75,8 @@ fn folded(
     let mut state = KeyState::default();
     for event in ordered {
         let earlier = copies.entry(&event.identity).or_default();
-        state.apply(event, earlier, &source, epochs, settings);
+        let change = state.apply(event, earlier, &source, epochs, settings);
+        change.expect("nothing is read of what is folded in order");
         earlier.push(event.stamp());
     }
     let rows = state.records().map(|(key, record)| (key.clone(), record.clone())).collect();

@@ -1,10 +1,11 @@
 //! A key's state as bytes, for the store.
 //!
-//! Format 1: the origins that occur, then base, tail and current state naming origins by place.
-//! Tail events are stored by their stamps only: their bytes are in the log. Format 2, of keys that
+//! Format 3: the origins that occur, then the tail, the current state and records, naming origins
+//! by place. Of a tail stand its base and checkpoints, and how many events lie between; the stamps
+//! of those are the store's rows of history, their bytes are in the logs. Format 4, of keys that
 //! were ever written under a policy, adds each state's policy epoch, its versions, fields and what
-//! records wait for; keys under the default policy pay nothing for it. What always holds:
-//! `decode(encode(state)) == state`, tail events aside, which are read again when needed.
+//! records wait for; keys under the default policy pay nothing for it. What always holds: a state
+//! read from its bytes folds as the one that was written, and its size does not grow with its tail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use super::field::Field;
 use super::member::Member;
 use super::record::{Kind, Record, RecordKey, Records, Status};
 use super::sorted::Sorted;
+use super::tail::{Checkpoint, Segment, Tail};
 use super::tree::{Counter, Held, Node};
 use super::whole::{Version, Whole};
 use super::{Copies, KeyState, State};
@@ -25,11 +27,18 @@ use crate::hlc::Hlc;
 use crate::name::Origin;
 use crate::vector::{Dot, Stamp, Vector};
 
-const FORMAT: u8 = 1;
-const FORMAT_POLICY: u8 = 2;
+const FORMAT: u8 = 3;
+const FORMAT_POLICY: u8 = 4;
+
+/// A checkpoint of more bytes does not go into the row: rows are written often, late events rare.
+const CHECKPOINT_BYTES_MAX: usize = 2 << 10;
 
 /// A node with a field's memory.
 const FIELD: u8 = 1 << 4;
+
+/// What comes next of a tail: a checkpoint, or the last one, where the current state stands.
+const CHECKPOINT: u8 = 0;
+const CURRENT: u8 = 1;
 
 /// Names and ids in a state are bounded by those of events; this only stops nonsense early.
 const TEXT_BYTES_MAX: usize = 16 << 20;
@@ -45,14 +54,18 @@ struct Out {
 }
 
 impl Out {
-    fn stamp(&mut self, stamp: &Stamp) {
-        let known = self.origins.iter().position(|origin| *origin == stamp.dot.origin);
+    fn dot(&mut self, dot: &Dot) {
+        let known = self.origins.iter().position(|origin| *origin == dot.origin);
         let place = known.unwrap_or_else(|| {
-            self.origins.push(stamp.dot.origin.clone());
+            self.origins.push(dot.origin.clone());
             self.origins.len() - 1
         });
         self.body.number(place as u64);
-        self.body.number(stamp.dot.sequence);
+        self.body.number(dot.sequence);
+    }
+
+    fn stamp(&mut self, stamp: &Stamp) {
+        self.dot(&stamp.dot);
         self.body.fixed(stamp.hlc.bits());
     }
 
@@ -147,8 +160,57 @@ impl Out {
         self.node(&state.tree);
         self.body.number(state.version);
         self.stamps(state.frontier.iter());
-        self.body.number(state.records.len() as u64);
-        for (key, record) in &state.records {
+        if self.policy {
+            self.records(&state.open);
+        }
+    }
+
+    fn vector(&mut self, vector: &Vector) {
+        self.body.number(vector.len() as u64);
+        for (origin, sequence) in vector.iter() {
+            let dot = Dot::new(origin.clone(), sequence);
+            self.dot(&dot);
+        }
+    }
+
+    /// The current state stands at the last checkpoint.
+    fn tail(&mut self, tail: &Tail) {
+        self.state(&tail.base);
+        self.stamp(&tail.first);
+        self.vector(&tail.shown);
+        let mut left_out: Option<Segment> = None;
+        for (place, Checkpoint { segment, last, state }) in tail.chain.iter().enumerate() {
+            let mut all = segment.clone();
+            all.events = None;
+            if let Some(before) = left_out.take() {
+                let mut whole = before;
+                whole.join(&all);
+                all = whole;
+            }
+            let is_current = place + 1 == tail.chain.len();
+            let before = self.body.0.len();
+            self.body.byte(if is_current { CURRENT } else { CHECKPOINT });
+            self.body.number(all.length);
+            self.body.byte(u8::from(all.floor.is_some()));
+            if let Some(floor) = &all.floor {
+                self.vector(floor);
+            }
+            self.stamp(last);
+            if is_current {
+                break;
+            }
+            let begun = self.body.0.len();
+            self.state(state);
+            if self.body.0.len() - begun > CHECKPOINT_BYTES_MAX {
+                self.body.0.truncate(before);
+                left_out = Some(all);
+            }
+        }
+    }
+
+    fn records(&mut self, records: &Records) {
+        self.body.number(records.len() as u64);
+        for (key, record) in records {
             self.stamps(key.losers.iter());
             self.stamp(&key.winner);
             self.body.byte(record.kind.code());
@@ -179,13 +241,43 @@ struct In<'a> {
 }
 
 impl In<'_> {
-    fn stamp(&mut self) -> Result<Stamp> {
+    fn dot(&mut self) -> Result<Dot> {
         let place = self.body.number("origin")?;
         let origin = self.origins.get(place as usize).cloned();
         let origin = origin.ok_or(Error::Code { what: "origin", code: place })?;
-        let sequence = self.body.number("sequence")?;
-        let hlc = Hlc::from_bits(self.body.fixed("HLC")?);
-        Ok(Stamp { hlc, dot: Dot { origin, sequence } })
+        Ok(Dot { origin, sequence: self.body.number("sequence")? })
+    }
+
+    fn stamp(&mut self) -> Result<Stamp> {
+        let dot = self.dot()?;
+        Ok(Stamp { hlc: Hlc::from_bits(self.body.fixed("HLC")?), dot })
+    }
+
+    fn vector(&mut self) -> Result<Vector> {
+        let count = self.body.number("vector")?;
+        let each = (0..count).map(|_| self.dot().map(|dot| (dot.origin, dot.sequence)));
+        each.collect()
+    }
+
+    /// A tail whose last checkpoint has no state yet: the current one is to be put there.
+    fn tail(&mut self) -> Result<Tail> {
+        let base = Arc::new(self.state()?);
+        let mut tail = Tail::new(base, self.stamp()?);
+        tail.shown = self.vector()?;
+        loop {
+            let kind = self.body.byte("checkpoint")?;
+            let length = self.body.number("length")?;
+            let known = self.body.byte("floor")? != 0;
+            let floor = if known { Some(self.vector()?) } else { None };
+            let segment = Segment { length, floor, events: None, taken: true };
+            let last = self.stamp()?;
+            let is_current = kind == CURRENT;
+            let state = if is_current { State::default() } else { self.state()? };
+            tail.chain.push(Checkpoint { segment, last, state: Arc::new(state) });
+            if is_current {
+                return Ok(tail);
+            }
+        }
     }
 
     fn stamps<C: FromIterator<Stamp>>(&mut self) -> Result<C> {
@@ -307,23 +399,31 @@ impl In<'_> {
             tree: self.node(0)?,
             version: self.body.number("version")?,
             frontier: self.stamps()?,
-            records: self.records()?,
+            open: if self.policy { self.records()? } else { Records::new() },
         })
     }
 }
 
 impl KeyState {
-    /// The bytes for the store.
+    /// The bytes for the store; events that no flush has taken are taken for stored.
     pub fn encode(&self) -> Vec<u8> {
-        let states = self.base.iter().chain([&self.current]);
-        let policy = states.into_iter().any(|state| state.epoch != 0);
-        let mut out = Out { policy, ..Out::default() };
-        out.body.byte(u8::from(self.base.is_some()));
-        if let Some(base) = &self.base {
-            out.state(base);
+        if self.tail.as_ref().is_some_and(|tail| !tail.open.is_empty()) {
+            let mut closed = self.clone();
+            if let Some(tail) = &mut closed.tail {
+                tail.close(&closed.current, 0);
+            }
+            return closed.encode();
         }
-        out.stamps(self.tail.keys());
+        let policy = self.current.epoch != 0
+            || self.tail.as_ref().is_some_and(|tail| tail.base.epoch != 0)
+            || self.records.values().any(|record| record.status != Status::Settled);
+        let mut out = Out { policy, ..Out::default() };
+        out.body.byte(u8::from(self.tail.is_some()));
+        if let Some(tail) = &self.tail {
+            out.tail(tail);
+        }
         out.state(&self.current);
+        out.records(&self.records);
         out.body.number(self.copies.0.len() as u64);
         for (identity, stamps) in &self.copies.0 {
             out.body.text(&identity.event_id);
@@ -351,17 +451,19 @@ impl KeyState {
             origins.push(body.origin(known)?);
         }
         let mut input = In { body, origins, policy: format == FORMAT_POLICY };
-        let has_base = input.body.byte("base")? != 0;
-        let base = if has_base { Some(Arc::new(input.state()?)) } else { None };
-        let tail: Vec<Stamp> = input.stamps()?;
-        let tail = tail.into_iter().map(|stamp| (stamp, None)).collect();
+        let has_tail = input.body.byte("tail")? != 0;
+        let mut tail = if has_tail { Some(Box::new(input.tail()?)) } else { None };
         let current = Arc::new(input.state()?);
+        if let Some(last) = tail.iter_mut().find_map(|tail| tail.chain.last_mut()) {
+            last.state = Arc::clone(&current);
+        }
+        let records = Arc::new(input.records()?);
         let mut copies = BTreeMap::new();
         for _ in 0..input.body.number("copies")? {
             let event_id = input.body.text("event id", TEXT_BYTES_MAX)?.into();
             let place = input.body.number("place")? as u32;
             copies.insert(Identity { event_id, place }, input.stamps()?);
         }
-        Ok(Self { base, tail, current, copies: Copies(copies), settled_at: 0 })
+        Ok(Self { tail, current, records, copies: Copies(copies) })
     }
 }

@@ -84,15 +84,9 @@ impl Record {
     }
 
     /// True if an event at or after `first` may still change it.
-    pub(super) fn is_pending(&self, key: &RecordKey, first: Option<&Stamp>) -> bool {
-        self.is_open()
-            || first.is_some_and(|first| {
-                let settled_by = match &self.status {
-                    Status::SettledBy(stamp) => stamp >= first,
-                    _ => false,
-                };
-                settled_by || key.at() >= first
-            })
+    pub(super) fn is_pending(&self, key: &RecordKey, first: &Stamp) -> bool {
+        let settled_by = matches!(&self.status, Status::SettledBy(stamp) if stamp >= first);
+        self.is_open() || settled_by || key.at() >= first
     }
 
     /// The event sets every path of this record, and covers both sides of it (29).
@@ -103,16 +97,11 @@ impl Record {
     }
 }
 
-/// Settles what of these waited for that event; answers it.
-pub(super) fn settle(records: &mut Records, event: &Event, copies: &Copies) -> Records {
-    let mut settled = Records::new();
-    for (key, record) in records {
-        if record.is_settled_by(key, event, copies) {
-            record.status = Status::SettledBy(event.stamp());
-            settled.insert(key.clone(), record.clone());
-        }
-    }
-    settled
+/// Takes out what of these waited for that event, and is settled by it.
+pub(super) fn settle(open: &mut Records, event: &Event, copies: &Copies) -> Records {
+    let settled = open.extract_if(.., |key, record| record.is_settled_by(key, event, copies));
+    let by = |record: Record| Record { status: Status::SettledBy(event.stamp()), ..record };
+    settled.map(|(key, record)| (key, by(record))).collect()
 }
 
 /// True if the event says what is at that path.

@@ -17,6 +17,18 @@ impl EventSource for Log {
     fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
         self.0.get(dot).cloned()
     }
+
+    fn between(
+        &self,
+        _: &Key,
+        first: &Stamp,
+        last: &Stamp,
+    ) -> std::result::Result<Vec<Arc<Event>>, Cause> {
+        let mut events: Vec<_> = self.0.values().cloned().collect();
+        events.retain(|event| (first..=last).contains(&&event.stamp()));
+        events.sort_by_cached_key(|event| event.stamp());
+        Ok(events)
+    }
 }
 
 fn origin(region: &str) -> Origin {
@@ -62,13 +74,25 @@ fn fold_under(events: &[Arc<Event>], epochs: &Epochs) -> KeyState {
     for event in events {
         let copies = seen.iter().filter(|e| e.identity == event.identity);
         let earlier: Vec<Stamp> = copies.map(|e| e.stamp()).collect();
-        state.apply(event, &earlier, &log, epochs, &settings);
+        state.apply(event, &earlier, &log, epochs, &settings).unwrap();
         seen.push(Arc::clone(event));
         let decoded = KeyState::decode(&state.encode(), &Vector::new()).unwrap();
-        assert_eq!(decoded.current, state.current);
-        assert_eq!(decoded.base, state.base);
+        check_decoded(&decoded, &state);
     }
     state
+}
+
+/// What was read from a row is what was written, but for the events in memory.
+fn check_decoded(decoded: &KeyState, state: &KeyState) {
+    assert_eq!(decoded.current, state.current);
+    assert_eq!(decoded.records, state.records);
+    assert_eq!(decoded.tail_length(), state.tail_length());
+    assert_eq!(decoded.needs_from(), state.needs_from());
+    assert_eq!(decoded.shown(), state.shown());
+    let floor = |state: &KeyState| Some((state.tail.as_ref()?.floor(), state.unsettled_until()));
+    assert_eq!(floor(decoded), floor(state));
+    let base = |state: &KeyState| state.tail.as_ref().map(|tail| Arc::clone(&tail.base));
+    assert_eq!(base(decoded), base(state));
 }
 
 fn permutations(events: &[Arc<Event>]) -> Vec<Vec<Arc<Event>>> {
@@ -301,15 +325,27 @@ fn what_is_stable_is_forgotten_and_only_the_version_stays() {
         event(&("a", 2, 2, Delete, json!({}), &[]), None),
     ];
     let mut state = fold(&events);
-    let log = Log(HashMap::new());
     let settings = FoldSettings::default();
     let below = Hlc::from_milliseconds(1);
-    assert_eq!(state.settle(below, &log, Epochs::none(), &settings), Settled::Unsettled);
-    assert_eq!(
-        state.settle(Hlc::from_milliseconds(2), &log, Epochs::none(), &settings),
-        Settled::Gone
-    );
+    assert_eq!(state.settle(below, Epochs::none(), &settings), Settled::Unsettled);
+    assert_eq!(state.settle(Hlc::from_milliseconds(2), Epochs::none(), &settings), Settled::Gone);
     let mut gone = KeyState::default();
     Arc::make_mut(&mut gone.current).version = 2;
     assert_eq!(state, gone);
+}
+
+#[test]
+fn a_tail_that_cannot_be_read_again_is_an_error_and_changes_nothing() {
+    let mut state = fold(&[
+        event(&("a", 1, 2, Patch, json!({"n": 1}), &[]), None),
+        event(&("a", 2, 4, Patch, json!({"n": 2}), &[]), None),
+    ]);
+    let settings = FoldSettings::default();
+    state.take(Hlc::ZERO, Epochs::none(), &settings);
+    state.stored();
+    let (before, lost) = (state.folded().value, Log(HashMap::new()));
+    let late = event(&("b", 1, 3, Patch, json!({"n": 3}), &[]), None);
+    let error = state.apply(&late, &[], &lost, Epochs::none(), &settings).unwrap_err();
+    assert!(crate::with_causes(&error).ends_with("0 of 2 are there"), "{error}");
+    assert_eq!(state.folded().value, before);
 }

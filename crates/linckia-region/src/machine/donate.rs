@@ -168,7 +168,7 @@ impl PageJob {
                 }
                 after = record.sequence();
                 looked += 1;
-                let event = super::retire::event_of(origin, &record, &beside.known)?;
+                let event = crate::rooms::event_of(origin, &record, &beside.known)?;
                 self.retirement.take(&event, named, self.view.as_ref())?;
             }
             for (key, value) in self.retirement.take_rows() {
@@ -198,8 +198,12 @@ impl Beside {
         if self.skips_absence && linckia_apply::shows_nothing(table, value) {
             return Ok(true);
         }
-        Ok(table == Table::History
-            && self.upto.covers(&linckia_apply::history_dot(key, &self.known)?))
+        if table != Table::History {
+            return Ok(false);
+        }
+        // What may be folded again is found by its history.
+        let event = linckia_apply::history_event(key, &self.known)?;
+        Ok(event.hlc <= self.floor && self.upto.covers(&event.dot))
     }
 }
 
@@ -366,8 +370,9 @@ impl Machine {
     /// Up to where a log may be let go of for those that load a snapshot from here.
     pub(super) fn pinned(&self, origin: &Origin) -> u64 {
         let bases = self.donations.by_peer.values().map(|donation| match &donation.stands {
-            // Once all was read of it, what is behind its base is still to be pulled.
-            Stands::Sending(Sending { cut, place: None, .. }) => {
+            // Once all of it is kept, what is behind its base is still to be pulled; a joiner that
+            // died before asks for the rest again.
+            Stands::Sending(Sending { cut, place: None, sent, kept, .. }) if kept >= sent => {
                 let base = cut.bases.iter().find(|base| base.origin == *origin);
                 base.map_or(0, |base| base.sequence)
             }

@@ -111,12 +111,7 @@ impl Machine {
         {
             return Some(work);
         }
-        let events = Durable {
-            logs: &self.logs,
-            known: &self.region.durable,
-            view: Some(self.store.as_ref()),
-        };
-        if let Some(job) = self.region.apply.begin_job(now, &events) {
+        if let Some(job) = self.region.apply.begin_job(now) {
             return Some(Work::Apply(job));
         }
         if self.cuts() {
@@ -200,12 +195,7 @@ impl Machine {
     /// # Panics
     /// If a flush is under way.
     pub fn flush(&mut self, now: Now) -> Result<()> {
-        let events = Durable {
-            logs: &self.logs,
-            known: &self.region.durable,
-            view: Some(self.store.as_ref()),
-        };
-        let flushed = self.region.apply.flush(now, self.store.as_ref(), &events)?;
+        let flushed = self.region.apply.flush(now, self.store.as_ref())?;
         assert!(flushed, "a flush is done before the next one begins");
         Ok(())
     }

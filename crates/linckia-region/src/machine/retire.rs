@@ -5,12 +5,13 @@
 //! when every member has applied it, the store here has it, and no key is folded from it again.
 
 use linckia_apply::{Named, Retirement};
-use linckia_log::{Reader, Record, TruncateDone, TruncateJob};
-use linckia_model::{Dot, Event, Fault, Hlc, Now, Origin, Vector, decode_event};
+use linckia_log::{Reader, TruncateDone, TruncateJob};
+use linckia_model::{Fault, Hlc, Now, Origin, Vector};
 use linckia_store::Store;
 
 use super::{Machine, event_at};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::rooms::event_of;
 
 /// Records read at once.
 const RECORDS_MAX: usize = 1_024;
@@ -66,17 +67,6 @@ impl RetireJob {
         self.retirement.finish(store)?;
         Ok(Retired { origin: self.origin, last: self.last })
     }
-}
-
-/// The event of a record.
-pub(super) fn event_of(origin: &Origin, record: &Record<'_>, known: &Vector) -> Result<Event> {
-    let sequence = record.sequence();
-    let dot = Dot::new(origin.clone(), sequence);
-    decode_event(dot, record.payload(), known).map_err(|source| Error::Event {
-        origin: origin.to_string(),
-        sequence,
-        source,
-    })
 }
 
 impl Machine {

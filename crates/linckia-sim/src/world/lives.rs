@@ -22,7 +22,11 @@ impl World {
             clock: ClockSettings::default(),
             agreed: place.heard.clone(),
             apply: ApplySettings {
-                fold: FoldSettings { fault: self.fault, ..FoldSettings::default() },
+                fold: FoldSettings {
+                    fault: self.fault,
+                    tail_portion: self.plan.tail_portion,
+                    ..FoldSettings::default()
+                },
                 cache_bytes: 16 << 10,
                 flush_events_max: 7,
                 flush_bytes_max: 1 << 10,

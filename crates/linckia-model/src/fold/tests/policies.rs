@@ -203,8 +203,7 @@ fn a_manual_record_is_open_until_a_write_of_its_paths_that_saw_both() {
     }
     for order in permutations(&events[..3]) {
         let mut state = fold_under(&order, &manual);
-        let log = Log(HashMap::new());
-        state.settle(Hlc::MAX, &log, &manual, &FoldSettings::default());
+        state.settle(Hlc::MAX, &manual, &FoldSettings::default());
         let open: Vec<bool> = state.records().map(|(_, record)| record.is_open()).collect();
         assert_eq!(open, [true], "it waits, stable or not");
     }

@@ -187,6 +187,27 @@ fn arrival(dice: &mut Dice, events: &[Arc<Event>]) -> Vec<Arc<Event>> {
     order
 }
 
+/// Logs with everything, and a store to which flushes took some of it.
+struct Flushed {
+    all: Log,
+    stored: Log,
+}
+
+impl EventSource for Flushed {
+    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
+        self.all.event(dot)
+    }
+
+    fn between(
+        &self,
+        key: &Key,
+        first: &Stamp,
+        last: &Stamp,
+    ) -> std::result::Result<Vec<Arc<Event>>, Cause> {
+        self.stored.between(key, first, last)
+    }
+}
+
 type Rows = BTreeMap<RecordKey, Record>;
 
 fn applied(
@@ -195,35 +216,39 @@ fn applied(
     epochs: &Epochs,
     settles: bool,
 ) -> (KeyState, Rows) {
-    let settings = FoldSettings::default();
-    let log = Log(order.iter().map(|e| (e.dot.clone(), Arc::clone(e))).collect::<HashMap<_, _>>());
+    let portion = 1 + dice.below(5) as usize;
+    let settings = FoldSettings { tail_portion: portion, ..FoldSettings::default() };
+    // Only what flushes took can be read again.
+    let all = order.iter().map(|event| (event.dot.clone(), Arc::clone(event))).collect();
+    let mut log = Flushed { all: Log(all), stored: Log(HashMap::new()) };
     let (mut state, mut rows) = (KeyState::default(), Rows::new());
     for (place, event) in order.iter().enumerate() {
         let copies = order[..place].iter().filter(|e| e.identity == event.identity);
         let earlier: Vec<Stamp> = copies.map(|e| e.stamp()).collect();
-        let change = state.apply(event, &earlier, &log, epochs, &settings);
+        let change = state.apply(event, &earlier, &log, epochs, &settings).unwrap();
         change.removed.iter().for_each(|key| assert!(rows.remove(key).is_some()));
         let before = rows.len() + change.removed.len();
         rows.extend(change.put);
         assert_eq!(rows.len() as i64 - before as i64, change.growth);
-        if settles && dice.below(2) == 0 {
-            let stable = stable(&order[..=place], &order[place + 1..]);
+        let stable = match settles && dice.below(2) == 0 {
+            true => stable(&order[..=place], &order[place + 1..]),
+            false => Hlc::ZERO,
+        };
+        state.settle(stable, epochs, &settings);
+        if dice.below(3) == 0 {
+            // A flush, which is done at once or when more was applied, or after a restart.
+            state.take(stable, epochs, &settings);
             if dice.below(2) == 0 {
-                // As if the tail had grown long since it was looked at last.
-                state.settle_part(stable, &log, epochs, &settings);
-                if state.tail.is_empty() {
-                    state.settle_whole(stable, epochs);
-                    state.base = None;
-                    state.copies = Copies::default();
-                }
-            } else {
-                state.settle(stable, &log, epochs, &settings);
+                log.stored.0.extend(order[..=place].iter().map(|e| (e.dot.clone(), Arc::clone(e))));
+                state.stored();
+                assert_eq!(state.bodies(), 0);
             }
-        }
-        if dice.below(4) == 0 {
-            let decoded = KeyState::decode(&state.encode(), &Vector::new()).unwrap();
-            assert_eq!((&decoded.current, &decoded.base), (&state.current, &state.base));
-            state = decoded;
+            if dice.below(3) == 0 {
+                log.stored.0.extend(order[..=place].iter().map(|e| (e.dot.clone(), Arc::clone(e))));
+                let decoded = KeyState::decode(&state.encode(), &Vector::new()).unwrap();
+                check_decoded(&decoded, &state);
+                state = decoded;
+            }
         }
     }
     (state, rows)

@@ -1,0 +1,26 @@
+//! Whether what a client asks for beforehand holds of a key: judged against what is ahead, too.
+//!
+//! Pure. What always holds: a precondition is judged in the same step in which the event is made.
+
+use linckia_model::{KeyState, Precondition, Refusal, canonical};
+
+/// Why the precondition does not hold, if it does not.
+pub(crate) fn check(
+    precondition: &Precondition,
+    state: &KeyState,
+    exists: bool,
+) -> Option<Refusal> {
+    let conflict = || Refusal::VersionConflict {
+        version: state.version(),
+        entity_tag: canonical::entity_tag(state),
+    };
+    match precondition {
+        Precondition::Match(tag) => {
+            let matches = canonical::entity_tag(state).is_some_and(|found| found == *tag);
+            (!matches).then(conflict)
+        }
+        Precondition::Exists => (!exists).then(conflict),
+        Precondition::Absent => exists.then(conflict),
+        Precondition::Deletable => (!exists).then_some(Refusal::NotFound),
+    }
+}
