@@ -76,6 +76,7 @@ pub(crate) enum Call {
     GetPolicy,
     PutPolicy,
     DryRunPolicy,
+    Undo,
     AcquireLock,
     RenewLock,
     ReleaseLock,

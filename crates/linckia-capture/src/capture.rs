@@ -3,7 +3,7 @@
 //! States are folded ahead for keys with events on their way to the disk, so that a precondition
 //! and a version see what was given a sequence and is not applied yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use linckia_model::{
@@ -221,7 +221,8 @@ impl Capture {
             wanted.push((new, identity, known));
         }
         let size = wanted.iter().filter(|(_, _, known)| known.is_none()).count() as u32;
-        let mut hlc = None;
+        let later = Terms { precondition: None, entity_tag: terms.entity_tag };
+        let (mut hlc, mut judged) = (None, BTreeSet::new());
         for (place, (new, identity, known)) in wanted.into_iter().enumerate() {
             if let Some(known) = known {
                 captured.wait_for(&self.origin, &known);
@@ -229,7 +230,8 @@ impl Capture {
                 continue;
             }
             let key = new.key.clone();
-            match self.judge(new, identity, &terms, standing)? {
+            let terms = if judged.insert(key.clone()) { &terms } else { &later };
+            match self.judge(new, identity, terms, standing)? {
                 Err(refusal) => {
                     // What the refusal shows of this very request is undone with it.
                     let shown_until =
@@ -243,7 +245,7 @@ impl Capture {
                     let hlc = *hlc.get_or_insert_with(|| clock.next(now));
                     let index = captured.events.len() as u32;
                     let transaction = Transaction { first, index, size };
-                    self.stage(draft, hlc, transaction, &terms, standing, captured);
+                    self.stage(draft, hlc, transaction, terms, standing, captured);
                 }
             }
         }
@@ -473,5 +475,9 @@ fn check(precondition: &Precondition, state: &KeyState, exists: bool) -> Option<
         Precondition::Exists => (!exists).then(conflict),
         Precondition::Absent => exists.then(conflict),
         Precondition::Deletable => (!exists).then_some(Refusal::NotFound),
+        Precondition::Unchanged { version, entity_tag } => {
+            let same = state.version() == *version && canonical::entity_tag(state) == *entity_tag;
+            (!same).then(conflict)
+        }
     }
 }

@@ -17,6 +17,7 @@ mod sorted;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod undo;
 mod whole;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use record::{Kind, Record, RecordKey, Status};
 use record::{Ledger, Records};
 use sorted::Sorted;
 use tree::{Floor, Held, Node, Path};
+pub use undo::{Compensation, Left, Undo, undo};
 use whole::Whole;
 
 use crate::event::{Event, Operation};

@@ -29,8 +29,8 @@ pub use event::{
     Abridged, ContentHash, Event, Extras, Heartbeat, Identity, Operation, Transaction, content_hash,
 };
 pub use fold::{
-    Copies, DryRun, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record,
-    RecordChange, RecordKey, Settled, State, Status, canonical, dry_run,
+    Compensation, Copies, DryRun, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind,
+    Left, Record, RecordChange, RecordKey, Settled, State, Status, Undo, canonical, dry_run, undo,
 };
 pub use hlc::Hlc;
 pub use incarnation::{Agreed, Closing, Incarnations};
