@@ -175,7 +175,7 @@ async fn read<R: Region>(asked: &mut Asked<'_, R>) -> Outcome<Plan> {
     let correlation_id =
         idempotency_key(asked.headers())?.map_or(format!("undo-{hex}"), str::to_owned);
     let (after, upto) = match asked.query.get("cursor") {
-        None => (Vector::new(), (*asked.region().applied_now()).clone()),
+        None => (Vector::new(), asked.read(Query::Vector).await?.0),
         Some(text) => {
             let text = cursor::decoded(text)?;
             let (after, upto) = text.split_once('\n').ok_or_else(cursor::broken)?;
