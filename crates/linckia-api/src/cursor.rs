@@ -40,7 +40,7 @@ pub(crate) fn decoded(cursor: &str) -> Outcome<String> {
     base64::decode(cursor).and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(broken)
 }
 
-fn broken() -> Box<Problem> {
+pub(crate) fn broken() -> Box<Problem> {
     Problem::parameter("`cursor` is none that this list gave; take `next` as it stands")
 }
 

@@ -77,6 +77,7 @@ pub(crate) enum Call {
     GetPolicy,
     PutPolicy,
     DryRunPolicy,
+    Undo,
     AcquireLock,
     RenewLock,
     ReleaseLock,

@@ -114,6 +114,8 @@ const SCHEMAS: &[(&str, &str)] = &[
     ),
     ("Trial", include_str!("schema/trial.json")),
     ("DryRun", include_str!("schema/dry_run.json")),
+    ("Undo", include_str!("schema/undo.json")),
+    ("Undone", include_str!("schema/undone.json")),
     ("AcquireLock", include_str!("schema/acquire_lock.json")),
     (
         "RenewLock",

@@ -65,6 +65,44 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
+/// Reads an RFC 3339 time in UTC, as milliseconds since 1970; none if it is anything else.
+pub(crate) fn parse_timestamp(text: &str) -> Option<u64> {
+    let text = text.strip_suffix('Z')?;
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let shape = |(place, byte): (usize, u8)| match place {
+        4 | 7 => byte == b'-',
+        10 => byte == b'T',
+        13 | 16 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    };
+    let digits = !fraction.is_empty() && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.len() != 19 || !whole.bytes().enumerate().all(shape) || !digits {
+        return None;
+    }
+    let number = |from: usize, to: usize| whole[from..to].parse::<u64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    if year < 1970 || !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = days_from_civil(year, month, day);
+    if civil_from_days(days) != (year, month, day) {
+        return None;
+    }
+    let thousandths: u64 = format!("{fraction:0<3}")[..3].parse().ok()?;
+    Some(days * DAY_MILLISECONDS + ((hour * 60 + minute) * 60 + second) * 1_000 + thousandths)
+}
+
+/// The inverse of `civil_from_days`, from 1970 on.
+fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
+    let year = year - u64::from(month <= 2);
+    let (era, year_of_era) = (year / 400, year % 400);
+    let shifted_month = (month + 9) % 12;
+    let day_of_year = (153 * shifted_month + 2) / 5 + day.max(1) - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
 /// Reads `500ms`, `2s` or `1m`; none if it is anything else.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -107,6 +145,31 @@ mod tests {
             };
             assert!(next, "{day}: {last:?} then {year}-{month}-{date}");
             last = (year, month, date);
+        }
+    }
+
+    #[test]
+    fn times_are_read() {
+        for milliseconds in [0, 951_782_400_000, 1_735_689_599_999, MILLISECONDS_MAX] {
+            let text = Timestamp::from_milliseconds(milliseconds);
+            assert_eq!(parse_timestamp(text.as_str()), Some(milliseconds));
+        }
+        assert_eq!(parse_timestamp("1970-01-01T00:00:01Z"), Some(1_000));
+        assert_eq!(parse_timestamp("1970-01-01T00:00:01.25Z"), Some(1_250));
+        for bad in [
+            "",
+            "now",
+            "2025-02-30T00:00:00Z",
+            "2025-01-01",
+            "2025-01-01T00:00:00",
+            "2025-13-01T00:00:00Z",
+            "2025-00-01T00:00:00Z",
+            "2025-01-00T00:00:00Z",
+            "2025-01-01T24:00:00Z",
+            "1969-01-01T00:00:00Z",
+            "2025-01-01T00:00:00.Z",
+        ] {
+            assert_eq!(parse_timestamp(bad), None, "{bad}");
         }
     }
 

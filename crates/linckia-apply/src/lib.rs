@@ -14,6 +14,7 @@ mod expire;
 mod floors;
 mod flush;
 mod keys;
+mod past;
 mod port;
 mod presence;
 mod query;

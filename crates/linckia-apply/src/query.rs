@@ -24,6 +24,9 @@ pub enum Query {
     },
     /// An aggregate's history in fold order, after that stamp, answered by [`Found::History`].
     History { key: Key, after: Option<Stamp>, limit: usize, backward: bool },
+    /// All events of an aggregate that the logs have, copies too, in fold order, after that stamp,
+    /// answered by [`Found::Past`].
+    Past { key: Key, after: Option<Stamp>, limit: usize },
     /// The logs as applied here beyond a vector, answered by [`Found::Events`].
     Events { after: Vector, limit: usize, filter: EventFilter },
     /// Conflict records, newest last, answered by [`Found::Conflicts`].
@@ -45,6 +48,12 @@ pub struct EventFilter {
     pub aggregate_type: Option<String>,
     pub aggregate_id: Option<String>,
     pub region: Option<String>,
+    pub actor: Option<String>,
+    pub correlation_id: Option<String>,
+    pub causation_id: Option<String>,
+    /// In milliseconds since 1970: from there on, and before.
+    pub since: Option<u64>,
+    pub until: Option<u64>,
 }
 
 /// Which records are wanted; absent means any.
@@ -120,6 +129,14 @@ pub enum Found {
     Aggregates(Vec<AggregateView>, Option<String>),
     /// Events in the order asked for; the stamp to go on after, if there is more.
     History(Vec<Arc<Event>>, Option<Stamp>),
+    /// Events in order, the stamp to go on after, if there is more, and how the aggregate stands.
+    Past {
+        events: Vec<Arc<Event>>,
+        next: Option<Stamp>,
+        version: u64,
+        /// Without quotes; none where nothing is.
+        entity_tag: Option<String>,
+    },
     /// Events, the vector to go on after (equal to the one asked when caught up), and what
     /// retention passed: per origin first and last missing sequence.
     Events {

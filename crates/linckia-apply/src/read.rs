@@ -151,6 +151,9 @@ impl Apply {
             Query::History { key, after, limit, backward } => {
                 self.history(key, after.as_ref(), *limit, *backward, store, events)?
             }
+            Query::Past { key, after, limit } => {
+                self.past(key, after.as_ref(), *limit, store, events)?
+            }
             Query::Conflicts { filter, after, limit } => {
                 self.records(filter, after.as_deref(), *limit, store, events)?
             }
@@ -435,12 +438,14 @@ fn view_of(key: &Key, entry: &Entry) -> Option<AggregateView> {
 }
 
 impl EventFilter {
-    fn takes(&self, event: &Event) -> bool {
+    /// True if the event is wanted.
+    pub fn takes(&self, event: &Event) -> bool {
         let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|w| w == found);
         *self.data_set == *event.key.data_set
             && is(&self.event_type, &event.event_type)
             && is(&self.aggregate_type, &event.key.aggregate_type)
             && is(&self.aggregate_id, &event.key.aggregate_id)
             && is(&self.region, event.dot.origin.region())
+            && self.takes_origin(event)
     }
 }

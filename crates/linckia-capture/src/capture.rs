@@ -226,7 +226,8 @@ impl Capture {
             wanted.push((new, identity, known));
         }
         let size = wanted.iter().filter(|(_, _, known)| known.is_none()).count() as u32;
-        let mut hlc = None;
+        let later = Terms { precondition: None, entity_tag: terms.entity_tag };
+        let (mut hlc, mut judged) = (None, BTreeSet::new());
         for (place, (new, identity, known)) in wanted.into_iter().enumerate() {
             if let Some(known) = known {
                 captured.wait_for(&self.origin, &known);
@@ -234,7 +235,8 @@ impl Capture {
                 continue;
             }
             let key = new.key.clone();
-            match self.judge(new, identity, &terms, standing)? {
+            let terms = if judged.insert(key.clone()) { &terms } else { &later };
+            match self.judge(new, identity, terms, standing)? {
                 Err(refusal) => {
                     // What the refusal shows of this very request is undone with it.
                     let shown_until =
@@ -248,7 +250,7 @@ impl Capture {
                     let hlc = *hlc.get_or_insert_with(|| clock.next(now));
                     let index = captured.events.len() as u32;
                     let transaction = Transaction { first, index, size };
-                    self.stage(draft, hlc, transaction, &terms, standing, captured)?;
+                    self.stage(draft, hlc, transaction, terms, standing, captured)?;
                 }
             }
         }

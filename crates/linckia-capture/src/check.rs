@@ -22,5 +22,9 @@ pub(crate) fn check(
         Precondition::Exists => (!exists).then(conflict),
         Precondition::Absent => exists.then(conflict),
         Precondition::Deletable => (!exists).then_some(Refusal::NotFound),
+        Precondition::Unchanged { version, entity_tag } => {
+            let same = state.version() == *version && canonical::entity_tag(state) == *entity_tag;
+            (!same).then(conflict)
+        }
     }
 }

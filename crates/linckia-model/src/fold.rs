@@ -18,6 +18,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod undo;
 mod unread;
 mod whole;
 
@@ -31,6 +32,7 @@ pub use record::{Kind, Record, RecordKey, Status};
 use record::{Ledger, Records};
 use tail::Tail;
 use tree::{Floor, Held, Node, Path};
+pub use undo::{Compensation, Left, Undo, undo};
 pub use unread::{Cause, Unread};
 use whole::Whole;
 

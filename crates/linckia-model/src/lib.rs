@@ -29,8 +29,9 @@ pub use event::{
     Abridged, ContentHash, Event, Extras, Heartbeat, Identity, Operation, Transaction, content_hash,
 };
 pub use fold::{
-    Cause, Copies, DryRun, EventSource, FoldFault, FoldSettings, Folded, KeyState, Kind, Record,
-    RecordChange, RecordKey, Settled, State, Status, Unread, canonical, dry_run,
+    Cause, Compensation, Copies, DryRun, EventSource, FoldFault, FoldSettings, Folded, KeyState,
+    Kind, Left, Record, RecordChange, RecordKey, Settled, State, Status, Undo, Unread, canonical,
+    dry_run, undo,
 };
 pub use hlc::Hlc;
 pub use incarnation::{Agreed, Closing, Incarnations};

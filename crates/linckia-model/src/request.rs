@@ -36,6 +36,8 @@ pub enum Precondition {
     Absent,
     /// A DELETE of nothing is an answer of its own, not a failed precondition.
     Deletable,
+    /// It is as it was judged, absent or not; the entity tag without quotes.
+    Unchanged { version: u64, entity_tag: Option<String> },
 }
 
 /// A request to write. Without `atomic` each event stands alone.
@@ -44,7 +46,8 @@ pub struct Write {
     pub events: Vec<NewEvent>,
     /// All or nothing, as one transaction.
     pub atomic: bool,
-    /// Holds for every event of the request; in practice requests with one event carry it.
+    /// Holds for every aggregate of the request as it is before: of an atomic request's events for
+    /// the first of each; in practice requests about one aggregate carry it.
     pub precondition: Option<Precondition>,
     /// Answers carry the entity tag after the write (it costs a hash).
     pub entity_tag: bool,

@@ -14,7 +14,7 @@ use linckia::command::address::AccessArguments;
 use linckia::command::{
     self, Context, Outcome, acks, aggregate, config, conflicts, digests, drill,
 };
-use linckia::command::{events, export, import, keys, lock, log, policy, regions, status};
+use linckia::command::{events, export, import, keys, lock, log, policy, regions, status, undo};
 use linckia::config::Config;
 use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
 
@@ -56,6 +56,7 @@ enum Command {
     Events(events::EventsArguments),
     Conflicts(conflicts::ConflictsArguments),
     Resolve(policy::ResolveArguments),
+    Undo(undo::UndoArguments),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     Acks(acks::AcksArguments),
@@ -158,6 +159,7 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Events(arguments) => events::run(&context, arguments).await,
         Command::Conflicts(arguments) => conflicts::run(&context, arguments).await,
         Command::Acks(arguments) => acks::run(&context, arguments).await,
+        Command::Undo(arguments) => undo::run(&context, arguments).await,
         Command::Resolve(arguments) => policy::resolve(&context, arguments).await,
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Lock(command) => lock::run(&context, command).await,

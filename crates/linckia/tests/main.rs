@@ -55,3 +55,5 @@ mod streams;
 mod supervisor;
 #[path = "blackbox/telemetry.rs"]
 mod telemetry;
+#[path = "blackbox/undo.rs"]
+mod undo;

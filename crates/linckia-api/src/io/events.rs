@@ -49,6 +49,7 @@ pub(super) async fn read<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
         aggregate_type: asked.name("aggregateType")?,
         aggregate_id: asked.name("aggregateId")?,
         region: region(asked.query.get("region"))?,
+        ..EventFilter::default()
     };
     let after = asked.query.get("after");
     if wants_stream(&asked) {

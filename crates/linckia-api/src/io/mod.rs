@@ -22,6 +22,7 @@ mod respond;
 mod service;
 mod sessions;
 mod stream;
+mod undo;
 
 pub use body::DoorBody;
 pub use service::Door;

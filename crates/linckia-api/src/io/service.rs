@@ -20,7 +20,7 @@ use super::respond::{self, Answered};
 use super::sessions::{self, CaughtUp, Entered};
 use super::{
     aggregates, append, conflicts, dry_run, events, fleet, forward, lapse, locks, pages, policies,
-    resolve,
+    resolve, undo,
 };
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
@@ -250,6 +250,7 @@ async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answere
         Call::GetPolicy => policies::get(asked).await,
         Call::PutPolicy => policies::put(asked).await,
         Call::DryRunPolicy => dry_run::run(asked).await,
+        Call::Undo => undo::run(asked).await,
         Call::AcquireLock => locks::acquire(asked).await,
         Call::RenewLock => locks::renew(asked).await,
         Call::ReleaseLock => locks::release(asked).await,

@@ -283,6 +283,13 @@ pub(crate) static BUILT: &[Route] = &[
     .bodies(&[body(JSON, "Trial")])
     .replies(&[reply(200, JSON, "DryRun", "What would have come out otherwise.")])
     .problems(&[Kind::PayloadTooLarge, Kind::UnsupportedMediaType]),
+    Route::new(Post, "/v1/undo", Call::Undo, "undo", "Compensate what events still show")
+        .in_data_sets()
+        .query(&[LIMIT, CURSOR])
+        .headers(WRITE)
+        .bodies(&[body(JSON, "Undo")])
+        .replies(&[reply(200, JSON, "Undone", "What was written, or would be, by aggregate.")])
+        .problems(GUARDED_PROBLEMS),
     Route::new(Get, "/v1/regions", Call::Regions, "listRegions", "The fleet as seen from here")
         .replies(&[reply(200, JSON, "Regions", "All regions.")]),
     Route::new(

@@ -20,7 +20,6 @@ pub(crate) static UNBUILT: &[Route] = &[
     unbuilt(Post, "/v1/replays", "startReplay", "Apply again").in_data_sets(),
     unbuilt(Get, "/v1/replays/{id}", "getReplay", "A replay's progress").in_data_sets(),
     unbuilt(Delete, "/v1/replays/{id}", "stopReplay", "Stop a replay").in_data_sets(),
-    unbuilt(Post, "/v1/undo", "undo", "Compensate what was written").in_data_sets(),
     unbuilt(Post, "/v1/subscriptions", "createSubscription", "Subscribe").in_data_sets(),
     unbuilt(Get, "/v1/subscriptions", "listSubscriptions", "Subscriptions").in_data_sets(),
     unbuilt(Get, "/v1/subscriptions/{name}", "getSubscription", "One").in_data_sets(),

@@ -19,8 +19,9 @@ use linckia_apply::{
 };
 use linckia_control::{Command, Outcome, Roster, Undecided};
 use linckia_model::{
-    Answer, Dot, Event, Hlc, Holders, Identity, Incarnations, Key, Level, NewEvent, Operation,
-    Origin, Policies, Policy, Precondition, Refusal, RegionName, Transaction, Vector, Write,
+    Answer, Dot, Epochs, Event, FoldSettings, Hlc, Holders, Identity, Incarnations, Key, Level,
+    NewEvent, Operation, Origin, Policies, Policy, Precondition, Refusal, RegionName, Transaction,
+    Vector, Write, undo,
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -62,6 +63,8 @@ pub struct Fake {
     members: [RegionName; 2],
     /// A region that does not stop writing.
     pub late: AtomicBool,
+    /// An event of every aggregate has left the logs.
+    pub forgotten: AtomicBool,
     /// What every region has.
     pub everywhere: Mutex<Vector>,
     /// What clients waited for.
@@ -85,6 +88,7 @@ impl Fake {
             incarnations: watch::channel(Arc::default()).0,
             members: ["us-east-1", "eu-west-1"].map(|name| RegionName::parse(name).unwrap()),
             late: AtomicBool::new(false),
+            forgotten: AtomicBool::new(false),
             everywhere: Mutex::default(),
             wanted: Mutex::default(),
         }
@@ -287,6 +291,7 @@ fn wanted(event: &Event, filter: &EventFilter) -> bool {
         && is(&filter.aggregate_type, &event.key.aggregate_type)
         && is(&filter.aggregate_id, &event.key.aggregate_id)
         && is(&filter.region, event.dot.origin.region())
+        && filter.takes(event)
 }
 
 impl Fake {
@@ -367,6 +372,19 @@ impl Fake {
                 events.truncate(limit);
                 let last = events.last().map(|event| event.stamp());
                 Found::History(events, last.filter(|_| more))
+            }
+            Query::Past { key, .. } => {
+                let mut events = self.log();
+                events.retain(|event| event.key == key);
+                let epochs = Epochs::none();
+                let judged = undo(&events, &|_| false, epochs, &FoldSettings::default());
+                let forgotten = u64::from(self.forgotten.load(Ordering::Relaxed));
+                Found::Past {
+                    events,
+                    next: None,
+                    version: judged.version + forgotten,
+                    entity_tag: judged.entity_tag,
+                }
             }
             Query::Conflicts { filter, after, limit } => {
                 let mut records = self.conflicts.lock().unwrap().clone();

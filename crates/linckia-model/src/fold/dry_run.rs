@@ -48,7 +48,13 @@ pub fn dry_run(
 type Rows = BTreeMap<RecordKey, Record>;
 
 /// Everything is at hand: nothing is read.
-struct Given<'a>(BTreeMap<&'a Dot, &'a Arc<Event>>);
+pub(super) struct Given<'a>(BTreeMap<&'a Dot, &'a Arc<Event>>);
+
+impl<'a> Given<'a> {
+    pub(super) fn of(events: &'a [Arc<Event>]) -> Self {
+        Self(events.iter().map(|event| (&event.dot, event)).collect())
+    }
+}
 
 impl EventSource for Given<'_> {
     fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
@@ -68,7 +74,7 @@ fn folded(
     epochs: &Epochs,
     settings: &FoldSettings,
 ) -> (Option<Value>, Rows) {
-    let source = Given(events.iter().map(|event| (&event.dot, event)).collect());
+    let source = Given::of(events);
     let mut ordered: Vec<&Arc<Event>> = events.iter().collect();
     ordered.sort_by_cached_key(|event| event.stamp());
     let mut copies: BTreeMap<&Identity, Vec<Stamp>> = BTreeMap::new();

@@ -29,6 +29,7 @@ mod retry;
 mod sse;
 pub mod status;
 mod text;
+pub mod undo;
 
 use std::fmt;
 use std::io;

@@ -20,7 +20,7 @@ const RETIRED_SECONDS: u64 = 60;
 const LOADED_SECONDS: u64 = 30;
 
 /// A fleet whose logs keep as little as they can.
-fn short() -> Fleet {
+pub fn short() -> Fleet {
     Fleet::start(&[
         "--wan",
         "none",
@@ -48,7 +48,7 @@ fn first_of(log: &PathBuf) -> u64 {
 
 /// Writes so much in every region that segments fill, until each log has let go of its beginning
 /// everywhere.
-fn let_go(fleet: &Fleet) {
+pub fn let_go(fleet: &Fleet) {
     let filler = "x".repeat(900);
     for door in &fleet.doors {
         for batch in 0..12 {

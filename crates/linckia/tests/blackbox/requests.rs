@@ -208,7 +208,7 @@ fn addresses(table: &mut Table<'_>) {
     table.check(acquire, &[JSON], "{}", (400, "invalid-parameter"));
     let put = ("PUT", "/v1/policies/Thing");
     table.check(put, &[JSON], "{}", (400, "invalid-parameter"));
-    table.check(("POST", "/v1/undo"), &[JSON], "{}", (501, "unsupported"));
+    table.check(("POST", "/v1/undo"), &[JSON], "{}", (400, "invalid-parameter"));
 }
 
 fn headers(table: &mut Table<'_>) {

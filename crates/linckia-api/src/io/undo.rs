@@ -1,0 +1,384 @@
+//! Undo: compensating events for what the events that a filter names still show.
+//!
+//! `POST /v1/undo`, some aggregates at a time: the logs are searched in bounded parts, each
+//! aggregate is judged outside the core. What always holds: what is written holds only for the
+//! state it was judged by; events written after the first page was asked for are not undone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use linckia_apply::{EventFilter, Found, Query};
+use linckia_model::{
+    Compensation, Dot, Event, Extras, FoldSettings, Key, Left, NewEvent, Operation, Precondition,
+    Refusal, Undo, Vector, Write, content_hash, undo,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::aggregates::event_type;
+use super::append::idempotency_key;
+use super::asked::Asked;
+use super::respond::{self, Answered};
+use super::sessions::Seen;
+use crate::cursor;
+use crate::headers;
+use crate::json;
+use crate::port::Region;
+use crate::problem::{Kind, Outcome, Problem};
+use crate::refusal;
+use crate::time::parse_timestamp;
+
+/// Events of one aggregate at most: they are folded anew, step by step.
+const EVENTS_MAX: usize = 10_000;
+
+/// Events read at once.
+const PAGE: usize = 1_000;
+
+/// Parts of the logs that one request searches; it answers with where to go on.
+const PARTS_MAX: usize = 20;
+
+/// An aggregate that changes meanwhile is judged again so often.
+const TRIES: usize = 4;
+
+/// One undo at a time: others are told to come again.
+static ROOM: Semaphore = Semaphore::const_new(1);
+
+/// Room for an answer of some aggregates.
+const ANSWER_BYTES: usize = 8 << 10;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Wanted {
+    #[serde(rename = "where")]
+    filter: Filter,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Deserialize, Serialize, Default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Filter {
+    actor: Option<String>,
+    correlation_id: Option<String>,
+    causation_id: Option<String>,
+    aggregate_type: Option<String>,
+    aggregate_id: Option<String>,
+    region: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    everything: bool,
+}
+
+/// One request, checked.
+struct Plan {
+    filter: EventFilter,
+    dry_run: bool,
+    correlation_id: String,
+    /// Behind this it is searched, up to there.
+    after: Vector,
+    upto: Vector,
+}
+
+/// What came of one aggregate.
+struct Item {
+    key: Key,
+    events: usize,
+    outcome: Result<Vec<Compensation>, &'static str>,
+    dots: Vec<Dot>,
+}
+
+/// How an aggregate was judged.
+enum Judged {
+    /// An earlier page had it.
+    Elsewhere,
+    Left(usize, &'static str),
+    Undo(usize, Undo),
+}
+
+/// `POST /v1/undo`.
+pub(super) async fn run<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered> {
+    let limit = asked.query.limit()?;
+    let plan = read(&mut asked).await?;
+    let Ok(_place) = ROOM.try_acquire() else {
+        let detail = "another undo is under way in this region; try again when it is done";
+        return Err(Problem::new(Kind::Unavailable, detail).retry_after(1));
+    };
+    let (keys, next, missing) = search(&asked, &plan, limit).await?;
+    let mut items = Vec::new();
+    for key in keys {
+        match judge(&asked, &plan, &key).await? {
+            Judged::Elsewhere => {}
+            Judged::Left(events, why) => {
+                items.push((Item { key, events, outcome: Err(why), dots: Vec::new() }, None));
+            }
+            Judged::Undo(events, undo) => {
+                let outcome = undo.outcome.clone().map_err(name_of);
+                items.push((Item { key, events, outcome, dots: Vec::new() }, Some(undo)));
+            }
+        }
+    }
+    let mut shown = Vec::new();
+    for (mut item, undo) in items {
+        if let Some(undo) = undo.filter(|_| !plan.dry_run) {
+            item = write(&asked, &plan, item, undo).await?;
+        }
+        shown.push(item);
+    }
+    let next = next.map(|next| cursor::of_text(&format!("{next}\n{}", plan.upto)));
+    let answer = json!({
+        "dryRun": plan.dry_run,
+        "correlationId": plan.correlation_id,
+        "items": shown.iter().map(Item::to_json).collect::<Vec<_>>(),
+        "missing": missing,
+        "next": next,
+    });
+    let mut out = BytesMut::with_capacity(ANSWER_BYTES);
+    json::serialized(&mut out, &answer);
+    let dots = shown.into_iter().flat_map(|item| item.dots);
+    let response = respond::at_vector(respond::ok(out), &plan.upto);
+    Ok(asked.showing(response, || {
+        let mut seen = Vector::new();
+        dots.for_each(|dot| seen.raise(&dot.origin, dot.sequence));
+        Seen(seen)
+    }))
+}
+
+async fn read<R: Region>(asked: &mut Asked<'_, R>) -> Outcome<Plan> {
+    let shape = "{\"where\":{\"correlationId\":\"…\",\"since\":\"…\"},\"dryRun\":true}";
+    let Wanted { filter: given, dry_run } = asked.read_json(shape).await?;
+    let time = |name: &str, text: &Option<String>| match text.as_deref() {
+        None => Ok(None),
+        Some(text) => parse_timestamp(text).map(Some).ok_or_else(|| {
+            let detail = format!("`{name}` is a time such as 2026-01-31T12:00:00Z, not `{text}`");
+            Problem::parameter(detail).at(format!("/where/{name}"))
+        }),
+    };
+    let (since, until) = (time("since", &given.since)?, time("until", &given.until)?);
+    let text = serde_json::to_value(&given).unwrap_or_default();
+    let names = [
+        &given.actor,
+        &given.correlation_id,
+        &given.causation_id,
+        &given.aggregate_type,
+        &given.aggregate_id,
+        &given.region,
+    ];
+    if names.iter().all(|name| name.is_none()) && !given.everything {
+        let detail = "`where` names actor, correlationId, causationId, aggregateType, aggregateId \
+                      or region, or says `\"everything\":true`";
+        return Err(Problem::parameter(detail).at("/where"));
+    }
+    let hash = content_hash(Operation::Record, "undo", &text);
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let correlation_id =
+        idempotency_key(asked.headers())?.map_or(format!("undo-{hex}"), str::to_owned);
+    let (after, upto) = match asked.query.get("cursor") {
+        None => (Vector::new(), asked.read(Query::Vector).await?.0),
+        Some(text) => {
+            let text = cursor::decoded(text)?;
+            let (after, upto) = text.split_once('\n').ok_or_else(cursor::broken)?;
+            let read = |text| Vector::parse(text).map_err(|_| cursor::broken());
+            (read(after)?, read(upto)?)
+        }
+    };
+    let filter = EventFilter {
+        data_set: asked.data_set()?,
+        event_type: None,
+        aggregate_type: given.aggregate_type,
+        aggregate_id: given.aggregate_id,
+        region: given.region,
+        actor: given.actor,
+        correlation_id: given.correlation_id,
+        causation_id: given.causation_id,
+        since,
+        until,
+    };
+    Ok(Plan { filter, dry_run, correlation_id, after, upto })
+}
+
+/// The next aggregates that the filter's events are of, and where to go on, if there is more.
+async fn search<R: Region>(
+    asked: &Asked<'_, R>,
+    plan: &Plan,
+    limit: usize,
+) -> Outcome<(Vec<Key>, Option<Vector>, Value)> {
+    let (mut at, mut known, mut keys) = (plan.after.clone(), BTreeSet::new(), Vec::new());
+    let mut passed = Vec::new();
+    for _ in 0..PARTS_MAX {
+        if at.covers_all(&plan.upto) {
+            break;
+        }
+        let query = Query::Events { after: at.clone(), limit: PAGE, filter: plan.filter.clone() };
+        let (_, found) = asked.read(query).await?;
+        let Found::Events { events, next, missing } = found else {
+            return Err(refusal::unexpected(&found));
+        };
+        passed.extend(missing);
+        for event in events.iter().filter(|event| plan.upto.covers(&event.dot)) {
+            if known.insert(event.key.clone()) {
+                if keys.len() == limit {
+                    return Ok((keys, Some(at), gone(&passed)));
+                }
+                keys.push(event.key.clone());
+            }
+            at.raise(&event.dot.origin, event.dot.sequence);
+        }
+        if next == at && events.is_empty() {
+            break;
+        }
+        at.join(&next);
+    }
+    let next = (!at.covers_all(&plan.upto)).then_some(at);
+    Ok((keys, next, gone(&passed)))
+}
+
+fn gone(missing: &[(linckia_model::Origin, u64, u64)]) -> Value {
+    refusal::missing(missing.iter().map(|(origin, first, last)| (origin, *first, *last))).into()
+}
+
+async fn judge<R: Region>(asked: &Asked<'_, R>, plan: &Plan, key: &Key) -> Outcome<Judged> {
+    let mut counted = 0;
+    for _ in 0..TRIES {
+        let Some((events, version, entity_tag)) = past(asked, key).await? else {
+            return Ok(Judged::Left(counted, "too-long"));
+        };
+        let (filter, upto) = (plan.filter.clone(), plan.upto.clone());
+        let named = move |event: &Event| upto.covers(&event.dot) && filter.takes(event);
+        counted = events.iter().filter(|event| named(event)).count();
+        let before = |event: &&Arc<Event>| plan.after.covers(&event.dot) && named(event);
+        if events.iter().any(|event| before(&event)) {
+            return Ok(Judged::Elsewhere);
+        }
+        let (policies, of) = (asked.region().policies().borrow().clone(), key.clone());
+        let judging = tokio::task::spawn_blocking(move || {
+            undo(&events, &named, policies.of(&of), &FoldSettings::default())
+        });
+        let undo = judging.await.map_err(|_| refusal::broken("an undo"))?;
+        if undo.version == version && undo.entity_tag == entity_tag {
+            return Ok(Judged::Undo(counted, undo));
+        }
+    }
+    Ok(Judged::Left(counted, "history-gone"))
+}
+
+type Past = (Vec<Arc<Event>>, u64, Option<String>);
+
+/// All that the logs have of an aggregate, and how it stands; none if it is too long.
+async fn past<R: Region>(asked: &Asked<'_, R>, key: &Key) -> Outcome<Option<Past>> {
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        let query = Query::Past { key: key.clone(), after: after.take(), limit: PAGE };
+        let (_, found) = asked.read(query).await?;
+        let Found::Past { events, next, version, entity_tag } = found else {
+            return Err(refusal::unexpected(&found));
+        };
+        all.extend(events);
+        if next.is_none() {
+            return Ok(Some((all, version, entity_tag)));
+        }
+        if all.len() >= EVENTS_MAX {
+            return Ok(None);
+        }
+        after = next;
+    }
+}
+
+/// Writes what was judged; where the aggregate changed since, it is judged again.
+async fn write<R: Region>(
+    asked: &Asked<'_, R>,
+    plan: &Plan,
+    mut item: Item,
+    mut undo: Undo,
+) -> Outcome<Item> {
+    for _ in 0..TRIES {
+        let Ok(planned) = &undo.outcome else { return Ok(item) };
+        let events = planned
+            .iter()
+            .map(|one| new_event(asked, plan, &item.key, one))
+            .collect::<Outcome<Vec<NewEvent>>>()?;
+        let (version, entity_tag) = (undo.version, undo.entity_tag.clone());
+        let precondition = Some(Precondition::Unchanged { version, entity_tag });
+        let ack = asked.ack.clone();
+        let write = Write { events, atomic: true, precondition, entity_tag: false, ack };
+        let answers = asked.region().write(write).await?;
+        let refused = answers.iter().find_map(|answer| match answer {
+            Err(Refusal::Sibling) | Ok(_) => None,
+            Err(refused) => Some(refused),
+        });
+        match refused {
+            None => {
+                item.dots = answers.into_iter().flatten().map(|answer| answer.dot).collect();
+                return Ok(item);
+            }
+            Some(Refusal::VersionConflict { .. } | Refusal::IdReused(_)) => {}
+            Some(refused) => return Err(refusal::problem_of(refused, "/data")),
+        }
+        match judge(asked, plan, &item.key).await? {
+            Judged::Elsewhere => return Ok(item),
+            Judged::Left(events, why) => {
+                (item.events, item.outcome) = (events, Err(why));
+                return Ok(item);
+            }
+            Judged::Undo(events, again) => {
+                undo = again;
+                (item.events, item.outcome) = (events, undo.outcome.clone().map_err(name_of));
+            }
+        }
+    }
+    item.outcome = Err("changing");
+    Ok(item)
+}
+
+fn new_event<R: Region>(
+    asked: &Asked<'_, R>,
+    plan: &Plan,
+    key: &Key,
+    one: &Compensation,
+) -> Outcome<NewEvent> {
+    Ok(NewEvent {
+        key: key.clone(),
+        event_type: event_type(asked, key, "Undone")?,
+        operation: one.operation,
+        data: one.data.clone(),
+        event_id: Arc::clone(&one.event_id),
+        extras: Extras {
+            actor: asked.actor.map(Box::from),
+            traceparent: headers::traceparent(asked.headers()).map(Box::from),
+            correlation_id: Some(plan.correlation_id.as_str().into()),
+            causation_id: Some((*one.undoes).into()),
+            ..Extras::default()
+        },
+    })
+}
+
+fn name_of(left: Left) -> &'static str {
+    match left {
+        Left::NothingShows => "nothing-shows",
+        Left::Undone => "undone",
+        Left::Unclear => "unclear",
+    }
+}
+
+impl Item {
+    fn to_json(&self) -> Value {
+        let planned = self.outcome.as_deref().unwrap_or_default();
+        let one = |(place, one): (usize, &Compensation)| {
+            json!({
+                "undoes": &*one.undoes,
+                "eventId": &*one.event_id,
+                "operation": one.operation.name(),
+                "data": one.data,
+                "dot": self.dots.get(place).map(Dot::to_string),
+            })
+        };
+        json!({
+            "aggregateType": &*self.key.aggregate_type,
+            "aggregateId": &*self.key.aggregate_id,
+            "events": self.events,
+            "compensations": planned.iter().enumerate().map(one).collect::<Vec<_>>(),
+            "left": self.outcome.as_ref().err(),
+        })
+    }
+}
