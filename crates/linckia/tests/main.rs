@@ -33,6 +33,8 @@ mod http;
 mod import;
 #[path = "blackbox/kills.rs"]
 mod kills;
+#[path = "blackbox/lapse.rs"]
+mod lapse;
 #[path = "blackbox/ledger.rs"]
 mod ledger;
 #[path = "blackbox/locks.rs"]

@@ -204,7 +204,7 @@ pub async fn run(context: &Context) -> anyhow::Result<Outcome> {
 pub struct LapseArguments {
     /// The region, as `linckia regions` names it.
     #[arg(value_name = "REGION")]
-    region: String,
+    name: String,
     /// Why; `linckia regions` shows it.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -216,7 +216,7 @@ pub struct LapseArguments {
 /// Runs `region lapse`.
 pub async fn lapse(context: &Context, arguments: &LapseArguments) -> anyhow::Result<Outcome> {
     let door = context.addresses.one().await?;
-    let LapseArguments { region, reason, yes } = arguments;
+    let LapseArguments { name: region, reason, yes } = arguments;
     if !yes {
         let list: RegionList = door.read(&door.get("/v1/regions").await?)?;
         let found = list.items.iter().find(|item| item.name == *region);

@@ -1,0 +1,101 @@
+//! Regions that are away for too long: the others close their logs, let go of history without them,
+//! and take them in again when they come back.
+//!
+//! Scenarios over `fleet` and `door`.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::door::{Door, JSON, dot_of, event};
+use crate::fleet::Fleet;
+use crate::processes::eventually;
+
+/// A region leaves its log, is started again, and gets what it has missed within this.
+const BACK_SECONDS: u64 = 40;
+
+fn region(door: &Door, name: &str) -> Value {
+    let items = door.items("/v1/regions");
+    items.iter().find(|item| item["name"] == name).unwrap().clone()
+}
+
+#[test]
+fn a_region_that_lapsed_is_not_waited_for_and_comes_back_in_another_incarnation() {
+    let fleet = Fleet::start(&["--wan", "none"]);
+    let [a, b, c] = [0, 1, 2].map(|at| fleet.doors[at].clone());
+    a.write(&event("first", "thing", "put", &json!({"n": 1})));
+    fleet.converged();
+
+    // It is cut off, and takes a write that nobody hears of.
+    fleet.cli(&["wan", "cut", &c.name]).done();
+    let alone = dot_of(&c.write(&event("alone", "thing", "patch", &json!({"alone": true}))));
+    let write = event("all", "other", "put", &json!({"n": 2}));
+    let headers = [JSON, ("linckia-ack", "all;timeout=300ms")];
+    let body = write.to_string();
+    let all = || a.try_ask("POST", "/v1/events", &headers, body.as_bytes()).unwrap();
+    let answer = all();
+    assert_eq!((answer.status, answer.problem().as_str()), (504, "ack-timeout"));
+
+    // What it means is said first.
+    let order = ["region", "lapse", &c.name, "--region", &a.name];
+    let refused = fleet.cli(&order).ended(1);
+    assert!(refused.stderr.contains("repeat it with --yes"), "{}", refused.stderr);
+    assert!(region(&a, &c.name)["lapsed"].is_null());
+    let reason = ["--reason", "the cable is cut", "--yes"];
+    let done = fleet.cli(&[&order[..], &reason[..]].concat()).done();
+    assert!(done.stdout.contains("the cable is cut"), "{}", done.stdout);
+
+    // Nobody waits for it any more.
+    eventually(BACK_SECONDS, "its log is closed", || {
+        let log = &region(&b, &c.name)["closed"][0];
+        (log["end"].is_u64() && log["awaited"] == json!([])).then_some(())
+    });
+    let answer = eventually(10, "all are those that are left", || {
+        Some(all()).filter(|answer| answer.status < 300)
+    });
+    assert_eq!(answer.status, 200, "it was written before: {}", answer.text());
+    let shown = fleet.cli(&["regions", "--region", &a.name]).done().stdout;
+    assert!(shown.contains(&format!("{} has lapsed since", c.name)), "{shown}");
+    let answer = b.get(&format!("/v1/acks/{alone}"));
+    assert_eq!((answer.status, answer.problem().as_str()), (410, "lost-writes"));
+
+    // It comes back by itself, with what the others hold, and without what they did not know.
+    fleet.cli(&["wan", "heal"]).done();
+    eventually(BACK_SECONDS, "it is back", || {
+        let back = region(&a, &c.name)["lapsed"].is_null() && c.is_ready();
+        back.then_some(())
+    });
+    assert!(fleet.region_log(&c.name).contains("was away for too long"));
+    assert_eq!(c.thing("thing").unwrap()["data"], json!({"n": 1}));
+    assert_eq!(c.thing("other").unwrap()["data"], json!({"n": 2}));
+    c.write(&event("back", "thing", "patch", &json!({"back": true})));
+    fleet.converged();
+    assert_eq!(a.thing("thing").unwrap()["data"], json!({"n": 1, "back": true}));
+    let aside = fleet.region_dir(&c.name).join("data").join("aside");
+    let log = alone.split(':').next().unwrap();
+    assert!(fs::exists(aside.join(log).join("log/logs").join(log)).unwrap(), "nothing is removed");
+}
+
+#[test]
+fn a_region_that_is_away_for_longer_than_the_configuration_says_lapses() {
+    let fleet = Fleet::start(&["--wan", "none", "--set", "ship.lapse_after=3s"]);
+    let [a, b, c] = [0, 1, 2].map(|at| fleet.doors[at].clone());
+    a.write(&event("first", "thing", "put", &json!({"n": 1})));
+    fleet.converged();
+    fleet.cli(&["stop", &c.name]).done();
+    eventually(BACK_SECONDS, "it lapses", || {
+        region(&b, &c.name)["lapsed"]["reason"].as_str().map(str::to_owned)
+    });
+    a.write(&event("second", "thing", "put", &json!({"n": 2})));
+    let start = fleet.begin(&["start", &c.name]);
+    eventually(BACK_SECONDS, "it is back", || {
+        let back = region(&a, &c.name)["lapsed"].is_null() && c.is_ready();
+        back.then_some(())
+    });
+    drop(start);
+    fleet.converged();
+    assert_eq!(c.thing("thing").unwrap()["data"], json!({"n": 2}));
+    // Nothing was beyond the end of its log: it kept what it had.
+    let aside = fleet.region_dir(&c.name).join("data").join("aside");
+    assert!(!fs::exists(aside).unwrap());
+}
