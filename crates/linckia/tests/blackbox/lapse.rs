@@ -73,7 +73,9 @@ fn a_region_that_lapsed_is_not_waited_for_and_comes_back_in_another_incarnation(
     assert_eq!(a.thing("thing").unwrap()["data"], json!({"n": 1, "back": true}));
     let aside = fleet.region_dir(&c.name).join("data").join("aside");
     let log = alone.split(':').next().unwrap();
-    assert!(fs::exists(aside.join(log).join("log/logs").join(log)).unwrap(), "nothing is removed");
+    let kept = aside.join(log);
+    let dump = fleet.cli(&["log", "dump", kept.to_str().unwrap(), "--origin", log]).done().stdout;
+    assert!(dump.contains("alone"), "nothing is removed: {dump}");
 }
 
 #[test]
