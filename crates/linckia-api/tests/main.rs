@@ -19,4 +19,5 @@ mod door {
     mod server;
     mod session;
     mod stream;
+    mod undo;
 }

@@ -214,8 +214,8 @@ impl Region {
         closed || self.settings.members.iter().any(|member| origin.is_of(member))
     }
 
-    /// This region has lapsed: it leaves its log, and whatever reaches beyond the ends of logs. What
-    /// comes back after that may still hold such a log, whose end it had not heard of.
+    /// This region has lapsed: it leaves its log, and whatever reaches beyond the ends of logs. One
+    /// that is back may still hold such a log, whose end it had not heard of.
     fn leave_if_lapsed(&mut self, agreed: &Incarnations, steps: &mut Vec<Step>) {
         let (name, own) = (&self.settings.name, &self.settings.origin);
         let end = agreed.end(own).filter(|_| agreed.current.get(name) == Some(own));

@@ -1,5 +1,5 @@
-//! What a directory must leave before its region goes on: an old copy its log and its state, a region
-//! that lapsed whatever reaches beyond where logs end.
+//! What a directory must leave before its region goes on: an old copy its log and its state, a
+//! region that lapsed whatever reaches beyond where logs end.
 //!
 //! The core writes it and ends; at the next start, before anything is opened for use, what is named
 //! is put aside. What always holds: nothing is removed, and what is not named stays as it is.

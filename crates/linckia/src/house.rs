@@ -292,6 +292,24 @@ fn members(
     [Ok(name.clone())].into_iter().chain(peers).collect()
 }
 
+/// The door's socket, with room for as many connections as it takes.
+fn bind(settings: &config::Door) -> Result<Door> {
+    let tls = match &settings.tls {
+        Some(files) => {
+            Some(DoorTls::load(&files.certificate, &files.key, settings.client_ca.as_deref())?)
+        }
+        None => None,
+    };
+    let connections_max = settings.connections_max as usize;
+    files::make_room(connections_max);
+    let options = DoorOptions {
+        connections_max,
+        idle_longest: settings.idle_timeout,
+        ..DoorOptions::default()
+    };
+    Ok(Door::bind(settings.listen, tls.as_ref(), options)?)
+}
+
 /// Links and door, until it is time to go.
 async fn serve(
     config: &Config,
@@ -306,33 +324,22 @@ async fn serve(
     let forwards = Arc::new(Forwards::default());
     let takers = Takers { orders: Some(core.orders()), forwards: Arc::clone(&forwards), consults };
     let links = links::start(config, takers, shutdown.clone()).await?;
-    let tls = match &settings.tls {
-        Some(files) => {
-            Some(DoorTls::load(&files.certificate, &files.key, settings.client_ca.as_deref())?)
-        }
-        None => None,
-    };
-    let connections_max = settings.connections_max as usize;
-    files::make_room(connections_max);
-    let options = DoorOptions {
-        connections_max,
-        idle_longest: settings.idle_timeout,
-        ..DoorOptions::default()
-    };
-    let listener = Door::bind(settings.listen, tls.as_ref(), options)?;
+    let listener = bind(settings)?;
     tracing::info!(region = %name, address = %listener.local_address(), "the door is open");
     let control = std::env::var(ENV_CONTROL).ok();
     let regions = members(config, name, |peer| !peer.witness)?;
     let (enters, entered) = watch::channel(false);
     let (lives, incarnations) = watch::channel(Arc::default());
-    let own =
-        agreed::Own { name: name.clone(), origin: origin.clone(), regions: regions.clone(), held };
+    let own = agreed::Own {
+        name: name.clone(),
+        origin: origin.clone(),
+        regions: regions.clone(),
+        held,
+        lapse_after: config.ship.lapse_after,
+    };
     let told = agreed::Told { entered: enters, incarnations: lives };
     let (orders, said) = (core.orders(), core.said());
-    let lapsing = lapsing::Lapsing::new(config.ship.lapse_after);
-    let stands = core.stands();
-    let following =
-        agreed::follow(own, agreement.clone(), orders, said, time, stands, lapsing, told);
+    let following = agreed::follow(own, agreement.clone(), orders, said, time, core.stands(), told);
     let following = tokio::spawn(following);
     let agreed =
         port::Agreed { agreement: agreement.clone(), entered, incarnations, origin, regions };

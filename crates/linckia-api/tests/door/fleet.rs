@@ -219,3 +219,27 @@ async fn what_is_not_acknowledged_in_time_never_looks_like_success() {
     client.get("/v1/acks/us-east-1.7f3a9c01d2e4b5a6:99").await.expect(404);
     client.get("/v1/acks/nonsense").await.expect(400);
 }
+
+#[tokio::test]
+async fn a_region_lapses_by_an_operators_word() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let path = |name: &str| format!("/v1/regions/{name}/lapse");
+    let unknown = client.post(&path("mars-1"), "{}").await;
+    assert_eq!(unknown.status, 404);
+    schema::check("Problem", &unknown.json());
+    for bad in [r#"{"reason":""}"#, r#"{"why":"x"}"#, "[]"] {
+        assert_eq!(client.post(&path("eu-west-1"), bad).await.status, 400, "{bad}");
+    }
+    let lapsed = client.post(&path("eu-west-1"), r#"{"reason":"the cable"}"#).await;
+    assert_eq!(lapsed.status, 200, "{}", lapsed.json());
+    schema::check("Lapsed", &lapsed.json());
+    // Asked again it says what was decided first.
+    let again = client.post(&path("eu-west-1"), "{}").await;
+    assert_eq!((again.status, again.json()), (200, lapsed.json()));
+    let regions = client.get("/v1/regions").await.json();
+    schema::check("Regions", &regions);
+    assert_eq!(regions["items"][1]["lapsed"]["reason"], "the cable");
+    let last = client.post(&path("us-east-1"), "{}").await;
+    assert_eq!(last.status, 400, "{}", last.json());
+}

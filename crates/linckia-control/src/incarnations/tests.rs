@@ -115,3 +115,71 @@ fn a_log_that_nobody_writes_is_closed_and_one_that_somebody_does_is_not() {
         Step::Awaits
     );
 }
+
+#[test]
+fn a_member_that_lapses_is_not_waited_for_and_its_log_is_closed() {
+    let (mut lives, log) = (three(), origin("c", 1));
+    let promise = |lives: &mut Incarnations, region: &str, life, attempt| {
+        lives.promise(&log, attempt, &origin(region, life), &holds(&log, 5))
+    };
+    assert_eq!(lives.lapse(2, "d", "away", &members()), Step::Gone);
+    assert_eq!(lives.lapse(2, "c", "away", &members()), Step::Succeeds);
+    assert_eq!(lives.lapse(3, "c", "again", &members()), Step::Lives);
+    let lapse = &lives.lapsed()["c"];
+    assert_eq!((lapse.at, lapse.reason.as_str()), (2, "away"));
+    let attempt = lives.closing(&log).unwrap().attempt;
+    assert_eq!(promise(&mut lives, "a", 1, attempt), Step::Awaits);
+    assert_eq!(promise(&mut lives, "c", 1, attempt), Step::Awaits, "it is not waited for");
+    assert_eq!(promise(&mut lives, "b", 1, attempt), Step::Closed(5));
+    // Another directory is lost: the one that lapsed is not asked for that either.
+    lives.present(4, "a", &origin("a", 2), (&members(), &BTreeSet::new()));
+    let awaited: Vec<_> = lives.closing(&origin("a", 1)).unwrap().awaited.iter().collect();
+    assert_eq!(awaited, ["a", "b"]);
+    // Its directory finds its log closed, and presents another one.
+    assert_eq!(lives.present(5, "c", &log, (&members(), &BTreeSet::new())), Step::Awaits);
+    assert!(lives.lapsed().contains_key("c"));
+    let held = BTreeSet::from([log.clone()]);
+    lives.present(6, "c", &origin("c", 2), (&members(), &held));
+    assert!(lives.lapsed().is_empty());
+    assert_eq!(lives.returning().collect::<Vec<_>>(), ["c"]);
+    assert!(lives.closing(&log).unwrap().awaited.contains("c"), "not all had all of it");
+    assert_eq!(lives.returned(&origin("c", 1)), Step::Gone);
+    assert_eq!(lives.returned(&origin("c", 2)), Step::Lives);
+    assert_eq!(lives.returning().count(), 0);
+}
+
+#[test]
+fn an_end_that_all_hold_stands_when_the_region_comes_back() {
+    let (mut lives, log) = (three(), origin("c", 1));
+    lives.lapse(2, "c", "away", &members());
+    let attempt = lives.closing(&log).unwrap().attempt;
+    for region in ["a", "b"] {
+        lives.promise(&log, attempt, &origin(region, 1), &holds(&log, 5));
+    }
+    for region in ["a", "b"] {
+        lives.level(&log, attempt, &origin(region, 1));
+    }
+    lives.present(3, "c", &origin("c", 2), (&members(), &BTreeSet::new()));
+    let closing = lives.closing(&log).unwrap();
+    assert_eq!((closing.attempt, closing.end, closing.awaited.len()), (attempt, Some(5), 0));
+}
+
+#[test]
+fn one_member_is_left_and_of_two_that_come_back_the_later_waits() {
+    let mut lives = three();
+    lives.lapse(2, "b", "away", &members());
+    lives.lapse(2, "c", "away", &members());
+    assert_eq!(lives.lapse(2, "a", "away", &members()), Step::Last);
+    lives.present(3, "c", &origin("c", 2), (&members(), &BTreeSet::new()));
+    lives.present(3, "b", &origin("b", 2), (&members(), &BTreeSet::new()));
+    let agreed = lives.agreed();
+    let names: Vec<RegionName> =
+        ["a", "b", "c"].map(|name| RegionName::parse(name).unwrap()).to_vec();
+    let waits = |region: &RegionName| {
+        let each = agreed.passed_by(region, &names);
+        each.map(|(other, epoch)| (other.to_string(), epoch)).collect::<Vec<_>>()
+    };
+    assert_eq!(waits(&names[0]), []);
+    assert_eq!(waits(&names[2]), [("a".to_owned(), 3)]);
+    assert_eq!(waits(&names[1]), [("a".to_owned(), 4), ("c".to_owned(), 4)]);
+}

@@ -99,6 +99,8 @@ pub(super) struct Own {
     pub(super) regions: Vec<RegionName>,
     /// The logs that its directory held when it started.
     pub(super) held: Vec<Origin>,
+    /// A region that was not heard of for so long lapses; zero: never by itself.
+    pub(super) lapse_after: Duration,
 }
 
 impl Own {
@@ -128,13 +130,13 @@ pub(super) async fn follow(
     said: Arc<Said>,
     time: FleetTime,
     mut stands: watch::Receiver<Stands>,
-    mut lapsing: Lapsing,
     told: Told,
 ) {
     let (mut roster, mut decides) = (agreement.roster(), agreement.entered());
     let mut known: Option<Arc<Roster>> = None;
     // One at a time, and beside: what is decided meanwhile is heard.
     let mut proposing = JoinSet::new();
+    let mut lapsing = Lapsing::new(own.lapse_after);
     loop {
         let decides_now = *decides.borrow_and_update();
         let decided = Arc::clone(&roster.borrow_and_update());

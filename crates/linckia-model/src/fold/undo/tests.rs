@@ -9,6 +9,7 @@ use crate::event::{Extras, Transaction};
 use crate::hlc::Hlc;
 use crate::name::{Key, Origin};
 use crate::policy::Policies;
+use crate::vector::Dot;
 use crate::vector::Vector;
 use Operation::{Add, Delete, Increment, Patch, Put};
 
