@@ -96,10 +96,12 @@ impl Plan {
             self.push(at, Happening::Destroy { region, down_milliseconds });
             // What it wrote last is on its way when it dies, or who wrote comes again.
             let (back, before) = (at + down_milliseconds, random.percent(50));
+            // Who is back at once writes while its clock may still be behind what was told.
+            let soon = if down_milliseconds < 10 { 500 } else { 1_200 };
             for write in 0..random.between(3, 12) {
                 let when = match before {
                     true => at.saturating_sub(random.below(100)),
-                    false => back + random.below(1_200),
+                    false => back + random.below(soon),
                 };
                 let wishes = vec![self.wish(random, LOSS_IDS + at, write)];
                 let ack = Ack::default();
