@@ -235,7 +235,7 @@ async fn search<R: Region>(
 }
 
 fn gone(missing: &[(linckia_model::Origin, u64, u64)]) -> Value {
-    refusal::missing(missing.iter().map(|(origin, first, last)| (origin, *first, *last))).into()
+    refusal::missing(missing.iter().map(|(origin, first, last)| (origin, *first, *last)))
 }
 
 async fn judge<R: Region>(asked: &Asked<'_, R>, plan: &Plan, key: &Key) -> Outcome<Judged> {
