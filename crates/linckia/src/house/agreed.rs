@@ -177,7 +177,7 @@ pub(super) async fn follow(
                     return;
                 }
                 if let Ok(status) = status.await {
-                    due.extend(lapsing.due(&own, &status, &decided, time.now()));
+                    due.extend(lapsing.due(&own, &status.regions, &decided, time.now()));
                 }
             }
             if !due.is_empty() {
