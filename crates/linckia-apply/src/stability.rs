@@ -71,12 +71,14 @@ pub(crate) struct Stability {
     /// Told has changed since stable time was taken.
     changed: bool,
     incarnations: Arc<Incarnations>,
+    own: RegionName,
     fault: Option<Fault>,
 }
 
 impl Stability {
     /// `stable` is what stable time was when the store was as it is: it held then and holds on.
     pub(crate) fn new(
+        own: RegionName,
         members: impl IntoIterator<Item = RegionName>,
         stable: Hlc,
         fault: Option<Fault>,
@@ -90,6 +92,7 @@ impl Stability {
             everywhere: Vector::new(),
             changed: false,
             incarnations: Arc::default(),
+            own,
             fault,
         }
     }
@@ -128,6 +131,10 @@ impl Stability {
     /// Those that are waited for.
     fn counting(&self, applied: &Vector) -> impl Iterator<Item = &Told> {
         let gone = |region: &RegionName| {
+            if *region == self.own {
+                // Whoever does not know yet that it counts again must not go on without itself.
+                return false;
+            }
             let closed = self.incarnations.is_succeeded(region, applied);
             self.incarnations.lapsed.contains(region)
                 && (closed || self.fault == Some(Fault::LapsedUnclosed))
@@ -229,7 +236,12 @@ mod tests {
     }
 
     fn two() -> Stability {
-        Stability::new(["a", "b"].map(|name| RegionName::parse(name).unwrap()), Hlc::ZERO, None)
+        Stability::new(
+            RegionName::parse("a").unwrap(),
+            ["a", "b"].map(|name| RegionName::parse(name).unwrap()),
+            Hlc::ZERO,
+            None,
+        )
     }
 
     /// Events that are not remembered have ten times their sequence as timestamp.

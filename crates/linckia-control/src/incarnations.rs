@@ -86,7 +86,7 @@ pub struct Incarnations {
 #[serde(rename_all = "camelCase")]
 pub struct Lapse {
     /// The log that it wrote, closed with the lapse.
-    pub origin: Option<String>,
+    pub origin: String,
     /// In milliseconds since 1970, by the fleet's clock.
     pub at: u64,
     /// Why, in the words of whoever asked for it.
@@ -178,14 +178,15 @@ impl Incarnations {
         if left.is_empty() {
             return Step::Last;
         }
-        let origin = self.current.get(region).cloned();
+        // Without its origin nobody knows what is to be closed.
+        let Some(origin) = self.current.get(region).cloned() else { return Step::Gone };
         self.epoch += 1;
         self.returning.remove(region);
         let (at, reason) = (now, reason.to_owned());
         self.lapsed.insert(region.to_owned(), Lapse { origin: origin.clone(), at, reason });
         // What it alone held is not held, as if its directory were lost.
         self.open_again(now, &left);
-        if let Some(origin) = origin.filter(|origin| !self.closings.contains_key(origin)) {
+        if !self.closings.contains_key(&origin) {
             self.open(now, &origin, &left);
         }
         Step::Succeeds
@@ -198,6 +199,13 @@ impl Incarnations {
             Some(_) => Step::Lives,
             None => Step::Gone,
         }
+    }
+
+    /// True if a region that has not lapsed writes in this origin.
+    pub(crate) fn counts(&self, origin: &str) -> bool {
+        let region = self.region_in(origin);
+        !self.closings.contains_key(origin)
+            && region.is_some_and(|region| !self.lapsed.contains_key(&region))
     }
 
     /// Those of them that have not lapsed.

@@ -51,6 +51,9 @@ pub enum Command {
         region: String,
         reason: String,
         members: BTreeSet<String>,
+        /// The origin of the region that says so by itself; it must count then.
+        #[serde(default)]
+        by: Option<String>,
     },
     /// The region that came back in this origin has heard that all others know of it.
     Returned {
@@ -176,8 +179,12 @@ impl Roster {
                 self.abort_while_closing();
                 step.into()
             }
-            Command::Lapse { region, reason, members } => {
+            Command::Lapse { region, reason, members, by } => {
                 let lives = Arc::make_mut(&mut self.incarnations);
+                if by.as_ref().is_some_and(|by| !lives.counts(by)) {
+                    // It was cut off itself, and has lapsed meanwhile.
+                    return Outcome::ClosingGone;
+                }
                 let step = lives.lapse(now, region, reason, members);
                 self.abort_while_closing();
                 step.into()

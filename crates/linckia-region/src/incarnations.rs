@@ -225,12 +225,13 @@ impl Region {
         }
         let ends = || {
             let each = agreed.closings.iter();
-            each.filter_map(|(origin, closing)| Some((origin, closing.end?)))
+            each.filter_map(|(origin, closing)| Some((origin, closing.end.or(closing.ceiling)?)))
         };
         let beyond = ends().filter(|(origin, end)| self.durable.get(origin) > *end);
         let logs: Vec<String> = beyond.map(|(origin, _)| origin.to_string()).collect();
-        // A state needs the logs that it was made of.
-        let store = !logs.is_empty();
+        // A state needs the logs that it was made of; and one whose region did not know that it had
+        // lapsed may have gone on where the others had no eye on it.
+        let store = end.is_some() || !logs.is_empty();
         let leaving = Leaving { incarnation: end.is_some(), agreement: false, store, logs };
         if leaving == Leaving::default() {
             return;
@@ -282,6 +283,10 @@ impl Region {
         }
         self.alarm_if_closed(steps);
         self.leave_if_lapsed(&agreed, steps);
+        if self.lives.old_copy {
+            // What is left is not promised.
+            return;
+        }
         let name = self.settings.name.clone();
         if !self.lives.entered {
             let own = &self.settings.origin;
@@ -291,10 +296,15 @@ impl Region {
             let all = self.members.iter().all(|it| agreed.current.contains_key(it));
             let whole = all && agreed.may_write(&name, own, self.apply.applied());
             self.lives.whole = whole;
-            self.lives.entered = at_once || (whole && self.is_heard_of(&agreed));
+            // Until it is known where all logs end, something here may be beyond.
+            let open = |closing: &Closing| closing.end.is_none() && closing.ceiling.is_some();
+            let knows =
+                !agreed.returning.contains_key(&name) || !agreed.closings.values().any(open);
+            self.lives.entered = at_once || (whole && knows && self.is_heard_of(&agreed));
         }
-        if self.lives.entered
-            && agreed.returning.contains_key(&name)
+        // Once the time of its first heartbeat is on the disk, it needs nobody's word any more.
+        let returned = agreed.returning.get(&name);
+        if returned.is_some_and(|epoch| self.apply.told_in(&name).0 >= *epoch)
             && !std::mem::replace(&mut self.lives.returned, true)
         {
             steps.push(Step::Out(Output::Returned));
@@ -320,7 +330,8 @@ impl Region {
             let behind = closing.end.is_none_or(|end| self.apply.applied().get(origin) < end);
             behind || closing.awaited.contains(&name)
         };
-        let waits = !self.lives.entered || agreed.closings.iter().any(open);
+        let returns = agreed.returning.contains_key(&name) && !self.lives.returned;
+        let waits = !self.lives.entered || returns || agreed.closings.iter().any(open);
         self.tell_void(&agreed, logs, steps);
         self.lives.looked = (!waits).then_some(self.durable.len());
         for (origin, _) in self.durable.iter() {

@@ -43,12 +43,16 @@ pub(super) async fn lapse<R: Region>(mut asked: Asked<'_, R>) -> problem::Outcom
     }
     let members = names(regions);
     let mut roster = asked.region().roster();
-    let command = Command::Lapse { region: name.clone(), reason, members };
+    let command = Command::Lapse { region: name.clone(), reason, members, by: None };
     match decide(&asked, command).await? {
         Outcome::Nothing => {}
         Outcome::LastMember => {
             let detail = format!("without `{name}` no region would be left that has not lapsed");
             return Err(Problem::parameter(detail));
+        }
+        Outcome::ClosingGone => {
+            let detail = format!("`{name}` has not said in which incarnation it lives: start it");
+            return Err(Problem::new(Kind::Unavailable, detail).retry_after(1));
         }
         Outcome::Full => {
             let detail = format!("the fleet remembers {CLOSED_MAX} closed logs, and takes no more");

@@ -125,6 +125,10 @@ fn a_member_that_lapses_is_not_waited_for_and_its_log_is_closed() {
     assert_eq!(lives.lapse(2, "d", "away", &members()), Step::Gone);
     assert_eq!(lives.lapse(2, "c", "away", &members()), Step::Succeeds);
     assert_eq!(lives.lapse(3, "c", "again", &members()), Step::Lives);
+    assert!(lives.counts(&origin("a", 1)) && !lives.counts(&log), "it has no say now");
+    assert!(!lives.counts(&origin("a", 9)));
+    let mut unknown = Incarnations::default();
+    assert_eq!(unknown.lapse(2, "c", "away", &members()), Step::Gone, "no origin, no closing");
     let lapse = &lives.lapsed()["c"];
     assert_eq!((lapse.at, lapse.reason.as_str()), (2, "away"));
     let attempt = lives.closing(&log).unwrap().attempt;

@@ -24,7 +24,7 @@ const LAST: u64 = SPAN_MILLISECONDS + 1_800;
 const COPIES: u64 = 12;
 
 /// Seeds in which a region lapses, in a hundred, and those of them in which another one does too.
-const LAPSES: u64 = 14;
+const LAPSES: u64 = 20;
 const BOTH: u64 = 25;
 
 /// Those in which another one is lost too, in a hundred: of the same region or another.
@@ -120,6 +120,10 @@ impl Plan {
         if !random.percent(LAPSES) || self.happenings.iter().any(copied) {
             return;
         }
+        // One region keeps its state at least.
+        if self.loses_disks && self.regions < 5 {
+            return;
+        }
         self.loses_disks = true;
         let (mut at, mut region) = (random.between(100, LAST), self.region(random));
         let lapses = if random.percent(BOTH) { 2 } else { 1 };
@@ -136,7 +140,7 @@ impl Plan {
             for write in 0..random.between(3, 14) {
                 let wishes = vec![self.wish(random, LAPSE_IDS + at, write)];
                 let wrote = if random.percent(50) { region } else { self.region(random) };
-                let when = (at + random.below(away + 900)).saturating_sub(100);
+                let when = (at + random.below(away + 2_000)).saturating_sub(100);
                 self.push(when, Happening::Write { region: wrote, wishes, ack: Ack::default() });
             }
             at += if random.percent(60) { random.between(20, 1_500) } else { 3_000 };

@@ -24,6 +24,9 @@ const TAKEN_IN: u64 = 400_000;
 /// The others notice that a region is gone within this, in microseconds.
 const LINGERS: u64 = 500_000;
 
+/// Of a return somebody hears within this, in microseconds.
+const HEARS_LATE: u64 = 4_000_000;
+
 /// A decision is made within this after it was asked for, in microseconds.
 const TAKES: u64 = 300_000;
 
@@ -120,7 +123,12 @@ impl World {
             (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
         }
         match left.incarnation {
-            true => self.begin_anew(region, 50_000),
+            true => {
+                // A machine that was off for long has a clock to match.
+                let offset = self.loss_random.below(1_000) as i64 - 1_000;
+                self.places[region].clock_offset = offset;
+                self.begin_anew(region, 50_000);
+            }
             false => self.at(self.now + 50_000, Moment::Restart { region }),
         }
     }
@@ -139,7 +147,8 @@ impl World {
     pub(super) fn lapse(&mut self, region: usize) {
         let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
         let (region, members) = (self.places[region].name.to_string(), names(&regions));
-        self.decide(Command::Lapse { region, reason: "away".to_owned(), members });
+        let reason = "away".to_owned();
+        self.decide(Command::Lapse { region, reason, members, by: None });
         self.change_policy_again();
     }
 
@@ -192,6 +201,14 @@ impl World {
         let (region, origin) = (place.name.to_string(), place.origin.to_string());
         let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
         let (members, held) = (names(&regions), BTreeSet::new());
+        if self.roster.incarnations().lapsed().contains_key(&region) && self.loss_random.percent(80)
+        {
+            // Somebody hears of the return long after the others.
+            let late = self.loss_random.below(regions.len() as u64) as usize;
+            if self.places[late].name.as_str() != region {
+                self.places[late].deaf_until = self.now + self.loss_random.below(HEARS_LATE);
+            }
+        }
         self.decide(Command::Present { region, origin, members, held });
         // What it aborted is asked for again.
         self.change_policy_again();

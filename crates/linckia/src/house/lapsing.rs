@@ -2,8 +2,8 @@
 //! lapse, and a majority decides it.
 //!
 //! What always holds: a region is away only if nothing of its own log has come here by any way, nor
-//! was its link alive; this one judges only after it has listened for a while itself; and one that
-//! is on its way back, whose log tells nothing yet, is judged by its link alone.
+//! was its link alive, for as long as this one has listened without a break; and most others are
+//! heard, or it is this one that is away.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,17 +14,19 @@ use linckia_region::{RegionStatus, Verdict};
 
 use super::agreed::Own;
 
-/// Before it has listened for so long, a region that starts says nothing of the others.
-const LISTENS: Duration = Duration::from_secs(60);
+/// Longer than this between looks, and it begins to listen anew, in milliseconds.
+const BREAK_MILLISECONDS: u64 = 60_000;
 
 /// Time between looks.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// When regions were looked at.
+/// What was seen of the others.
 pub(super) struct Lapsing {
     after: Duration,
-    started: Instant,
     looked: Instant,
+    /// Since when it looks without a break, and when it did last, in the fleet's milliseconds.
+    began: u64,
+    looked_at: u64,
     /// When the link of each region was last alive, in the fleet's milliseconds.
     alive: BTreeMap<RegionName, u64>,
 }
@@ -32,15 +34,14 @@ pub(super) struct Lapsing {
 impl Lapsing {
     /// `after` of zero: never.
     pub(super) fn new(after: Duration) -> Self {
-        let now = Instant::now();
-        Self { after, started: now, looked: now, alive: BTreeMap::new() }
+        let looked = Instant::now();
+        Self { after, looked, began: 0, looked_at: 0, alive: BTreeMap::new() }
     }
 
     /// True if it is time to look.
     pub(super) fn is_due(&mut self) -> bool {
-        let listened = self.started.elapsed() >= LISTENS.min(self.after);
-        let due =
-            !self.after.is_zero() && listened && self.looked.elapsed() >= EVERY.min(self.after);
+        let every = EVERY.min(self.after / 2);
+        let due = !self.after.is_zero() && self.looked.elapsed() >= every;
         if due {
             self.looked = Instant::now();
         }
@@ -55,26 +56,34 @@ impl Lapsing {
         roster: &Roster,
         now: u64,
     ) -> Vec<Command> {
+        if now.saturating_sub(self.looked_at) > BREAK_MILLISECONDS {
+            // It has just begun, or its machine has slept.
+            self.began = now;
+        }
+        self.looked_at = now;
         let alive = regions.iter().filter(|region| region.verdict != Verdict::Down);
         self.alive.extend(alive.map(|region| (region.name.clone(), now)));
+        let lapsed = roster.incarnations().lapsed();
+        let counting: Vec<&RegionStatus> =
+            regions.iter().filter(|region| !lapsed.contains_key(region.name.as_str())).collect();
+        let down = counting.iter().filter(|region| region.verdict == Verdict::Down).count();
+        if counting.len() > 2 && 2 * down >= counting.len() {
+            return Vec::new();
+        }
         let after = self.after.as_millis() as u64;
-        let began = now.saturating_sub(self.started.elapsed().as_millis() as u64);
-        let lives = roster.incarnations();
-        let is_back =
-            |region: &RegionStatus| lives.returning().any(|it| it == region.name.as_str());
+        // What was told before it listened says when a log was written, not when it was heard.
         let heard = |region: &RegionStatus| {
-            let told = if region.told == 0 || is_back(region) { began } else { region.told };
-            told.max(self.alive.get(&region.name).copied().unwrap_or(0))
+            let alive = self.alive.get(&region.name).copied().unwrap_or(0);
+            region.told.max(self.began).max(alive)
         };
-        let away = regions.iter().filter(|region| {
-            !region.is_self
-                && now.saturating_sub(heard(region)) >= after
-                && !lives.lapsed().contains_key(region.name.as_str())
-        });
+        let away = counting
+            .into_iter()
+            .filter(|region| !region.is_self && now.saturating_sub(heard(region)) >= after);
         let lapse = |region: &RegionStatus| Command::Lapse {
             region: region.name.to_string(),
             reason: format!("not heard of for {} s", after / 1_000),
             members: names(&own.regions),
+            by: Some(own.origin.to_string()),
         };
         away.map(lapse).collect()
     }
@@ -109,17 +118,28 @@ mod tests {
         lapsing.due(&own, &regions, roster, now).len()
     }
 
+    /// Looks every half minute from one time to another; how many lapse at the last look.
+    fn between(judge: &mut Lapsing, from: u64, to: u64, of_b: &RegionStatus) -> usize {
+        let roster = Roster::default();
+        let mut last = 0;
+        for now in (from..=to).step_by(30_000) {
+            last = lapsing(judge, &roster, of_b.clone(), now);
+        }
+        last
+    }
+
     #[test]
     fn whoever_was_neither_heard_nor_linked_for_so_long_is_away() {
-        let (mut judge, roster) = (Lapsing::new(Duration::from_secs(3_600)), Roster::default());
-        let down = |told| seen("b", Verdict::Down, told);
-        assert_eq!(lapsing(&mut judge, &roster, down(9 * HOUR + 1), 10 * HOUR), 0);
-        assert_eq!(lapsing(&mut judge, &roster, down(9 * HOUR), 10 * HOUR), 1);
-        assert_eq!(lapsing(&mut judge, &roster, down(0), 10 * HOUR), 0, "it was never heard");
+        let mut judge = Lapsing::new(Duration::from_secs(3_600));
+        let down = seen("b", Verdict::Down, HOUR);
+        assert_eq!(between(&mut judge, 10 * HOUR, 11 * HOUR - 30_000, &down), 0, "it just began");
+        assert_eq!(between(&mut judge, 11 * HOUR, 11 * HOUR, &down), 1);
         // It rebuilds what it lost, and its log tells nothing meanwhile.
         let suspect = seen("b", Verdict::Suspect, HOUR);
-        assert_eq!(lapsing(&mut judge, &roster, suspect, 10 * HOUR), 0);
-        assert_eq!(lapsing(&mut judge, &roster, down(HOUR), 11 * HOUR - 1), 0);
-        assert_eq!(lapsing(&mut judge, &roster, down(HOUR), 11 * HOUR), 1);
+        assert_eq!(between(&mut judge, 11 * HOUR + 30_000, 12 * HOUR, &suspect), 0);
+        assert_eq!(between(&mut judge, 12 * HOUR + 30_000, 13 * HOUR - 30_000, &down), 0);
+        assert_eq!(between(&mut judge, 13 * HOUR, 13 * HOUR, &down), 1);
+        // The machine sleeps for a day.
+        assert_eq!(between(&mut judge, 37 * HOUR, 38 * HOUR - 30_000, &down), 0);
     }
 }
