@@ -85,8 +85,6 @@ pub struct Incarnations {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lapse {
-    /// The log that it wrote, closed with the lapse.
-    pub origin: String,
     /// In milliseconds since 1970, by the fleet's clock.
     pub at: u64,
     /// Why, in the words of whoever asked for it.
@@ -183,7 +181,7 @@ impl Incarnations {
         self.epoch += 1;
         self.returning.remove(region);
         let (at, reason) = (now, reason.to_owned());
-        self.lapsed.insert(region.to_owned(), Lapse { origin: origin.clone(), at, reason });
+        self.lapsed.insert(region.to_owned(), Lapse { at, reason });
         // What it alone held is not held, as if its directory were lost.
         self.open_again(now, &left);
         if !self.closings.contains_key(&origin) {

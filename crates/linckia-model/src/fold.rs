@@ -13,6 +13,7 @@ mod encoding;
 mod field;
 mod member;
 mod record;
+mod replay;
 mod sorted;
 mod tail;
 #[cfg(test)]

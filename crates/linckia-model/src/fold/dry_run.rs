@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Cause, EventSource, FoldSettings, KeyState, Record, RecordKey};
-use crate::event::{Event, Identity};
-use crate::name::Key;
+use super::replay::Replay;
+use super::{FoldSettings, Record, RecordKey};
+use crate::event::Event;
 use crate::policy::{Epochs, Policy};
-use crate::vector::{Dot, Stamp};
 
 /// What a policy would change of one key.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,44 +46,18 @@ pub fn dry_run(
 
 type Rows = BTreeMap<RecordKey, Record>;
 
-/// Everything is at hand: nothing is read.
-pub(super) struct Given<'a>(BTreeMap<&'a Dot, &'a Arc<Event>>);
-
-impl<'a> Given<'a> {
-    pub(super) fn of(events: &'a [Arc<Event>]) -> Self {
-        Self(events.iter().map(|event| (&event.dot, event)).collect())
-    }
-}
-
-impl EventSource for Given<'_> {
-    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
-        self.0.get(dot).map(|event| Arc::clone(event))
-    }
-
-    fn between(&self, _: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {
-        let within = |stamp: &Stamp| first <= stamp && stamp <= last;
-        let mut events: Vec<_> = self.0.values().filter(|e| within(&e.stamp())).collect();
-        events.sort_by_cached_key(|event| event.stamp());
-        Ok(events.into_iter().map(|event| Arc::clone(event)).collect())
-    }
-}
-
 fn folded(
     events: &[Arc<Event>],
     epochs: &Epochs,
     settings: &FoldSettings,
 ) -> (Option<Value>, Rows) {
-    let source = Given::of(events);
     let mut ordered: Vec<&Arc<Event>> = events.iter().collect();
     ordered.sort_by_cached_key(|event| event.stamp());
-    let mut copies: BTreeMap<&Identity, Vec<Stamp>> = BTreeMap::new();
-    let mut state = KeyState::default();
+    let mut replay = Replay::of(events, epochs, settings);
     for event in ordered {
-        let earlier = copies.entry(&event.identity).or_default();
-        let change = state.apply(event, earlier, &source, epochs, settings);
-        change.expect("nothing is read of what is folded in order");
-        earlier.push(event.stamp());
+        replay.step(event);
     }
+    let state = replay.state;
     let rows = state.records().map(|(key, record)| (key.clone(), record.clone())).collect();
     (state.folded().value, rows)
 }

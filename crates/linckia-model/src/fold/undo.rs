@@ -17,11 +17,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::dry_run::Given;
+use super::replay::Replay;
 use super::{FoldSettings, KeyState, canonical};
 use crate::event::{Event, Identity, Operation};
 use crate::policy::{Epochs, FieldKind, Policy, Shape};
-use crate::vector::Stamp;
 
 /// How the ids of compensating events begin.
 const ID_PREFIX: &str = "undo";
@@ -70,6 +69,9 @@ pub fn undo(
     let history = History::of(&events, named);
     let of_interest = |event: &Event| history.taken.contains_key(&unit(event));
     let (with, writers) = writers::replay(&events, &of_interest, epochs, settings);
+    let left = |out: &BTreeSet<Identity>| -> Vec<Arc<Event>> {
+        events.iter().filter(|event| !out.contains(&unit(event))).map(Arc::clone).collect()
+    };
     let tag = |outcome| Undo {
         version: with.version(),
         entity_tag: canonical::entity_tag(&with),
@@ -78,13 +80,14 @@ pub fn undo(
     if history.roots.is_empty() {
         return tag(Err(Left::Undone));
     }
-    let rest: Vec<Arc<Event>> =
-        events.iter().filter(|event| !of_interest(event)).map(Arc::clone).collect();
-    let without = fold(&rest, epochs, settings).folded().value;
+    let without = fold(&left(&history.void_then), epochs, settings).folded().value;
+    let beneath = (!history.void.is_empty())
+        .then(|| writers::replay(&left(&history.void), &of_interest, epochs, settings).1);
     let value = with.folded().value;
     let changes = changes::Changes {
         history: &history,
         writers: &writers,
+        beneath: beneath.as_ref(),
         policy: epochs.open_policy(),
         with: value.as_ref(),
         without: without.as_ref(),
@@ -103,16 +106,11 @@ pub fn undo(
 }
 
 fn fold(events: &[Arc<Event>], epochs: &Epochs, settings: &FoldSettings) -> KeyState {
-    let source = Given::of(events);
-    let mut copies: BTreeMap<&Identity, Vec<Stamp>> = BTreeMap::new();
-    let mut state = KeyState::default();
+    let mut replay = Replay::of(events, epochs, settings);
     for event in events {
-        let earlier = copies.entry(&event.identity).or_default();
-        let change = state.apply(event, earlier, &source, epochs, settings);
-        change.expect("nothing is read of what is folded in order");
-        earlier.push(event.stamp());
+        replay.step(event);
     }
-    state
+    replay.state
 }
 
 /// The events with those that compensate behind them, as if written having seen all of them.
@@ -151,6 +149,11 @@ struct History {
     roots: Vec<Identity>,
     /// How often each was undone before.
     rounds: BTreeMap<Identity, u64>,
+    /// What is undone and stays so, with all that undid it: what compensates for it covers what
+    /// lies beneath.
+    void: BTreeSet<Identity>,
+    /// What will be undone, with all that undid it.
+    void_then: BTreeSet<Identity>,
 }
 
 impl History {
@@ -159,15 +162,7 @@ impl History {
         let named: BTreeSet<&Identity> =
             events.iter().zip(&units).filter(|(event, _)| named(event)).map(|(_, id)| id).collect();
         let (undoes, rounds) = links(&units);
-        // Whoever undoes an event comes after it in order: seen from the end, his fate is known.
-        let mut undone: BTreeSet<&Identity> = BTreeSet::new();
-        for id in units.iter().rev() {
-            if let Some(target) = undoes.get(id)
-                && !undone.contains(id)
-            {
-                undone.insert(target);
-            }
-        }
+        let undone = undone(&units, &undoes, BTreeSet::new());
         let mut within: BTreeSet<&Identity> = BTreeSet::new();
         let mut taken: BTreeMap<Identity, Identity> = BTreeMap::new();
         let mut roots = Vec::new();
@@ -188,8 +183,14 @@ impl History {
                 roots.push(id.clone());
             }
         }
+        let undone_then = self::undone(&units, &undoes, roots.iter().collect());
+        let (before, then) = (void(&units, &undoes, undone), void(&units, &undoes, undone_then));
+        let live = |id: &Identity| taken.get(id).is_some_and(|root| roots.contains(root));
+        let void = before.intersection(&then).filter(|id| !live(id));
+        let void = void.map(|id| Identity::clone(id)).collect();
+        let void_then = then.into_iter().cloned().collect();
         let rounds = rounds.into_iter().map(|(id, rounds)| (id.clone(), rounds)).collect();
-        Self { taken, roots, rounds }
+        Self { taken, roots, rounds, void, void_then }
     }
 
     /// The id of what compensates this event now.
@@ -197,6 +198,37 @@ impl History {
         let round = self.rounds.get(root).copied().unwrap_or(0);
         format!("{ID_PREFIX}.{}.{round}", name_of(root)).into()
     }
+}
+
+/// What is undone by what is not, if these are. Whoever undoes an event comes after it in order:
+/// seen from the end, his fate is known.
+fn undone<'a>(
+    units: &'a [Identity],
+    undoes: &BTreeMap<&'a Identity, &'a Identity>,
+    mut undone: BTreeSet<&'a Identity>,
+) -> BTreeSet<&'a Identity> {
+    for id in units.iter().rev() {
+        if let Some(target) = undoes.get(id)
+            && !undone.contains(id)
+        {
+            undone.insert(target);
+        }
+    }
+    undone
+}
+
+/// These, with all that undid them, and what undid that.
+fn void<'a>(
+    units: &'a [Identity],
+    undoes: &BTreeMap<&'a Identity, &'a Identity>,
+    mut void: BTreeSet<&'a Identity>,
+) -> BTreeSet<&'a Identity> {
+    for id in units {
+        if undoes.get(id).is_some_and(|target| void.contains(target)) {
+            void.insert(id);
+        }
+    }
+    void
 }
 
 type Links<'a> = (BTreeMap<&'a Identity, &'a Identity>, BTreeMap<&'a Identity, u64>);
@@ -214,7 +246,7 @@ fn links(units: &[Identity]) -> Links<'_> {
         if let Some(target) = names.get(name) {
             undoes.insert(id, *target);
             let rounds = rounds.entry(*target).or_insert(0);
-            *rounds = (*rounds).max(round.saturating_add(1));
+            *rounds = (*rounds).max(round + 1);
         }
     }
     (undoes, rounds)
@@ -230,7 +262,7 @@ fn unit(event: &Event) -> Identity {
 
 fn parse_id(id: &str) -> Option<(&str, u64)> {
     let (name, round) = id.strip_prefix(ID_PREFIX)?.strip_prefix('.')?.split_once('.')?;
-    Some((name, round.parse().ok()?))
+    Some((name, round.parse().ok().filter(|round| *round < u64::MAX)?))
 }
 
 /// The name of an event in the id of what undoes it.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use linckia_apply::ApplySettings;
 use linckia_log::{Disk, Logs, Settings};
-use linckia_model::{ClockSettings, Fault, FoldSettings, Hlc, Vector};
+use linckia_model::{ClockSettings, Fault, FoldSettings, Vector};
 use linckia_region::{Input, Machine, RegionSettings, Role};
-use linckia_store::MemoryStore;
 
 use super::{Moment, REDIAL, TICK, World, key_name};
 use crate::lying::Lying;
@@ -111,9 +110,7 @@ impl World {
     /// Somebody removes the store of a region: it is rebuilt.
     pub(super) fn lose_store(&mut self, region: usize, down_milliseconds: u64) {
         self.crash(region);
-        let place = &mut self.places[region];
-        place.store = MemoryStore::new();
-        (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
+        self.places[region].lose_state();
         self.at(self.now + down_milliseconds * 1_000, Moment::Restart { region });
     }
 

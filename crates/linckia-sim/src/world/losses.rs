@@ -42,6 +42,14 @@ pub(crate) struct Buried {
     marks: Vec<(Mark, Dot)>,
 }
 
+impl Place {
+    /// Its store is gone, and what was judged of it.
+    pub(super) fn lose_state(&mut self) {
+        self.store = MemoryStore::new();
+        (self.checked, self.stable) = (Vector::new(), Hlc::ZERO);
+    }
+}
+
 impl World {
     /// The disk of a region is gone for good; the region is down for a while.
     pub(super) fn destroy(&mut self, region: usize, down_milliseconds: u64) {
@@ -55,9 +63,8 @@ impl World {
         let place = &mut self.places[region];
         place.disk_number += 1;
         place.disk = Arc::new(MemoryDisk::new());
-        place.store = MemoryStore::new();
+        place.lose_state();
         place.survived = Vector::new();
-        (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
         place.clock_offset = offset;
         self.begin_anew(region, down_milliseconds * 1_000);
     }
@@ -89,9 +96,8 @@ impl World {
         place.disk_number += 1;
         place.put_back = true;
         (place.disk, place.heard) = (Arc::new(copy), heard);
-        place.store = MemoryStore::new();
+        place.lose_state();
         place.survived = Vector::new();
-        (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
         self.at(self.now + down_milliseconds * 1_000, Moment::Restart { region });
     }
 
@@ -119,8 +125,7 @@ impl World {
             place.disk.sync_dir(dir).expect("it is there");
         }
         if left.store {
-            place.store = MemoryStore::new();
-            (place.checked, place.stable) = (Vector::new(), Hlc::ZERO);
+            place.lose_state();
         }
         match left.incarnation {
             true => {

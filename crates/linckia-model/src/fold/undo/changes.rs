@@ -19,6 +19,8 @@ use crate::policy::{FieldKind, Policy, Strategy};
 pub(super) struct Changes<'a> {
     pub(super) history: &'a History,
     pub(super) writers: &'a Writers,
+    /// Who wrote what without the events that are undone and stay so; absent if there are none.
+    pub(super) beneath: Option<&'a Writers>,
     pub(super) policy: &'a Policy,
     pub(super) with: Option<&'a Value>,
     pub(super) without: Option<&'a Value>,
@@ -65,6 +67,16 @@ impl Changes<'_> {
         self.history.roots.last().expect("something is to be undone")
     }
 
+    /// Where what was written last only compensates for what is undone, that counts which lies
+    /// beneath.
+    fn writers_at(&self, place: &Place) -> &Writers {
+        let covers = |last: &Identity| self.history.void.contains(last);
+        match self.beneath {
+            Some(beneath) if self.writers.last.get(place).is_some_and(covers) => beneath,
+            _ => self.writers,
+        }
+    }
+
     fn judge<'s>(
         &'s self,
         place: &Place,
@@ -72,8 +84,8 @@ impl Changes<'_> {
         then: Option<&Value>,
         shares: &mut BTreeMap<&'s Identity, Share>,
     ) {
-        let writer = self.writers.last.get(place);
-        let owner = writer.and_then(|writer| self.root(writer));
+        let writers = self.writers_at(place);
+        let owner = writers.last.get(place).and_then(|writer| self.root(writer));
         let kind = kind_at(self.policy, place);
         if owner.is_some_and(|owner| !self.is_live(owner)) && kind != Some(FieldKind::Set) {
             return;
@@ -107,15 +119,20 @@ impl Changes<'_> {
                 Some(owner) => {
                     shares.entry(owner).or_default().set.insert(place.clone(), then.cloned());
                 }
-                None => self.negate(place, shares),
+                None => self.negate(place, writers, shares),
             },
         }
     }
 
     /// The undone increments that count on top of what others put there.
-    fn negate<'s>(&'s self, place: &Place, shares: &mut BTreeMap<&'s Identity, Share>) {
+    fn negate<'s>(
+        &'s self,
+        place: &Place,
+        writers: &Writers,
+        shares: &mut BTreeMap<&'s Identity, Share>,
+    ) {
         let mut amounts: BTreeMap<&Identity, i64> = BTreeMap::new();
-        for (event, amount) in self.writers.increments.get(place).into_iter().flatten() {
+        for (event, amount) in writers.increments.get(place).into_iter().flatten() {
             if let Some(root) =
                 self.history.taken.get(&unit(event)).filter(|root| self.is_live(root))
             {

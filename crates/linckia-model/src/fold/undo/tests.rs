@@ -62,6 +62,10 @@ impl Bench {
         undo(&self.events, &named, &self.epochs, &FoldSettings::default()).outcome
     }
 
+    fn undo_what_shows(&mut self, ids: &[&str]) -> Vec<String> {
+        self.judge(ids).is_ok().then(|| self.undo(ids)).unwrap_or_default()
+    }
+
     /// Undoes for real: the ids of what was written.
     fn undo(&mut self, ids: &[&str]) -> Vec<String> {
         let planned = self.judge(ids).unwrap();
@@ -135,6 +139,38 @@ fn a_path_goes_back() {
     }
     assert_eq!(bench.judge(&["x"]), Err(Left::NothingShows));
     assert_eq!(bench.judge(&["z"]), Err(Left::Undone));
+}
+
+#[test]
+fn what_another_undo_put_there_covers_nothing() {
+    let create = ("0", Put, json!({"a": 0}));
+    for (first, second) in [("x", "y"), ("y", "x")] {
+        let mut bench = Bench::new(Epochs::none());
+        bench.write(create.0, create.1, create.2.clone());
+        bench.write("x", Put, json!({"a": 1, "b": 1})).write("y", Patch, json!({"b": 2}));
+        let mut ids = bench.undo(&[first]);
+        ids.extend(bench.undo(&[second]));
+        assert_eq!(bench.value(), Some(json!({"a": 0})));
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        bench.undo(&ids);
+        assert_eq!(bench.value(), Some(json!({"a": 1, "b": 2})));
+    }
+    check(
+        &[
+            ("0", Put, json!({"n": 3})),
+            ("x", Patch, json!({"n": 10})),
+            ("y", Increment, json!({"n": 1})),
+        ],
+        &["x", "y"],
+        Some(json!({"n": 3})),
+    );
+    let mut bench = Bench::new(Epochs::none());
+    bench.write("0", Put, json!({"n": 3})).write("x", Patch, json!({"n": 10}));
+    bench.write("y", Increment, json!({"n": 1}));
+    bench.undo(&["x"]);
+    assert_eq!(bench.value(), Some(json!({"n": 4})));
+    bench.undo(&["y"]);
+    assert_eq!(bench.value(), Some(json!({"n": 3})));
 }
 
 #[test]
@@ -333,6 +369,44 @@ proptest! {
             let written: Vec<&str> = written.iter().map(String::as_str).collect();
             after.undo(&written);
             prop_assert_eq!(after.value(), before);
+        }
+    }
+
+    /// Of the first ones something shows, so that they are known as undone when the others are.
+    #[test]
+    fn one_after_the_other_is_as_at_once(
+        writes in writes(),
+        first in proptest::collection::vec(any::<bool>(), 9),
+    ) {
+        let mut bench = Bench::new(Epochs::none());
+        let ids: Vec<String> = (0..writes.len()).map(|place| place.to_string()).collect();
+        for (id, (operation, data, _)) in ids.iter().zip(&writes) {
+            bench.write(id, *operation, data.clone());
+        }
+        let all = ids.iter().zip(&writes).zip(&first);
+        let undone = || all.clone().filter(|((_, (.., undone)), _)| *undone);
+        let all: Vec<&str> = undone().map(|((id, _), _)| &**id).collect();
+        let of = |part| {
+            let these = undone().filter(move |(_, first)| **first == part);
+            these.map(|((id, _), _)| &**id)
+        };
+        let (sooner, later): (Vec<&str>, Vec<&str>) = (of(true).collect(), of(false).collect());
+        let before = bench.value();
+        let mut apart = Bench::new(Epochs::none());
+        apart.events.clone_from(&bench.events);
+        let mut written = apart.undo_what_shows(&sooner);
+        let shown: BTreeSet<&str> = written.iter().map(String::as_str).collect();
+        if !sooner.is_empty() && shown.len() == sooner.len() {
+            written.extend(apart.undo_what_shows(&later));
+            bench.undo_what_shows(&all);
+            let names = |bench: &Bench| -> Vec<_> {
+                let value = bench.value().unwrap_or_default();
+                ["a", "b", "c"].map(|name| value.get(name).cloned()).to_vec()
+            };
+            prop_assert_eq!(names(&apart), names(&bench));
+            let written: Vec<&str> = written.iter().map(String::as_str).collect();
+            apart.undo_what_shows(&written);
+            prop_assert_eq!(apart.value(), before, "and all of it brought back");
         }
     }
 }

@@ -12,10 +12,9 @@ use serde_json::Value;
 use super::leaves::{Leaves, Place, leaves};
 use super::{kind_at, unit};
 use crate::event::{Event, Identity, Operation};
-use crate::fold::dry_run::Given;
+use crate::fold::replay::Replay;
 use crate::fold::{Copies, FoldSettings, KeyState};
 use crate::policy::{Epochs, FieldKind, Policy};
-use crate::vector::Stamp;
 
 /// Of every path its last writer, increments aside, and the increments that count on top.
 #[derive(Default)]
@@ -31,30 +30,25 @@ pub(super) fn replay(
     epochs: &Epochs,
     settings: &FoldSettings,
 ) -> (KeyState, Writers) {
-    let source = Given::of(events);
-    let (mut state, mut writers) = (KeyState::default(), Writers::default());
-    let mut copies: BTreeMap<&Identity, Vec<Stamp>> = BTreeMap::new();
+    let (mut replay, mut writers) = (Replay::of(events, epochs, settings), Writers::default());
     let mut known = Copies::default();
     let mut before: Option<Leaves> = None;
     for event in events {
         if before.is_none() && of_interest(event) {
-            before = Some(leaves(state.folded().value.as_ref()));
+            before = Some(leaves(replay.state.folded().value.as_ref()));
         }
-        let earlier = copies.entry(&event.identity).or_default();
-        let change = state.apply(event, earlier, &source, epochs, settings);
-        change.expect("nothing is read of what is folded in order");
-        earlier.push(event.stamp());
-        if earlier.len() > 1 {
-            known.note(&event.identity, earlier.iter().cloned());
+        let copies = replay.step(event);
+        if copies.len() > 1 {
+            known.note(&event.identity, copies.iter().cloned());
         }
         if let Some(before) = &mut before {
-            let after = leaves(state.folded().value.as_ref());
+            let after = leaves(replay.state.folded().value.as_ref());
             let policy = epochs.rule(event.policy_epoch).1;
             writers.note(event, before, &after, policy, &known);
             *before = after;
         }
     }
-    (state, writers)
+    (replay.state, writers)
 }
 
 impl Writers {
