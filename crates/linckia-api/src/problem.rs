@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     UnsupportedMediaType,
     RateLimited,
     ResidencyViolation,
+    Unreadable,
     Unsupported,
     Behind,
     RegionDraining,
@@ -60,7 +61,7 @@ macro_rules! entry {
     };
 }
 
-pub(crate) static TABLE: [Entry; 24] = [
+pub(crate) static TABLE: [Entry; 25] = [
     entry!(InvalidEvent, "/problems/invalid-event", 400, "Invalid event", "invalid-event"),
     entry!(
         InvalidParameter,
@@ -120,6 +121,7 @@ pub(crate) static TABLE: [Entry; 24] = [
         "May not be held here",
         "residency-violation"
     ),
+    entry!(Unreadable, "/problems/unreadable", 500, "A log cannot be read", "unreadable"),
     entry!(Unsupported, "/problems/unsupported", 501, "Not built yet", "unsupported"),
     entry!(Behind, "/problems/behind", 503, "This region is behind", "behind"),
     entry!(RegionDraining, "/problems/region-draining", 503, "Region draining", "region-draining"),

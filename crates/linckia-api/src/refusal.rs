@@ -239,6 +239,12 @@ pub(crate) fn unexpected(found: &Found) -> Box<Problem> {
             Kind::PositionExpired,
             "the pages of this list are no longer kept at its vector; begin again without `cursor`",
         ),
+        Found::Unreadable(why) => {
+            tracing::error!(why, "a log cannot be read");
+            let detail = "a part of a log that this answer needs cannot be read in this region; \
+                          ask another one, and see the log of this one";
+            Problem::new(Kind::Unreadable, detail)
+        }
         _ => broken("query"),
     }
 }

@@ -12,15 +12,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use linckia_model::{
-    Abridged, ClaimRef, Clock, Dot, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity,
-    Incarnations, Key, KeyState, Now, Origin, Policies, RecordChange, RegionName, Settled, Stamp,
-    Vector, map,
+    Abridged, ClaimRef, Dot, Event, Fault, FoldSettings, Heartbeat, Hlc, Identity, Incarnations,
+    Key, KeyState, Origin, Policies, RecordChange, RegionName, Settled, Stamp, Vector, map,
 };
 use linckia_store::{Batch, Table, View};
 
 use self::flushing::StoreStands;
+pub use self::turns::Turn;
 use crate::digests::Ranges;
-use crate::error::{Result, row};
+use crate::error::{Error, Result, row};
 use crate::expire::{Expiry, forgotten};
 use crate::floors::Floors;
 use crate::flush::Claims;
@@ -85,6 +85,8 @@ pub struct Apply {
     incarnations: Arc<Incarnations>,
     /// Origins whose next event is of a policy epoch that is not known here.
     unknown: BTreeSet<Origin>,
+    /// Origins whose next event is of a time that was thought stable: it is never applied.
+    below: BTreeSet<Origin>,
     /// Its own events are never held back.
     own: RegionName,
     pub(crate) applied: Vector,
@@ -163,6 +165,7 @@ impl Apply {
             policies: Arc::default(),
             incarnations: Arc::default(),
             unknown: BTreeSet::new(),
+            below: BTreeSet::new(),
             own: own.clone(),
             offerable: applied.clone(),
             stored: applied.clone(),
@@ -223,6 +226,12 @@ impl Apply {
     /// What every member has applied, as their own logs say here.
     pub fn everywhere(&self) -> &Vector {
         self.stability.everywhere()
+    }
+
+    /// Origins whose next event is of a time that was thought stable, as it is where their regions
+    /// came back and this one was away for too long to be waited for.
+    pub fn below(&self) -> &BTreeSet<Origin> {
+        &self.below
     }
 
     pub fn stable(&self) -> Hlc {
@@ -316,68 +325,14 @@ impl Apply {
         }
     }
 
-    /// Applies what can be applied of everything that is durable, as far as the budget goes, and
-    /// answers it in the order applied. `prepared` gives the state after an event, and what it puts
-    /// on record, where that is known already.
-    ///
-    /// # Errors
-    /// The store's, or a row that is not ours: the region must stop.
-    pub fn run(
-        &mut self,
-        now: Now,
-        clock: &mut Clock,
-        durable: &Vector,
-        view: &dyn View,
-        events: &dyn Events,
-        prepared: &mut dyn FnMut(&Event) -> Option<(KeyState, RecordChange)>,
-    ) -> Result<Vec<Arc<Event>>> {
-        let budget = self.settings.budget.min(self.room());
-        let mut done = Vec::new();
-        let mut progress = true;
-        while progress && done.len() < budget {
-            progress = false;
-            for (origin, last) in durable.iter() {
-                let last = self.incarnations.end(origin).map_or(last, |end| last.min(end));
-                while done.len() < budget {
-                    let Some((first, size)) = self.next(origin, last, events) else { break };
-                    if !origin.is_of(&self.own) && clock.holds_back(first, now) {
-                        self.offer_held(origin);
-                        break;
-                    }
-                    for _ in 0..size {
-                        let queue = self.queues.get_mut(origin);
-                        let Some(event) = queue.and_then(VecDeque::pop_front) else { break };
-                        clock.observe(event.hlc);
-                        self.apply(&event, view, events, prepared(&event))?;
-                        done.push(event);
-                    }
-                    progress = true;
-                }
-            }
-        }
-        self.settle(events);
-        Ok(done)
-    }
-
-    /// Events that may be applied before the flush under way is done.
-    fn room(&self) -> usize {
-        let (events, bytes) = self.since_flush;
-        if !self.store.is_moving() {
-            return usize::MAX;
-        }
-        if bytes >= self.settings.flush_bytes_max {
-            return 0;
-        }
-        self.settings.flush_events_max.saturating_sub(events)
-    }
-
+    /// Answers how many events were read again for it.
     fn apply(
         &mut self,
         event: &Arc<Event>,
         view: &dyn View,
         events: &dyn Events,
         prepared: Option<(KeyState, RecordChange)>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let (key, fold) = (&event.key, self.settings.fold);
         let mut copies = match &prepared {
             Some(_) => Vec::new(),
@@ -430,21 +385,28 @@ impl Apply {
             entry.settles = true;
             self.unsettled.push_back((event.hlc, key.clone()));
         }
-        self.since_flush = (self.since_flush.0 + 1, self.since_flush.1 + size_of(&event.data));
+        // What was read again stays in memory as long as what is new.
+        let reread = change.reread.len();
+        let weights = change.reread.iter().chain([event]).map(|event| event.weight());
+        self.since_flush.0 += 1 + reread;
+        self.since_flush.1 += weights.sum::<usize>();
         let dot = &event.dot;
         self.latest = self.latest.max(event.hlc);
         self.applied.set(&dot.origin, dot.sequence);
         self.offerable.raise(&dot.origin, dot.sequence);
         self.stability.applied(&dot.origin, dot.sequence, event.hlc, &event.deps);
-        Ok(())
+        Ok(reread)
     }
 
     /// Counts heartbeats, takes stable time and settles the keys it has passed.
-    fn settle(&mut self, events: &dyn Events) {
+    fn settle(&mut self, events: &dyn Events) -> Result<()> {
         self.stability.count(&self.applied);
-        let read = |dot: &Dot| events.event(dot).map(|event| event.hlc);
-        if !self.stability.advance(&self.applied, &read) {
-            return;
+        let read = |dot: &Dot| {
+            let event = events.event(dot).map_err(Error::Log)?;
+            Ok(event.map(|event| event.hlc))
+        };
+        if !self.stability.advance(&self.applied, &read)? {
+            return Ok(());
         }
         let stable = self.stability.stable();
         while self.unsettled.front().is_some_and(|(hlc, _)| *hlc <= stable) {
@@ -466,6 +428,7 @@ impl Apply {
                 self.keys.touch(&key);
             }
         }
+        Ok(())
     }
 }
 
@@ -481,21 +444,6 @@ fn settling<'a>(
         state.take(stable, policies.of(key), &fold);
         *needed = state.needs_from().map_or(*needed, |from| from.min(*needed));
     }
-}
-
-/// About how many bytes of memory a document takes.
-fn size_of(value: &serde_json::Value) -> usize {
-    use serde_json::Value;
-    const NODE_BYTES: usize = 32;
-    NODE_BYTES
-        + match value {
-            Value::String(text) => text.len(),
-            Value::Array(items) => items.iter().map(size_of).sum(),
-            Value::Object(members) => {
-                members.iter().map(|(name, member)| name.len() + size_of(member)).sum()
-            }
-            _ => 0,
-        }
 }
 
 /// A settled tail this long makes the row worth writing again.

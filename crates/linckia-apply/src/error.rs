@@ -8,6 +8,8 @@ pub enum Error {
     Store(#[from] linckia_store::Error),
     #[error(transparent)]
     Unread(#[from] linckia_model::Unread),
+    #[error("a log cannot be read; see whether the disk is sound")]
+    Log(#[source] linckia_model::Cause),
     #[error(
         "a row of table {table} is not readable; keep a copy of the region's store directory, \
              remove it and restart: it is rebuilt from the logs, or loaded from a peer"

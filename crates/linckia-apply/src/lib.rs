@@ -23,7 +23,7 @@ mod retire;
 mod rows;
 mod stability;
 
-pub use apply::{Apply, ApplySettings};
+pub use apply::{Apply, ApplySettings, Turn};
 pub use error::{Error, Result};
 pub use flush::{Job, JobDone};
 pub use keys::shows_nothing;

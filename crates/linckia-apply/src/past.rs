@@ -9,11 +9,14 @@ use linckia_model::{Event, Key, Stamp, canonical};
 use linckia_store::{Table, View};
 
 use crate::apply::Apply;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::keys::Entry;
 use crate::port::Events;
 use crate::query::{EventFilter, Found};
 use crate::rows;
+
+/// A page ends where its documents take so much.
+const PAST_BYTES: usize = 1 << 20;
 
 impl Apply {
     pub(crate) fn past(
@@ -31,11 +34,18 @@ impl Apply {
         };
         let until = [&prefix[..], &[0xff; 9]].concat();
         let rows = view.scan(Table::History, &from, &until, limit, false)?;
-        let full = rows.len() == limit;
+        let mut full = rows.len() == limit;
         let (mut found, mut last): (Vec<Arc<Event>>, _) = (Vec::new(), None);
+        let mut weight = 0;
         for (bytes, _) in rows {
+            if weight >= PAST_BYTES {
+                full = true;
+                break;
+            }
             let stamp = rows::history_stamp(&bytes, prefix.len(), &self.applied)?;
-            found.extend(events.event(&stamp.dot));
+            let event = events.event(&stamp.dot).map_err(Error::Log)?;
+            weight += event.as_ref().map_or(0, |event| event.weight());
+            found.extend(event);
             last = Some(stamp);
         }
         let entry = match view.get(Table::States, &prefix)? {
@@ -47,6 +57,7 @@ impl Apply {
             next: last.filter(|_| full),
             version: entry.as_ref().map_or(0, |entry| entry.state.version()),
             entity_tag: entry.and_then(|entry| canonical::entity_tag(&entry.state)),
+            stable: self.stable(),
         })
     }
 }

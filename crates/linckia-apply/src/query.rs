@@ -136,6 +136,8 @@ pub enum Found {
         version: u64,
         /// Without quotes; none where nothing is.
         entity_tag: Option<String>,
+        /// Up to there no event is added to it any more.
+        stable: Hlc,
     },
     /// Events, the vector to go on after (equal to the one asked when caught up), and what
     /// retention passed: per origin first and last missing sequence.
@@ -150,6 +152,8 @@ pub enum Found {
     Digests(Digests),
     /// The pages of this vector are no longer kept.
     Expired,
+    /// What was asked for lies in a log that cannot be read there: why.
+    Unreadable(String),
 }
 
 /// An answer and the applied vector at which it was read.

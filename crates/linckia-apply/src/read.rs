@@ -14,7 +14,7 @@ use linckia_model::{
 use linckia_store::{Store, Table, View};
 
 use crate::apply::Apply;
-use crate::error::{Result, row};
+use crate::error::{Error, Result, row};
 use crate::keys::Entry;
 use crate::port::Events;
 use crate::presence::Stored;
@@ -34,6 +34,9 @@ const PAGES_MAX: usize = 16;
 
 /// Events looked at for one page: a selective filter is answered in several short pages.
 const SCANNED_MAX: usize = 10_000;
+
+/// A page of events ends where its documents take so much.
+const HISTORY_BYTES: usize = 8 << 20;
 
 /// Rows looked at for one page of records.
 const RECORDS_SCANNED_MAX: usize = 10_000;
@@ -82,7 +85,8 @@ impl Apply {
     /// [`Apply::read_rows`] answers once the store is at the vector applied now.
     ///
     /// # Errors
-    /// The store's, or a row that is not ours: the region must stop.
+    /// The store's, or a row that is not ours: the region must stop. [`Error::Log`] is the asker's
+    /// alone: what was asked for lies in a log that cannot be read there.
     pub fn read(
         &mut self,
         now: Now,
@@ -100,7 +104,7 @@ impl Apply {
                 let shown = entry.state.shown();
                 Found::Aggregate { shown, view: view_of(key, entry) }
             }
-            Query::Events { after, limit, filter } => self.events(after, *limit, filter, events),
+            Query::Events { after, limit, filter } => self.events(after, *limit, filter, events)?,
             Query::Aggregates { at: Some(at), .. } if pages.find(at).is_some() => {
                 return self.read_rows(now, query, store, events, pages).map(Some);
             }
@@ -211,27 +215,31 @@ impl Apply {
             None => {}
         }
         let mut found: Vec<Arc<Event>> = Vec::new();
-        let mut scanned = 0;
+        let (mut scanned, mut weight, mut last) = (0, 0, None);
         loop {
+            if scanned >= SCANNED_MAX {
+                return Ok(Found::History(found, last));
+            }
             let rows = view.scan(Table::History, &from, &until, limit + 1, backward)?;
-            let full = rows.len() > limit && scanned < SCANNED_MAX;
+            let full = rows.len() > limit;
             scanned += rows.len();
             for (bytes, _) in rows {
                 let stamp = rows::history_stamp(&bytes, prefix.len(), &self.applied)?;
+                if found.len() == limit || weight >= HISTORY_BYTES {
+                    return Ok(Found::History(found, last));
+                }
                 if backward {
                     until = bytes;
                 } else {
                     from = [&bytes[..], &[0]].concat();
                 }
-                let Some(event) = events.event(&stamp.dot) else { continue };
-                if !self.counts(key, &event, view)? {
-                    continue;
+                let event = events.event(&stamp.dot).map_err(Error::Log)?;
+                last = Some(stamp);
+                let Some(event) = event else { continue };
+                if self.counts(key, &event, view)? {
+                    weight += event.weight();
+                    found.push(event);
                 }
-                if found.len() == limit {
-                    let next = found.last().map(|event| event.stamp());
-                    return Ok(Found::History(found, next));
-                }
-                found.push(event);
             }
             if !full {
                 return Ok(Found::History(found, None));
@@ -258,7 +266,7 @@ impl Apply {
         limit: usize,
         filter: &EventFilter,
         events: &dyn Events,
-    ) -> Found {
+    ) -> Result<Found> {
         let mut next = after.clone();
         let mut missing = Vec::new();
         let mut heads: BTreeMap<Stamp, (Arc<Event>, VecDeque<Arc<Event>>)> = BTreeMap::new();
@@ -268,20 +276,21 @@ impl Apply {
                 missing.push((origin.clone(), next.get(origin) + 1, first - 1));
                 next.set(origin, first - 1);
             }
-            self.head(origin, next.get(origin), VecDeque::new(), events, &mut heads);
+            self.head(origin, next.get(origin), VecDeque::new(), events, &mut heads)?;
         }
-        let (mut found, mut scanned) = (Vec::new(), 0);
-        while found.len() < limit && scanned < SCANNED_MAX {
+        let (mut found, mut scanned, mut weight) = (Vec::new(), 0, 0);
+        while found.len() < limit && scanned < SCANNED_MAX && weight < HISTORY_BYTES {
             let Some((_, (event, rest))) = heads.pop_first() else { break };
             scanned += 1;
             let dot = event.dot.clone();
             next.set(&dot.origin, dot.sequence);
             if filter.takes(&event) {
+                weight += event.weight();
                 found.push(event);
             }
-            self.head(&dot.origin, dot.sequence, rest, events, &mut heads);
+            self.head(&dot.origin, dot.sequence, rest, events, &mut heads)?;
         }
-        Found::Events { events: found, next, missing }
+        Ok(Found::Events { events: found, next, missing })
     }
 
     fn head(
@@ -291,16 +300,17 @@ impl Apply {
         mut rest: VecDeque<Arc<Event>>,
         events: &dyn Events,
         heads: &mut BTreeMap<Stamp, (Arc<Event>, VecDeque<Arc<Event>>)>,
-    ) {
+    ) -> Result<()> {
         if after >= self.applied.get(origin) {
-            return;
+            return Ok(());
         }
         if rest.is_empty() {
-            rest.extend(events.events(origin, after + 1, READ_BYTES));
+            rest.extend(events.events(origin, after + 1, READ_BYTES).map_err(Error::Log)?);
         }
         if let Some(event) = rest.pop_front() {
             heads.insert(event.stamp(), (event, rest));
         }
+        Ok(())
     }
 
     fn records(
@@ -368,13 +378,13 @@ impl Apply {
         events: &dyn Events,
     ) -> Result<Option<ConflictView>> {
         let (record_key, record) = rows::read_record(value, &self.applied)?;
-        let losers: Option<Vec<Arc<Event>>> =
-            record_key.losers.iter().map(|loser| events.event(&loser.dot)).collect();
+        let read = |stamp: &Stamp| events.event(&stamp.dot).map_err(Error::Log);
+        let losers = record_key.losers.iter().map(read).collect::<Result<Option<Vec<_>>>>()?;
         let Some(losers) = losers else { return Ok(None) };
-        let winner = events.event(&record_key.winner.dot);
+        let winner = read(&record_key.winner)?;
         let winner = winner.unwrap_or_else(|| stand_in(&record_key.winner, &key));
         let settled_by = match &record.status {
-            Status::SettledBy(stamp) => events.event(&stamp.dot),
+            Status::SettledBy(stamp) => read(stamp)?,
             _ => None,
         };
         // The later of the two put it on record, and of a type's epochs the later is the higher.

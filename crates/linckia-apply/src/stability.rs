@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 use linckia_model::{Dot, Fault, Heartbeat, Hlc, Incarnations, Origin, RegionName, Vector};
 
+use crate::error::Result;
+
 /// Heartbeats of one origin that wait for their deps: the oldest counts first, so few are enough.
 const WAITING_MAX: usize = 16;
 
@@ -198,12 +200,19 @@ impl Stability {
 
     /// Takes stable time anew if anything was told since; `read` gives the timestamp of an applied
     /// event that is not remembered. True if it grew.
-    pub(crate) fn advance(&mut self, applied: &Vector, read: &dyn Fn(&Dot) -> Option<Hlc>) -> bool {
+    ///
+    /// # Errors
+    /// That of `read`.
+    pub(crate) fn advance(
+        &mut self,
+        applied: &Vector,
+        read: &dyn Fn(&Dot) -> Result<Option<Hlc>>,
+    ) -> Result<bool> {
         if !std::mem::take(&mut self.changed) {
-            return false;
+            return Ok(false);
         }
         let mut told = self.counting(applied);
-        let Some(first) = told.next() else { return false };
+        let Some(first) = told.next() else { return Ok(false) };
         let (mut time, mut seen) = (first.hlc, first.deps.clone());
         for told in told {
             time = time.min(told.hlc);
@@ -213,13 +222,16 @@ impl Stability {
         self.everywhere.join(&seen);
         for (origin, first, _) in applied.beyond(&seen) {
             let remembered = self.remembered.get(origin).and_then(|known| known.get(first));
-            let unstable = remembered.or_else(|| read(&Dot::new(origin.clone(), first)));
-            let Some(unstable) = unstable else { return false };
+            let unstable = match remembered {
+                Some(remembered) => Some(remembered),
+                None => read(&Dot::new(origin.clone(), first))?,
+            };
+            let Some(unstable) = unstable else { return Ok(false) };
             time = time.min(Hlc::from_bits(unstable.bits().saturating_sub(1)));
         }
         let grew = time > self.stable;
         self.stable = self.stable.max(time);
-        grew
+        Ok(grew)
     }
 }
 
@@ -246,7 +258,7 @@ mod tests {
 
     /// Events that are not remembered have ten times their sequence as timestamp.
     fn advance(stability: &mut Stability, applied: &Vector) -> bool {
-        stability.advance(applied, &|dot| Some(Hlc::from_bits(dot.sequence * 10)))
+        stability.advance(applied, &|dot| Ok(Some(Hlc::from_bits(dot.sequence * 10)))).unwrap()
     }
 
     fn heartbeat(region: &str, after: u64, bits: u64, deps: &[(&str, u64)]) -> Heartbeat {

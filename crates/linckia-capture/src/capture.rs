@@ -9,7 +9,7 @@ use std::sync::Arc;
 use linckia_model::{
     Answer, Cause, Claim, ClaimRef, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity,
     Key, KeyState, Map, NewEvent, Now, Operation, Origin, Policies, Precondition, RecordChange,
-    Refusal, Stamp, Transaction, Vector, Write, canonical, content_hash, map,
+    Refusal, Stamp, Transaction, Unread, Vector, Write, canonical, content_hash, map,
 };
 
 use crate::check::check;
@@ -65,8 +65,8 @@ pub struct Capture {
 struct Ahead<'a, S>(&'a S);
 
 impl<S: Standing> EventSource for Ahead<'_, S> {
-    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
-        self.0.event(&Stamp { hlc: Hlc::ZERO, dot: dot.clone() })
+    fn event(&self, dot: &Dot) -> Result<Option<Arc<Event>>, Cause> {
+        self.0.event(dot)
     }
 
     fn between(&self, key: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {
@@ -289,7 +289,8 @@ impl Capture {
         copies.sort_unstable();
         // Of copies that are older than the window nothing may be left.
         for copy in &copies {
-            if let Some(event) = standing.event(copy) {
+            let event = standing.event(&copy.dot).map_err(|cause| Unread::new(&new.key, cause))?;
+            if let Some(event) = event {
                 return Ok(Some(repeated(new, &event)));
             }
             if let Some(left) = standing.abridged(copy)? {

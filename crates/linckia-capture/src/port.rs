@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use linckia_model::{Abridged, Cause, Event, Identity, Key, KeyState, Stamp, Unread, Vector};
+use linckia_model::{Abridged, Cause, Dot, Event, Identity, Key, KeyState, Stamp, Unread, Vector};
 
 /// The state as applied.
 pub trait Standing {
@@ -24,8 +24,11 @@ pub trait Standing {
     /// The store's.
     fn copies(&mut self, key: &Key, identity: &Identity) -> Result<Vec<Stamp>, Self::Error>;
 
-    /// An applied event; none only if its log dropped it.
-    fn event(&self, stamp: &Stamp) -> Option<Arc<Event>>;
+    /// An applied event; none only where its log let go of it.
+    ///
+    /// # Errors
+    /// The store or the log is not readable.
+    fn event(&self, dot: &Dot) -> Result<Option<Arc<Event>>, Cause>;
 
     /// Applied events of a key that are in the store, as [`EventSource::between`] gives them.
     ///

@@ -24,8 +24,8 @@ struct Here {
 }
 
 impl EventSource for Here {
-    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
-        self.events.get(dot).cloned()
+    fn event(&self, dot: &Dot) -> Result<Option<Arc<Event>>, Cause> {
+        Ok(self.events.get(dot).cloned())
     }
 
     fn between(&self, _: &Key, _: &Stamp, _: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {
@@ -49,8 +49,8 @@ impl Standing for Here {
         Ok(self.events.values().filter(same).map(|event| event.stamp()).collect())
     }
 
-    fn event(&self, stamp: &Stamp) -> Option<Arc<Event>> {
-        self.events.get(&stamp.dot).filter(|_| !self.dropped).cloned()
+    fn event(&self, dot: &Dot) -> Result<Option<Arc<Event>>, Cause> {
+        Ok(self.events.get(dot).filter(|_| !self.dropped).cloned())
     }
 
     fn between(&self, key: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {

@@ -25,8 +25,8 @@ const MARKS: [u64; 9] = [16, 104, 304, 1_008, 3_008, 10_008, 30_008, 60_008, 99_
 struct Log(Vec<Arc<Event>>);
 
 impl EventSource for Log {
-    fn event(&self, _: &Dot) -> Option<Arc<Event>> {
-        None
+    fn event(&self, _: &Dot) -> Result<Option<Arc<Event>>, Cause> {
+        Ok(None)
     }
 
     fn between(&self, _: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {

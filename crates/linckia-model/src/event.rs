@@ -122,7 +122,25 @@ pub struct Event {
     pub extras: Extras,
 }
 
+fn weight_of(value: &Value) -> usize {
+    const NODE_BYTES: usize = 32;
+    NODE_BYTES
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(weight_of).sum(),
+            Value::Object(members) => {
+                members.iter().map(|(name, member)| name.len() + weight_of(member)).sum()
+            }
+            _ => 0,
+        }
+}
+
 impl Event {
+    /// About how many bytes of memory its document takes.
+    pub fn weight(&self) -> usize {
+        weight_of(&self.data)
+    }
+
     pub fn stamp(&self) -> Stamp {
         Stamp { hlc: self.hlc, dot: self.dot.clone() }
     }

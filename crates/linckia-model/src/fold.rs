@@ -6,6 +6,7 @@
 //! holds: the current state is a pure function of the set of events applied, and what was dropped
 //! below stable time cannot change it. Rulings: `docs/fold.md`.
 
+mod as_of;
 pub mod canonical;
 mod copies;
 mod dry_run;
@@ -27,11 +28,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use as_of::{AsOf, Was, as_of};
 pub use copies::Copies;
 pub use dry_run::{DryRun, dry_run};
 pub use record::{Kind, Record, RecordKey, Status};
 use record::{Ledger, Records};
-use tail::Tail;
+use tail::{Tail, Unfolded};
 use tree::{Floor, Held, Node, Path};
 pub use undo::{Compensation, Left, Undo, undo};
 pub use unread::{Cause, Unread};
@@ -66,8 +68,11 @@ impl Default for FoldSettings {
 
 /// Where events that are not in memory are read from: the logs.
 pub trait EventSource {
-    /// The event of that dot; it is durable and was applied here. None only if the log lost it.
-    fn event(&self, dot: &Dot) -> Option<Arc<Event>>;
+    /// The event of that dot, which was applied here. None only where its log let go of it.
+    ///
+    /// # Errors
+    /// The store or the log is not readable.
+    fn event(&self, dot: &Dot) -> std::result::Result<Option<Arc<Event>>, Cause>;
 
     /// Every event of that key that flushes took to the store, from one place in order to another,
     /// both included, in order.
@@ -104,6 +109,8 @@ pub struct RecordChange {
     pub removed: Vec<RecordKey>,
     /// How many more records there are than before.
     pub growth: i64,
+    /// Events that were read again, and are in memory from now on.
+    pub reread: Vec<Arc<Event>>,
 }
 
 /// What settling made of a key.
@@ -141,6 +148,9 @@ impl State {
     /// Folds one event that is after all folded so far; answers what it puts on record, and what
     /// it settles of what was. Those records are this event's own: no other step makes one with
     /// equal losers and winner.
+    ///
+    /// # Errors
+    /// The first event of the same id is not readable; the state is of no use then.
     fn step(
         &mut self,
         event: &Event,
@@ -148,11 +158,11 @@ impl State {
         source: &dyn EventSource,
         epochs: &Epochs,
         settings: &FoldSettings,
-    ) -> Records {
-        let records = self.fold_in(event, copies, source, epochs, settings);
+    ) -> Result<Records, Unread> {
+        let records = self.fold_in(event, copies, source, epochs, settings)?;
         let open = records.iter().filter(|(_, record)| record.is_open());
         self.open.extend(open.map(|(key, record)| (key.clone(), record.clone())));
-        records
+        Ok(records)
     }
 
     fn fold_in(
@@ -162,7 +172,7 @@ impl State {
         source: &dyn EventSource,
         epochs: &Epochs,
         settings: &FoldSettings,
-    ) -> Records {
+    ) -> Result<Records, Unread> {
         let stamp = event.stamp();
         let (epoch, policy) = epochs.rule(event.policy_epoch);
         if epoch != self.epoch {
@@ -181,14 +191,15 @@ impl State {
         let manual = policy.strategy() == Strategy::Manual;
         let mut ledger = Ledger::new(event, copies, &mut records, manual, settings);
         if !counts && let Some(first) = copies.counted_before(&event.identity, &stamp, window) {
-            let same = source.event(&first.dot).is_none_or(|first| first.same_content(event));
-            if !same {
+            let first_event = source.event(&first.dot);
+            let first_event = first_event.map_err(|cause| Unread::new(&event.key, cause))?;
+            if first_event.is_some_and(|first| !first.same_content(event)) {
                 ledger.id_reused(first.clone());
             }
         }
         if let Some(whole) = &mut self.whole {
             whole.step(event, counts, policy, &mut ledger);
-            return records;
+            return Ok(records);
         }
         let root = Path::root(policy.shape());
         match (event.operation, event.data.as_object()) {
@@ -208,7 +219,7 @@ impl State {
             }
             _ => {}
         }
-        records
+        Ok(records)
     }
 
     /// Ruling 25: what shows goes on as put whole by the last event, under the new policy.
@@ -308,7 +319,8 @@ impl KeyState {
     /// went.
     ///
     /// # Errors
-    /// It falls among events that are not in memory and cannot be read.
+    /// It falls among events that are not in memory and cannot be read, or the first event of its
+    /// identity cannot; the state is of no use then.
     pub fn apply(
         &mut self,
         event: &Arc<Event>,
@@ -330,7 +342,7 @@ impl KeyState {
             return self.apply_late(event, &stamp, source, epochs, settings);
         }
         let state = Arc::make_mut(&mut self.current);
-        let put = state.step(event, &self.copies, source, epochs, settings);
+        let put = state.step(event, &self.copies, source, epochs, settings)?;
         tail.push(event, &self.current, settings.tail_portion);
         if put.is_empty() {
             return Ok(RecordChange::default());
@@ -339,7 +351,7 @@ impl KeyState {
         let records = Arc::make_mut(&mut self.records);
         records.extend(put.iter().map(|(key, record)| (key.clone(), record.clone())));
         let growth = (records.len() - before) as i64;
-        Ok(RecordChange { put: put.into_iter().collect(), removed: Vec::new(), growth })
+        Ok(RecordChange { put: put.into_iter().collect(), growth, ..RecordChange::default() })
     }
 
     /// Folds again what comes after the last checkpoint before an event, with it among them.
@@ -354,7 +366,8 @@ impl KeyState {
         let Some(tail) = &mut self.tail else { return Ok(RecordChange::default()) };
         let late = settings.fault != Some(Fault::LateAfterCheckpoint);
         let checkpoints = if late { tail.before(stamp) } else { tail.chain.len() };
-        let (mut state, mut events) = tail.unfold(checkpoints, &event.key, source)?;
+        let Unfolded { base: mut state, mut events, reread } =
+            tail.unfold(checkpoints, &event.key, source)?;
         tail.first = tail.first.clone().min(stamp.clone());
         let place = events.partition_point(|known| known.stamp() < *stamp);
         events.insert(place, Arc::clone(event));
@@ -363,25 +376,33 @@ impl KeyState {
             Some(checkpoint) => *key.at() <= checkpoint.last,
             None => *key.at() < tail.first,
         };
-        let before = std::mem::take(&mut self.records);
-        let kept = before.iter().filter(|(key, _)| kept(key) && !state.open.contains_key(key));
-        let mut now: Records = kept.map(|(key, record)| (key.clone(), record.clone())).collect();
-        now.extend(state.open.clone());
+        let (mut before, mut now) = (Records::new(), state.open.clone());
+        if !self.records.is_empty() {
+            Arc::make_mut(&mut self.records).retain(|key, record| {
+                let stays = kept(key) && !now.contains_key(key);
+                if !stays {
+                    before.insert(key.clone(), record.clone());
+                }
+                stays
+            });
+        }
         for event in &events {
             let current = Arc::make_mut(&mut state);
-            now.extend(current.step(event, &self.copies, source, epochs, settings));
+            now.extend(current.step(event, &self.copies, source, epochs, settings)?);
             tail.push(event, &state, settings.tail_portion);
         }
         self.current = state;
-        self.records = Arc::new(now);
-        let now = &self.records;
         let new = now.iter().filter(|(key, record)| before.get(key) != Some(record));
-        let growth = now.len() as i64 - before.len() as i64;
-        Ok(RecordChange {
-            growth,
+        let change = RecordChange {
+            growth: now.len() as i64 - before.len() as i64,
             put: new.map(|(key, record)| (key.clone(), record.clone())).collect(),
             removed: before.keys().filter(|key| !now.contains_key(key)).cloned().collect(),
-        })
+            reread,
+        };
+        if !now.is_empty() {
+            Arc::make_mut(&mut self.records).extend(now);
+        }
+        Ok(change)
     }
 
     /// How many events are in memory.

@@ -29,9 +29,9 @@ pub use event::{
     Abridged, ContentHash, Event, Extras, Heartbeat, Identity, Operation, Transaction, content_hash,
 };
 pub use fold::{
-    Cause, Compensation, Copies, DryRun, EventSource, FoldFault, FoldSettings, Folded, KeyState,
-    Kind, Left, Record, RecordChange, RecordKey, Settled, State, Status, Undo, Unread, canonical,
-    dry_run, undo,
+    AsOf, Cause, Compensation, Copies, DryRun, EventSource, FoldFault, FoldSettings, Folded,
+    KeyState, Kind, Left, Record, RecordChange, RecordKey, Settled, State, Status, Undo, Unread,
+    Was, as_of, canonical, dry_run, undo,
 };
 pub use hlc::Hlc;
 pub use incarnation::{Agreed, Closing, Incarnations};

@@ -354,7 +354,7 @@ impl Region {
             if !closing.end.is_some_and(is_left) {
                 continue;
             }
-            let Some(event) = events.event(&Dot::new(origin.clone(), next)) else { continue };
+            let Ok(Some(event)) = events.event(&Dot::new(origin.clone(), next)) else { continue };
             let void = agreed.lost(&event.deps).next().is_some();
             if void && self.lives.voids.insert(event.dot.clone()) {
                 let (origin, first) = (origin.clone(), next);
@@ -395,7 +395,9 @@ impl Region {
     fn last_whole(&self, logs: &Logs, origin: &Origin, last: u64) -> u64 {
         let events = Durable { logs, known: &self.known, view: None };
         match events.event(&Dot::new(origin.clone(), last)) {
-            Some(event) if event.transaction.last() > last => event.transaction.first - 1,
+            Ok(Some(event)) if event.transaction.last() > last => event.transaction.first - 1,
+            // What is applied is whole.
+            Err(_) => self.apply.applied().get(origin).min(last),
             _ => last,
         }
     }

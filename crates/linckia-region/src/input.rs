@@ -130,6 +130,9 @@ pub enum Alarm {
     /// This region was away for too long: the others have closed its log there. What it holds
     /// beyond is put aside, and the region goes on in another incarnation.
     Lapsed { origin: String, end: u64, held: u64 },
+    /// An event of that log is of a time that no event was to come of any more: it is not applied,
+    /// and neither is what depends on it.
+    BelowStable { origin: String },
     /// Writing has ended until restart.
     Poisoned { reason: String },
 }

@@ -19,7 +19,7 @@ use linckia_store::View;
 use crate::barrier::Barrier;
 use crate::error::Result;
 use crate::incarnations::Lives;
-use crate::input::{Output, Role};
+use crate::input::{Alarm, Output, Role};
 use crate::leaving::Leaving;
 use crate::promises::Promises;
 use crate::rooms::{Durable, Here};
@@ -279,7 +279,8 @@ impl Region {
     ) -> Result<()> {
         let events = Durable { logs: rooms.logs, known: &self.durable, view: Some(rooms.view) };
         let offerable = self.apply.offerable().total();
-        let applied = self.apply.run(
+        let below = self.apply.below().len();
+        let turn = self.apply.run(
             now,
             &mut self.clock,
             &self.durable,
@@ -287,7 +288,13 @@ impl Region {
             &events,
             &mut |event| self.capture.prepared(event).map(|ready| (ready.state, ready.change)),
         )?;
-        self.more = applied.len() >= self.settings.apply.budget;
+        let applied = turn.applied;
+        self.more = turn.more;
+        if self.apply.below().len() > below {
+            let origins = self.apply.below().iter().map(Origin::to_string);
+            let alarm = |origin| Step::Out(Output::Alarm(Alarm::BelowStable { origin }));
+            steps.extend(origins.map(alarm));
+        }
         let mut here = Here { apply: &mut self.apply, view: rooms.view, durable: events };
         self.capture.applied(&applied, &mut here)?;
         for event in &applied {

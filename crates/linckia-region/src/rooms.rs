@@ -51,25 +51,9 @@ pub(crate) struct Durable<'a> {
     pub(crate) view: Option<&'a dyn View>,
 }
 
-impl Durable<'_> {
-    fn decode(&self, origin: &Origin, record: &linckia_log::Record<'_>) -> Option<Arc<Event>> {
-        let dot = Dot::new(origin.clone(), record.sequence());
-        decode_event(dot, record.payload(), self.known).ok().map(Arc::new)
-    }
-}
-
 impl EventSource for Durable<'_> {
-    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
-        match self.logs.read(dot.origin.as_str(), dot.sequence, 1, 1) {
-            Ok(batch) => {
-                let record = batch.first().filter(|record| record.sequence() == dot.sequence)?;
-                self.decode(&dot.origin, &record)
-            }
-            Err(linckia_log::Error::Truncated { .. }) => {
-                linckia_apply::kept_whole(dot, self.view?, self.known).ok().flatten()
-            }
-            Err(_) => None,
-        }
+    fn event(&self, dot: &Dot) -> Result<Option<Arc<Event>>, Cause> {
+        self.read_one(dot).map_err(Into::into)
     }
 
     fn between(&self, key: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {
@@ -78,6 +62,20 @@ impl EventSource for Durable<'_> {
 }
 
 impl Durable<'_> {
+    fn read_one(&self, Dot { origin, sequence }: &Dot) -> crate::error::Result<Option<Arc<Event>>> {
+        use linckia_log::Error::{Truncated, UnknownOrigin};
+        let batch = match self.logs.read(origin.as_str(), *sequence, 1, 1) {
+            Err(Truncated { .. } | UnknownOrigin { .. }) => {
+                let dot = Dot::new(origin.clone(), *sequence);
+                let kept = |view| linckia_apply::kept_whole(&dot, view, self.known);
+                return Ok(self.view.map(kept).transpose()?.flatten());
+            }
+            read => read?,
+        };
+        let record = batch.first().filter(|record| record.sequence() == *sequence);
+        record.map(|record| event_of(origin, &record, self.known).map(Arc::new)).transpose()
+    }
+
     fn read_between(
         &self,
         key: &Key,
@@ -86,27 +84,19 @@ impl Durable<'_> {
     ) -> crate::error::Result<Vec<Arc<Event>>> {
         let Some(view) = self.view else { return Ok(Vec::new()) };
         let stamps = linckia_apply::history_between(key, first, last, view, self.known)?;
-        let read = |stamp: Stamp| {
-            let Dot { origin, sequence } = &stamp.dot;
-            let batch = match self.logs.read(origin.as_str(), *sequence, 1, 1) {
-                Err(linckia_log::Error::Truncated { .. }) => {
-                    return Ok(linckia_apply::kept_whole(&stamp.dot, view, self.known)?);
-                }
-                read => read?,
-            };
-            let record = batch.first().filter(|record| record.sequence() == *sequence);
-            record.map(|record| event_of(origin, &record, self.known).map(Arc::new)).transpose()
-        };
-        stamps.into_iter().filter_map(|stamp| read(stamp).transpose()).collect()
+        stamps.iter().filter_map(|stamp| self.read_one(&stamp.dot).transpose()).collect()
     }
 }
 
 impl Events for Durable<'_> {
-    fn events(&self, origin: &Origin, from: u64, bytes_max: u64) -> Vec<Arc<Event>> {
-        let Ok(batch) = self.logs.read(origin.as_str(), from, bytes_max, RECORDS_MAX) else {
-            return Vec::new();
+    fn events(&self, origin: &Origin, from: u64, bytes_max: u64) -> Result<Vec<Arc<Event>>, Cause> {
+        use linckia_log::Error::{Truncated, UnknownOrigin};
+        let batch = match self.logs.read(origin.as_str(), from, bytes_max, RECORDS_MAX) {
+            Err(Truncated { .. } | UnknownOrigin { .. }) => return Ok(Vec::new()),
+            read => read?,
         };
-        batch.iter().map_while(|record| self.decode(origin, &record)).collect()
+        let event = |record| event_of(origin, &record, self.known).map(Arc::new);
+        Ok(batch.iter().map(event).collect::<crate::error::Result<_>>()?)
     }
 
     fn first(&self, origin: &Origin) -> u64 {
@@ -163,8 +153,8 @@ impl Standing for Here<'_> {
         self.apply.copies(key, identity, self.view)
     }
 
-    fn event(&self, stamp: &Stamp) -> Option<Arc<Event>> {
-        self.durable.event(&stamp.dot)
+    fn event(&self, dot: &Dot) -> Result<Option<Arc<Event>>, Cause> {
+        self.durable.event(dot)
     }
 
     fn between(&self, key: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {

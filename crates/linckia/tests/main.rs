@@ -39,6 +39,8 @@ mod lapse;
 mod ledger;
 #[path = "blackbox/locks.rs"]
 mod locks;
+#[path = "blackbox/past.rs"]
+mod past;
 #[path = "blackbox/policies.rs"]
 mod policies;
 #[path = "blackbox/processes.rs"]

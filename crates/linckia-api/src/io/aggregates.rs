@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::append::{created_if, idempotency_key, new_event_id, one};
 use super::asked::Asked;
+use super::past;
 use super::respond::{self, Answered};
 use super::sessions::Seen;
 use crate::cursor;
@@ -28,7 +29,9 @@ use crate::route::Call;
 
 /// `GET /v1/aggregates/{type}/{id}`.
 pub(super) async fn get<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
-    asked.now_only()?;
+    if let Some(at) = asked.query.owned("at") {
+        return past::get(asked, &at).await;
+    }
     let key = asked.key()?;
     let (vector, found) = asked.read(Query::Aggregate { key }).await?;
     let Found::Aggregate { view, shown } = found else {

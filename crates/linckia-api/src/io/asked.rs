@@ -151,8 +151,7 @@ impl<'a, R: Region> Asked<'a, R> {
         match self.query.get("at") {
             None => Ok(()),
             Some(_) => {
-                let detail = "`at` is not built yet: reads answer what holds now; an aggregate's \
-                              history is under …/events";
+                let detail = "`at` is built for one aggregate only: a list answers what holds now";
                 Err(Problem::unsupported(detail))
             }
         }

@@ -16,6 +16,7 @@ mod lapse;
 mod lines;
 mod locks;
 mod pages;
+mod past;
 mod policies;
 mod resolve;
 mod respond;

@@ -15,11 +15,12 @@ use linckia_model::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::aggregates::event_type;
 use super::append::idempotency_key;
 use super::asked::Asked;
+use super::past::{self, Unread};
 use super::respond::{self, Answered};
 use super::sessions::Seen;
 use crate::cursor;
@@ -33,7 +34,7 @@ use crate::time::parse_timestamp;
 /// Events of one aggregate at most: they are folded anew, step by step.
 const EVENTS_MAX: usize = 10_000;
 
-/// Events read at once.
+/// Events searched at once.
 const PAGE: usize = 1_000;
 
 /// Parts of the logs that one request searches; it answers with where to go on.
@@ -42,7 +43,7 @@ const PARTS_MAX: usize = 20;
 /// An aggregate that changes meanwhile is judged again so often.
 const TRIES: usize = 4;
 
-/// One undo at a time: others are told to come again.
+/// One undo at a time, however long its client waits: others are told to come again.
 static ROOM: Semaphore = Semaphore::const_new(1);
 
 /// Room for an answer of some aggregates.
@@ -55,6 +56,8 @@ struct Wanted {
     filter: Filter,
     #[serde(default)]
     dry_run: bool,
+    /// As an earlier answer gave it.
+    upto: Option<String>,
 }
 
 #[derive(Deserialize, Serialize, Default)]
@@ -101,14 +104,15 @@ enum Judged {
 pub(super) async fn run<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered> {
     let limit = asked.query.limit()?;
     let plan = read(&mut asked).await?;
-    let Ok(_place) = ROOM.try_acquire() else {
+    let Ok(place) = ROOM.try_acquire() else {
         let detail = "another undo is under way in this region; try again when it is done";
         return Err(Problem::new(Kind::Unavailable, detail).retry_after(1));
     };
+    let place = Arc::new(place);
     let (keys, next, missing) = search(&asked, &plan, limit).await?;
     let mut items = Vec::new();
     for key in keys {
-        match judge(&asked, &plan, &key).await? {
+        match judge(&asked, &plan, &key, &place).await? {
             Judged::Elsewhere => {}
             Judged::Left(events, why) => {
                 items.push((Item { key, events, outcome: Err(why), dots: Vec::new() }, None));
@@ -122,7 +126,7 @@ pub(super) async fn run<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered>
     let mut shown = Vec::new();
     for (mut item, undo) in items {
         if let Some(undo) = undo.filter(|_| !plan.dry_run) {
-            item = write(&asked, &plan, item, undo).await?;
+            item = write(&asked, &plan, item, undo, &place).await?;
         }
         shown.push(item);
     }
@@ -132,6 +136,7 @@ pub(super) async fn run<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered>
         "correlationId": plan.correlation_id,
         "items": shown.iter().map(Item::to_json).collect::<Vec<_>>(),
         "missing": missing,
+        "upto": plan.upto.to_string(),
         "next": next,
     });
     let mut out = BytesMut::with_capacity(ANSWER_BYTES);
@@ -147,7 +152,7 @@ pub(super) async fn run<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered>
 
 async fn read<R: Region>(asked: &mut Asked<'_, R>) -> Outcome<Plan> {
     let shape = "{\"where\":{\"correlationId\":\"…\",\"since\":\"…\"},\"dryRun\":true}";
-    let Wanted { filter: given, dry_run } = asked.read_json(shape).await?;
+    let Wanted { filter: given, dry_run, upto } = asked.read_json(shape).await?;
     let time = |name: &str, text: &Option<String>| match text.as_deref() {
         None => Ok(None),
         Some(text) => parse_timestamp(text).map(Some).ok_or_else(|| {
@@ -175,7 +180,7 @@ async fn read<R: Region>(asked: &mut Asked<'_, R>) -> Outcome<Plan> {
     let correlation_id =
         idempotency_key(asked.headers())?.map_or(format!("undo-{hex}"), str::to_owned);
     let (after, upto) = match asked.query.get("cursor") {
-        None => (Vector::new(), asked.read(Query::Vector).await?.0),
+        None => (Vector::new(), upto_of(asked, upto.as_deref()).await?),
         Some(text) => {
             let text = cursor::decoded(text)?;
             let (after, upto) = text.split_once('\n').ok_or_else(cursor::broken)?;
@@ -196,6 +201,21 @@ async fn read<R: Region>(asked: &mut Asked<'_, R>) -> Outcome<Plan> {
         until,
     };
     Ok(Plan { filter, dry_run, correlation_id, after, upto })
+}
+
+/// Events up to there are undone: up to now, or up to where an earlier request looked.
+async fn upto_of<R: Region>(asked: &Asked<'_, R>, given: Option<&str>) -> Outcome<Vector> {
+    let (applied, _) = asked.read(Query::Vector).await?;
+    let Some(text) = given else { return Ok(applied) };
+    let upto = Vector::parse(text).map_err(|_| {
+        Problem::parameter("`upto` is the one that an earlier answer gave").at("/upto")
+    })?;
+    if !applied.covers_all(&upto) {
+        let detail = "this region has not applied all that `upto` names; ask the region that gave \
+                      it, or try again";
+        return Err(Problem::new(Kind::Behind, detail).retry_after(1));
+    }
+    Ok(upto)
 }
 
 /// The next aggregates that the filter's events are of, and where to go on, if there is more.
@@ -238,51 +258,40 @@ fn gone(missing: &[(linckia_model::Origin, u64, u64)]) -> Value {
     refusal::missing(missing.iter().map(|(origin, first, last)| (origin, *first, *last)))
 }
 
-async fn judge<R: Region>(asked: &Asked<'_, R>, plan: &Plan, key: &Key) -> Outcome<Judged> {
-    let mut counted = 0;
+async fn judge<R: Region>(
+    asked: &Asked<'_, R>,
+    plan: &Plan,
+    key: &Key,
+    place: &Arc<SemaphorePermit<'static>>,
+) -> Outcome<Judged> {
     for _ in 0..TRIES {
-        let Some((events, version, entity_tag)) = past(asked, key).await? else {
-            return Ok(Judged::Left(counted, "too-long"));
+        let past = match past::read(asked, key, EVENTS_MAX).await? {
+            Ok(past) => past,
+            Err(Unread::TooLong) => return Ok(Judged::Left(0, "too-long")),
+            Err(Unread::Changing) => continue,
         };
+        let (events, version, entity_tag) = (past.events, past.version, past.entity_tag);
         let (filter, upto) = (plan.filter.clone(), plan.upto.clone());
         let named = move |event: &Event| upto.covers(&event.dot) && filter.takes(event);
-        counted = events.iter().filter(|event| named(event)).count();
+        let counted = events.iter().filter(|event| named(event)).count();
         let before = |event: &&Arc<Event>| plan.after.covers(&event.dot) && named(event);
         if events.iter().any(|event| before(&event)) {
             return Ok(Judged::Elsewhere);
         }
         let (policies, of) = (asked.region().policies().borrow().clone(), key.clone());
+        let place = Arc::clone(place);
         let judging = tokio::task::spawn_blocking(move || {
+            let _place = place;
             undo(&events, &named, policies.of(&of), &FoldSettings::default())
         });
         let undo = judging.await.map_err(|_| refusal::broken("an undo"))?;
-        if undo.version == version && undo.entity_tag == entity_tag {
-            return Ok(Judged::Undo(counted, undo));
-        }
+        let whole = undo.version == version && undo.entity_tag == entity_tag;
+        return Ok(match whole {
+            true => Judged::Undo(counted, undo),
+            false => Judged::Left(counted, "history-gone"),
+        });
     }
-    Ok(Judged::Left(counted, "history-gone"))
-}
-
-type Past = (Vec<Arc<Event>>, u64, Option<String>);
-
-/// All that the logs have of an aggregate, and how it stands; none if it is too long.
-async fn past<R: Region>(asked: &Asked<'_, R>, key: &Key) -> Outcome<Option<Past>> {
-    let (mut all, mut after) = (Vec::new(), None);
-    loop {
-        let query = Query::Past { key: key.clone(), after: after.take(), limit: PAGE };
-        let (_, found) = asked.read(query).await?;
-        let Found::Past { events, next, version, entity_tag } = found else {
-            return Err(refusal::unexpected(&found));
-        };
-        all.extend(events);
-        if next.is_none() {
-            return Ok(Some((all, version, entity_tag)));
-        }
-        if all.len() >= EVENTS_MAX {
-            return Ok(None);
-        }
-        after = next;
-    }
+    Ok(Judged::Left(0, "changing"))
 }
 
 /// Writes what was judged; where the aggregate changed since, it is judged again.
@@ -291,6 +300,7 @@ async fn write<R: Region>(
     plan: &Plan,
     mut item: Item,
     mut undo: Undo,
+    place: &Arc<SemaphorePermit<'static>>,
 ) -> Outcome<Item> {
     for _ in 0..TRIES {
         let Ok(planned) = &undo.outcome else { return Ok(item) };
@@ -302,7 +312,13 @@ async fn write<R: Region>(
         let precondition = Some(Precondition::Unchanged { version, entity_tag });
         let ack = asked.ack.clone();
         let write = Write { events, atomic: true, precondition, entity_tag: false, ack };
-        let answers = asked.region().write(write).await?;
+        let answers = match asked.region().write(write).await {
+            Ok(answers) => answers,
+            Err(unavailable) => {
+                item.outcome = Err(Box::<Problem>::from(unavailable).kind.entry().name());
+                return Ok(item);
+            }
+        };
         let refused = answers.iter().find_map(|answer| match answer {
             Err(Refusal::Sibling) | Ok(_) => None,
             Err(refused) => Some(refused),
@@ -313,9 +329,13 @@ async fn write<R: Region>(
                 return Ok(item);
             }
             Some(Refusal::VersionConflict { .. } | Refusal::IdReused(_)) => {}
-            Some(refused) => return Err(refusal::problem_of(refused, "/data")),
+            // Others may still be written.
+            Some(refused) => {
+                item.outcome = Err(refusal::problem_of(refused, "/data").kind.entry().name());
+                return Ok(item);
+            }
         }
-        match judge(asked, plan, &item.key).await? {
+        match judge(asked, plan, &item.key, place).await? {
             Judged::Elsewhere => return Ok(item),
             Judged::Left(events, why) => {
                 (item.events, item.outcome) = (events, Err(why));
@@ -358,6 +378,7 @@ fn name_of(left: Left) -> &'static str {
         Left::NothingShows => "nothing-shows",
         Left::Undone => "undone",
         Left::Unclear => "unclear",
+        Left::TooLong => "too-long",
     }
 }
 

@@ -9,6 +9,24 @@ use crate::json::{self, Object};
 use crate::time::Timestamp;
 
 pub(crate) fn write(out: &mut BytesMut, view: &AggregateView, region: &str) {
+    open(out, view, region).close();
+}
+
+/// As it was then; `settled`: no write can change that any more.
+pub(crate) fn write_as_of(
+    out: &mut BytesMut,
+    view: &AggregateView,
+    region: &str,
+    at: &str,
+    settled: bool,
+) {
+    let mut object = open(out, view, region);
+    object.text("at", at);
+    object.flag("settled", settled);
+    object.close();
+}
+
+fn open<'a>(out: &'a mut BytesMut, view: &AggregateView, region: &str) -> Object<'a> {
     let mut object = Object::open(out);
     object.text("aggregateType", &view.key.aggregate_type);
     object.text("aggregateId", &view.key.aggregate_id);
@@ -17,7 +35,7 @@ pub(crate) fn write(out: &mut BytesMut, view: &AggregateView, region: &str) {
     object.number("conflicts", view.conflicts);
     object.text("updatedAt", Timestamp::of(view.updated_at).as_str());
     object.text("region", region);
-    object.close();
+    object
 }
 
 /// Writes `{"items":[…],"next":…}`.

@@ -11,7 +11,8 @@ const LIMIT: Parameter = Parameter::new("limit", "integer", "Items of a page, 1 
 const CURSOR: Parameter = Parameter::new("cursor", "string", "The `next` of the page before.");
 const BY_TYPE: Parameter = Parameter::new("aggregateType", "string", "Only this aggregate type.");
 const BY_ID: Parameter = Parameter::new("aggregateId", "string", "Only this aggregate.");
-const AT: Parameter = Parameter::new("at", "string", "A time or vector in the past: not built.");
+const AT: Parameter = Parameter::new("at", "string", "As it was at a time, or at a vector.");
+const LIST_AT: Parameter = Parameter::new("at", "string", "A moment in the past: not built.");
 
 const ACK: Parameter = Parameter::new(
     "Linckia-Ack",
@@ -75,8 +76,13 @@ const GUARDED_PROBLEMS: &[Kind] = &[
     Kind::Behind,
 ];
 const READ_PROBLEMS: &[Kind] = &[Kind::Unsupported];
-const STATE_PROBLEMS: &[Kind] =
-    &[Kind::NotFound, Kind::VersionConflict, Kind::Unsupported, Kind::Behind];
+const STATE_PROBLEMS: &[Kind] = &[
+    Kind::NotFound,
+    Kind::PositionExpired,
+    Kind::VersionConflict,
+    Kind::Unsupported,
+    Kind::Behind,
+];
 const LIST_PROBLEMS: &[Kind] = &[Kind::PositionExpired, Kind::Unsupported, Kind::Behind];
 
 const LEASE_PROBLEMS: &[Kind] =
@@ -207,7 +213,12 @@ pub(crate) static BUILT: &[Route] = &[
         "Aggregates of a type, by id",
     )
     .in_data_sets()
-    .query(&[LIMIT, CURSOR, Parameter::new("prefix", "string", "Only ids that begin with it."), AT])
+    .query(&[
+        LIMIT,
+        CURSOR,
+        Parameter::new("prefix", "string", "Only ids that begin with it."),
+        LIST_AT,
+    ])
     .headers(READ)
     .replies(&[reply(200, JSON, "AggregatePage", "A page.")])
     .problems(LIST_PROBLEMS),

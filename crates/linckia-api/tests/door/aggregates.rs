@@ -100,7 +100,10 @@ async fn bad_documents_are_refused() {
     client.send("PUT", &long, &[JSON], b"{}").await.expect(400);
     assert_eq!(client.get("/v1/aggregates/A/").await.expect(400).problem(), "invalid-parameter");
     assert_eq!(client.get("/v1/aggregates/A/%00").await.expect(400).problem(), "invalid-parameter");
-    assert_eq!(client.get(&format!("{PATH}?at=now")).await.expect(501).problem(), "unsupported");
+    let at = client.get(&format!("{PATH}?at=now")).await;
+    assert_eq!(at.expect(400).problem(), "invalid-parameter");
+    let list = client.get("/v1/aggregates/A?at=2026-01-01T00:00:00Z").await;
+    assert_eq!(list.expect(501).problem(), "unsupported");
 }
 
 #[tokio::test]

@@ -384,6 +384,7 @@ impl Fake {
                     next: None,
                     version: judged.version + forgotten,
                     entity_tag: judged.entity_tag,
+                    stable: Hlc::from_milliseconds(4_000),
                 }
             }
             Query::Conflicts { filter, after, limit } => {

@@ -62,6 +62,24 @@ async fn it_is_shown_first_then_done_once() {
 }
 
 #[tokio::test]
+async fn what_was_written_since_it_was_looked_at_is_left_alone() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.post("/v1/events", event("before", json!({"n": 1})).to_string()).await.expect(201);
+    client.post("/v1/events", of_the_job("mistake", json!({"n": 9}))).await.expect(201);
+    let job = json!({"correlationId": "job"});
+    let (_, shown) = post(&server, json!({"where": job, "dryRun": true})).await;
+    client.post("/v1/events", of_the_job("later", json!({"m": 9}))).await.expect(201);
+    let (_, done) = post(&server, json!({"where": job, "upto": shown["upto"]})).await;
+    let undone = &done["items"][0]["compensations"];
+    assert_eq!((undone.as_array().unwrap().len(), &undone[0]["undoes"]), (1, &json!("mistake")));
+    let beyond = "a.0000000000000001:99";
+    for (upto, status) in [(beyond, 503), ("soon", 400)] {
+        assert_eq!(post(&server, json!({"where": job, "upto": upto})).await.0, status, "{upto}");
+    }
+}
+
+#[tokio::test]
 async fn where_history_is_gone_it_says_so() {
     let server = Server::start().await;
     let mut client = server.client().await;

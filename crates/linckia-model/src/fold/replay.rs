@@ -16,8 +16,8 @@ use crate::vector::{Dot, Stamp};
 struct Given<'a>(BTreeMap<&'a Dot, &'a Arc<Event>>);
 
 impl EventSource for Given<'_> {
-    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
-        self.0.get(dot).map(|event| Arc::clone(event))
+    fn event(&self, dot: &Dot) -> Result<Option<Arc<Event>>, Cause> {
+        Ok(self.0.get(dot).map(|event| Arc::clone(event)))
     }
 
     fn between(&self, _: &Key, first: &Stamp, last: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {

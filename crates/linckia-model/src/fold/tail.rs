@@ -52,6 +52,15 @@ pub(super) struct Tail {
     pub(super) open: Vec<Arc<Event>>,
 }
 
+/// What comes after a checkpoint, taken out to be folded again.
+pub(super) struct Unfolded {
+    pub(super) base: Arc<State>,
+    /// In order.
+    pub(super) events: Vec<Arc<Event>>,
+    /// Those of them that were not in memory.
+    pub(super) reread: Vec<Arc<Event>>,
+}
+
 /// What all of these cover.
 fn floor_of(events: &[Arc<Event>]) -> Option<Vector> {
     let mut floor: Option<Vector> = None;
@@ -176,20 +185,20 @@ impl Tail {
         self.chain.partition_point(|checkpoint| checkpoint.last < *stamp)
     }
 
-    /// Takes out the events after so many checkpoints, in order, with what they are folded upon.
+    /// Takes out the events after so many checkpoints.
     pub(super) fn unfold(
         &mut self,
         checkpoints: usize,
         key: &Key,
         source: &dyn EventSource,
-    ) -> Result<(Arc<State>, Vec<Arc<Event>>), Unread> {
+    ) -> Result<Unfolded, Unread> {
         let mut from = self.first.clone();
         let mut base = &self.base;
         if let Some(checkpoint) = checkpoints.checked_sub(1).map(|place| &self.chain[place]) {
             (from, base) = (after(&checkpoint.last), &checkpoint.state);
         }
         let base = Arc::clone(base);
-        let mut events = Vec::new();
+        let (mut events, mut reread) = (Vec::new(), Vec::new());
         for Checkpoint { segment, last, .. } in &self.chain[checkpoints..] {
             match &segment.events {
                 Some(kept) => events.extend(kept.iter().cloned()),
@@ -199,14 +208,15 @@ impl Tail {
                     if read.len() as u64 != segment.length {
                         return Err(Unread::lost(key, read.len(), segment.length));
                     }
-                    events.extend(read);
+                    events.extend(read.iter().cloned());
+                    reread.extend(read);
                 }
             }
             from = after(last);
         }
         self.chain.truncate(checkpoints);
         events.append(&mut self.open);
-        Ok((base, events))
+        Ok(Unfolded { base, events, reread })
     }
 
     /// Moves the base to the last checkpoint at or below stable time. False if there is none.

@@ -14,8 +14,8 @@ use crate::name::{Key, Origin};
 struct Log(HashMap<Dot, Arc<Event>>);
 
 impl EventSource for Log {
-    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
-        self.0.get(dot).cloned()
+    fn event(&self, dot: &Dot) -> std::result::Result<Option<Arc<Event>>, Cause> {
+        Ok(self.0.get(dot).cloned())
     }
 
     fn between(

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::replay::Replay;
-use super::{FoldSettings, KeyState, canonical};
+use super::as_of::folded;
+use super::{FoldSettings, canonical};
 use crate::event::{Event, Identity, Operation};
 use crate::policy::{Epochs, FieldKind, Policy, Shape};
 
@@ -45,6 +45,8 @@ pub enum Left {
     Undone,
     /// No event that its policy admits would lead there.
     Unclear,
+    /// Too many events of a document that is too large to be judged.
+    TooLong,
 }
 
 /// What undoing comes to, of one key.
@@ -80,7 +82,10 @@ pub fn undo(
     if history.roots.is_empty() {
         return tag(Err(Left::Undone));
     }
-    let without = fold(&left(&history.void_then), epochs, settings).folded().value;
+    if writers.gave_up() {
+        return tag(Err(Left::TooLong));
+    }
+    let without = folded(&left(&history.void_then), epochs, settings).folded().value;
     let beneath = (!history.void.is_empty())
         .then(|| writers::replay(&left(&history.void), &of_interest, epochs, settings).1);
     let value = with.folded().value;
@@ -100,17 +105,9 @@ pub fn undo(
         planned.iter().all(|one| epochs.open_policy().admits(one.operation, &one.data).is_ok());
     let reached = admitted && {
         let after = compensated(&events, &planned, epochs);
-        fold(&after, epochs, settings).folded().value == target
+        folded(&after, epochs, settings).folded().value == target
     };
     tag(if reached { Ok(planned) } else { Err(Left::Unclear) })
-}
-
-fn fold(events: &[Arc<Event>], epochs: &Epochs, settings: &FoldSettings) -> KeyState {
-    let mut replay = Replay::of(events, epochs, settings);
-    for event in events {
-        replay.step(event);
-    }
-    replay.state
 }
 
 /// The events with those that compensate behind them, as if written having seen all of them.

@@ -12,8 +12,8 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 /// Events that were applied here cannot be read again.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the latest events of {key} cannot be read again, and an earlier one falls among them; see \
-         whether the disk is sound and restart"
+    "events of {key} that were applied cannot be read again, and a new one is folded with them; \
+         see whether the disk is sound and restart"
 )]
 pub struct Unread {
     key: String,
@@ -21,7 +21,8 @@ pub struct Unread {
 }
 
 impl Unread {
-    pub(super) fn new(key: &Key, source: Cause) -> Self {
+    /// What the store or a log said of the read.
+    pub fn new(key: &Key, source: Cause) -> Self {
         let Key { data_set, aggregate_type, aggregate_id } = key;
         Self { key: format!("{data_set}/{aggregate_type}/{aggregate_id}"), source }
     }

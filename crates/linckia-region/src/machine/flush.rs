@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use linckia_apply::{Job, JobDone, Query};
+use linckia_apply::{Found, Job, JobDone, Query, Reading};
 use linckia_log::{TruncateDone, TruncateJob};
-use linckia_model::{Now, with_causes};
+use linckia_model::{Now, Vector, with_causes};
 use linckia_store::Store;
 
 use super::donate::{PageJob, PageRead};
@@ -60,6 +60,18 @@ impl StoreJob {
     }
 }
 
+/// A log that cannot be read somewhere ends no region before that is needed: whoever asked hears
+/// of it.
+fn unreadable(error: linckia_apply::Error, at: &Vector) -> Result<Reading> {
+    match error {
+        error @ linckia_apply::Error::Log(_) => {
+            let found = Found::Unreadable(with_causes(&error));
+            Ok(Reading { vector: at.clone(), found })
+        }
+        error => Err(error.into()),
+    }
+}
+
 impl Machine {
     /// Answers a query at once, or once its rows are in the store.
     pub(super) fn ask(
@@ -75,7 +87,8 @@ impl Machine {
             view: Some(self.store.as_ref()),
         };
         let apply = &mut self.region.apply;
-        match apply.read(now, &query, self.store.as_ref(), &events, &mut self.pages)? {
+        let read = apply.read(now, &query, self.store.as_ref(), &events, &mut self.pages);
+        match read.or_else(|error| unreadable(error, apply.applied()).map(Some))? {
             Some(reading) => outputs.push(Output::Reading { ticket, reading: Some(reading) }),
             None if self.readers.len() >= READERS_MAX => {
                 outputs.push(Output::Reading { ticket, reading: None });
@@ -181,7 +194,8 @@ impl Machine {
                 view: Some(self.store.as_ref()),
             };
             let (store, apply) = (self.store.as_ref(), &self.region.apply);
-            let reading = apply.read_rows(now, &reader.query, store, &events, &mut self.pages)?;
+            let read = apply.read_rows(now, &reader.query, store, &events, &mut self.pages);
+            let reading = read.or_else(|error| unreadable(error, apply.stored()))?;
             outputs.push(Output::Reading { ticket: reader.ticket, reading: Some(reading) });
         }
         Ok(())

@@ -19,8 +19,8 @@ const REGIONS: usize = 3;
 struct Given(Vec<Arc<Event>>);
 
 impl EventSource for Given {
-    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
-        self.0.iter().find(|event| event.dot == *dot).cloned()
+    fn event(&self, dot: &Dot) -> Result<Option<Arc<Event>>, Cause> {
+        Ok(self.0.iter().find(|event| event.dot == *dot).cloned())
     }
 
     fn between(&self, _: &Key, _: &Stamp, _: &Stamp) -> Result<Vec<Arc<Event>>, Cause> {

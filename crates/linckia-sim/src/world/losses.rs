@@ -267,6 +267,11 @@ impl World {
         alive.chain(graves.map(|(disk, _)| *disk)).collect()
     }
 
+    /// The others have taken this region out of those that count.
+    pub(super) fn is_given_up(&self, region: usize) -> bool {
+        self.roster.incarnations().lapsed().contains_key(self.places[region].name.as_str())
+    }
+
     /// The others that a region knows to have lapsed.
     pub(crate) fn lapsed_for(&self, region: usize) -> BTreeSet<RegionName> {
         let Place { heard, name, .. } = &self.places[region];

@@ -40,11 +40,14 @@ impl World {
             Alarm::Lapsed { .. } if self.plan.loses_disks => {
                 self.at(self.now + 1_000, Moment::Leave { region });
             }
+            // It has lapsed and does not know: its state is left when it hears of it.
+            Alarm::BelowStable { .. } if self.is_given_up(region) => {}
             Alarm::ClockDrift { .. } | Alarm::Poisoned { .. } | Alarm::LogHalfFull { .. } => {}
             Alarm::DiskFull { .. } | Alarm::MirrorFull { .. } if self.plan.fills_disks => {}
             Alarm::ChainBroken { .. }
             | Alarm::Malformed { .. }
             | Alarm::MirrorFull { .. }
+            | Alarm::BelowStable { .. }
             | Alarm::Closed { .. }
             | Alarm::DiskFull { .. }
             | Alarm::OldCopy { .. }

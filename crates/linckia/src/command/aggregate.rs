@@ -121,6 +121,10 @@ struct Aggregate {
     updated_at: String,
     #[serde(default)]
     region: String,
+    #[serde(default)]
+    at: Option<String>,
+    #[serde(default)]
+    settled: bool,
 }
 
 /// Runs `append`.
@@ -211,6 +215,10 @@ pub async fn get(context: &Context, arguments: &GetArguments) -> anyhow::Result<
     }
     if let Some(etag) = header(&answer.headers, "etag") {
         head = format!("{head}, ETag {etag}");
+    }
+    if let Some(at) = &aggregate.at {
+        let may = if aggregate.settled { "" } else { " (a write may still come that changes it)" };
+        head = format!("{head}; as of {at}{may}");
     }
     print(&plain(&head))?;
     print(&serde_json::to_string_pretty(&aggregate.data)?)?;

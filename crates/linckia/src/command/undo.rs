@@ -46,6 +46,8 @@ struct Page {
     correlation_id: String,
     items: Vec<Value>,
     missing: Map<String, Value>,
+    #[serde(default)]
+    upto: Option<String>,
     next: Option<String>,
 }
 
@@ -76,13 +78,15 @@ struct Sum {
     compensated: usize,
     written: usize,
     refused: usize,
+    upto: Option<String>,
 }
 
 /// Runs `undo`.
 pub async fn run(context: &Context, arguments: &UndoArguments) -> anyhow::Result<Outcome> {
     let filter = filter(arguments)?;
     let door = context.addresses.one().await?;
-    let first = ask(&door, &filter, true).await?;
+    let mut first = Sum::default();
+    ask(&door, &filter, true, &mut first).await?;
     if !context.json {
         show(&first)?;
     }
@@ -95,7 +99,14 @@ pub async fn run(context: &Context, arguments: &UndoArguments) -> anyhow::Result
     if !arguments.yes && !agreed()? {
         return Err(wrong_use("nothing was written; say --yes, or --dry-run to look only"));
     }
-    finish(context, ask(&door, &filter, false).await?, false)
+    // What was written since it was looked at was not agreed to.
+    let mut done = Sum { upto: first.upto, ..Sum::default() };
+    let asked = ask(&door, &filter, false, &mut done).await;
+    if let Err(error) = asked {
+        finish(context, done, false)?;
+        return Err(error.context("it ended before all was done; the same command goes on"));
+    }
+    finish(context, done, false)
 }
 
 fn filter(arguments: &UndoArguments) -> anyhow::Result<Value> {
@@ -118,9 +129,14 @@ fn filter(arguments: &UndoArguments) -> anyhow::Result<Value> {
     Ok(filter.into())
 }
 
-async fn ask(door: &Door, filter: &Value, dry_run: bool) -> anyhow::Result<Sum> {
-    let (mut sum, mut cursor) = (Sum::default(), None::<String>);
-    let body = json!({"where": filter, "dryRun": dry_run}).to_string();
+/// Asks for all pages, and adds up what they say.
+async fn ask(door: &Door, filter: &Value, dry_run: bool, sum: &mut Sum) -> anyhow::Result<()> {
+    let mut cursor = None::<String>;
+    let mut body = json!({"where": filter, "dryRun": dry_run});
+    if let Some(upto) = &sum.upto {
+        body["upto"] = upto.as_str().into();
+    }
+    let body = body.to_string();
     loop {
         let path = match &cursor {
             None => "/v1/undo".to_owned(),
@@ -139,9 +155,10 @@ async fn ask(door: &Door, filter: &Value, dry_run: bool) -> anyhow::Result<Sum> 
         sum.items.extend(page.items);
         sum.missing.extend(page.missing);
         sum.correlation_id = page.correlation_id;
+        sum.upto = page.upto;
         cursor = page.next;
         if cursor.is_none() {
-            return Ok(sum);
+            return Ok(());
         }
         let verb = if dry_run { "looked at" } else { "done" };
         remark(&format!("{} aggregates {verb} so far", sum.items.len()));
@@ -165,11 +182,14 @@ fn show(sum: &Sum) -> anyhow::Result<()> {
     }
     if rows.is_empty() {
         print("No such event is in the logs.")?;
-        return Ok(());
+    } else {
+        print(&table(&["AGGREGATE", "EVENTS", "UNDOES", "BY"], &[1], rows))?;
     }
-    print(&table(&["AGGREGATE", "EVENTS", "UNDOES", "BY"], &[1], rows))?;
     if sum.items.len() > ROWS_MAX {
         remark(&format!("and {} aggregates more", sum.items.len() - ROWS_MAX));
+    }
+    if !sum.missing.is_empty() {
+        remark("the logs have let go of a part of history; what lay there was not searched");
     }
     Ok(())
 }
@@ -182,7 +202,7 @@ fn meaning(left: &str) -> String {
         "history-gone" => "the logs no longer have all of its history".to_owned(),
         "too-long" => "its history is too long".to_owned(),
         "changing" => "it is written all the time; try again".to_owned(),
-        other => plain(other).into_owned(),
+        other => format!("the write was refused ({})", plain(other)),
     }
 }
 
@@ -218,9 +238,6 @@ fn finish(context: &Context, sum: Sum, dry_run: bool) -> anyhow::Result<Outcome>
         "{} events {verb} written for {} aggregates; {} refused.",
         sum.written, sum.compensated, sum.refused
     ))?;
-    if !sum.missing.is_empty() {
-        remark("the logs have let go of a part of history; what lay there was not searched");
-    }
     if !dry_run && sum.written > 0 {
         remark(&format!("to undo this: linckia undo --where correlationId={}", sum.correlation_id));
     }

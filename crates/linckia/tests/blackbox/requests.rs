@@ -200,10 +200,12 @@ fn addresses(table: &mut Table<'_>) {
         "/v1/health-checks",
         "/v1/audit",
         "/v1/events?pattern=%7B%7D",
-        "/v1/aggregates/Thing/none?at=2013-01-01T00:00:00Z",
+        "/v1/aggregates/Thing?at=2013-01-01T00:00:00Z",
     ] {
         table.get(path, (501, "unsupported"));
     }
+    table.get("/v1/aggregates/Thing/none?at=2013-01-01T00:00:00Z", (404, "not-found"));
+    table.get("/v1/aggregates/Thing/none?at=yesterday", (400, "invalid-parameter"));
     let acquire = ("POST", "/v1/locks/a/acquire");
     table.check(acquire, &[JSON], "{}", (400, "invalid-parameter"));
     let put = ("PUT", "/v1/policies/Thing");

@@ -194,7 +194,7 @@ struct Flushed {
 }
 
 impl EventSource for Flushed {
-    fn event(&self, dot: &Dot) -> Option<Arc<Event>> {
+    fn event(&self, dot: &Dot) -> std::result::Result<Option<Arc<Event>>, Cause> {
         self.all.event(dot)
     }
 

@@ -54,7 +54,7 @@ impl Bench {
     }
 
     fn value(&self) -> Option<Value> {
-        fold(&self.events, &self.epochs, &FoldSettings::default()).folded().value
+        folded(&self.events, &self.epochs, &FoldSettings::default()).folded().value
     }
 
     fn judge(&self, ids: &[&str]) -> Result<Vec<Compensation>, Left> {

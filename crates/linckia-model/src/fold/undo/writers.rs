@@ -21,7 +21,12 @@ use crate::policy::{Epochs, FieldKind, Policy};
 pub(super) struct Writers {
     pub(super) last: BTreeMap<Place, Identity>,
     pub(super) increments: BTreeMap<Place, Vec<(Arc<Event>, i64)>>,
+    /// Leaves compared so far.
+    compared: usize,
 }
+
+/// Leaves that are compared at most, over all events.
+const LEAVES_MAX: usize = 4_000_000;
 
 /// The fold of all events with its leaves, and who wrote what since the first event of interest.
 pub(super) fn replay(
@@ -41,9 +46,10 @@ pub(super) fn replay(
         if copies.len() > 1 {
             known.note(&event.identity, copies.iter().cloned());
         }
-        if let Some(before) = &mut before {
+        if let Some(before) = before.as_mut().filter(|_| !writers.gave_up()) {
             let after = leaves(replay.state.folded().value.as_ref());
             let policy = epochs.rule(event.policy_epoch).1;
+            writers.compared += after.len();
             writers.note(event, before, &after, policy, &known);
             *before = after;
         }
@@ -52,6 +58,11 @@ pub(super) fn replay(
 }
 
 impl Writers {
+    /// It would have taken too long: the rest is not known.
+    pub(super) fn gave_up(&self) -> bool {
+        self.compared > LEAVES_MAX
+    }
+
     fn note(
         &mut self,
         event: &Arc<Event>,

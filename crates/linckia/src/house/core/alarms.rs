@@ -52,6 +52,14 @@ pub(super) fn tell(alarm: &Alarm) {
         Alarm::Lapsed { origin, end, held } => {
             tracing::error!(origin, end, held, LAPSED);
         }
+        Alarm::BelowStable { origin } => {
+            tracing::error!(
+                origin,
+                "an event is of a time that was thought past, and is not applied: this region was \
+                 away when that one came back. It lapses or starts anew by itself; if it does not \
+                 within minutes, let it lapse"
+            );
+        }
         Alarm::Poisoned { reason } => {
             tracing::error!(reason, "the log failed; writes are refused until a restart");
         }
