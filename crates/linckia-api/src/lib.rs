@@ -28,6 +28,7 @@ mod problem;
 mod query;
 mod refusal;
 mod render;
+pub mod returned;
 mod route;
 mod schema;
 mod session;

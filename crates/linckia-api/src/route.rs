@@ -67,6 +67,8 @@ pub(crate) enum Call {
     Conflict,
     Regions,
     LapseRegion,
+    Returned,
+    DecideReturned,
     Links,
     Digests,
     Acks,

@@ -17,6 +17,7 @@ mod links;
 mod measures;
 mod planted;
 mod port;
+mod returned;
 mod sessions;
 mod telemetry;
 mod time;
@@ -346,6 +347,7 @@ async fn serve(
     let forwarding = Arc::clone(&forwards);
     let house = House::new(name.clone(), core, forwarding, agreed, control, telemetry);
     let house = Arc::new(house);
+    let returned = tokio::spawn(returned::follow(config.dir.clone(), Arc::clone(&house)));
     let (stop_streams, stopping) = watch::channel(false);
     let door = linckia_api::Door::new(
         house,
@@ -379,6 +381,7 @@ async fn serve(
         tracing::info!(region = %name, "some connections did not end in time");
     }
     following.abort();
+    returned.abort();
     agreement.close().await;
     drop(links);
     core.failure().map_or(Ok(()), |reason| Err(anyhow::anyhow!(reason)))

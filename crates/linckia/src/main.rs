@@ -14,7 +14,9 @@ use linckia::command::address::AccessArguments;
 use linckia::command::{
     self, Context, Outcome, acks, aggregate, config, conflicts, digests, drill,
 };
-use linckia::command::{events, export, import, keys, lock, log, policy, regions, status, undo};
+use linckia::command::{
+    events, export, import, keys, lock, log, policy, regions, returned, status, undo,
+};
 use linckia::config::Config;
 use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
 
@@ -57,6 +59,8 @@ enum Command {
     Conflicts(conflicts::ConflictsArguments),
     Resolve(policy::ResolveArguments),
     Undo(undo::UndoArguments),
+    #[command(subcommand)]
+    Returned(returned::ReturnedCommand),
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
     Acks(acks::AcksArguments),
@@ -160,6 +164,7 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Conflicts(arguments) => conflicts::run(&context, arguments).await,
         Command::Acks(arguments) => acks::run(&context, arguments).await,
         Command::Undo(arguments) => undo::run(&context, arguments).await,
+        Command::Returned(command) => returned::run(&context, command).await,
         Command::Resolve(arguments) => policy::resolve(&context, arguments).await,
         Command::Policy(command) => policy::run(&context, command).await,
         Command::Lock(command) => lock::run(&context, command).await,

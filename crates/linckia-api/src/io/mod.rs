@@ -20,6 +20,7 @@ mod past;
 mod policies;
 mod resolve;
 mod respond;
+mod returned;
 mod service;
 mod sessions;
 mod stream;

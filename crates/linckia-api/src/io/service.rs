@@ -20,7 +20,7 @@ use super::respond::{self, Answered};
 use super::sessions::{self, CaughtUp, Entered};
 use super::{
     aggregates, append, conflicts, dry_run, events, fleet, forward, lapse, locks, pages, policies,
-    resolve, undo,
+    resolve, returned, undo,
 };
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
@@ -29,7 +29,7 @@ use crate::openapi;
 use crate::port::{ForwardRequest, Region};
 use crate::problem::{Kind, Outcome, Problem};
 use crate::query::QueryString;
-use crate::route::{self, Call, Matched};
+use crate::route::{self, Call, Matched, Verb};
 use crate::settings::DoorSettings;
 
 /// The data set of `/v1/…`.
@@ -182,6 +182,11 @@ impl<R: Region> Door<R> {
                 matched.route.path
             )));
         }
+        let reads = matched.route.verb == Verb::Get;
+        if !reads && crate::returned::is_reserved(matched.data_set.as_deref()) {
+            let detail = "this data set is the fleet's own: it can only be read";
+            return Err(Problem::new(Kind::Forbidden, detail));
+        }
         let query = QueryString::parse(parts.uri.query(), matched.route.query)?;
         let ack = headers::ack(&parts.headers)?;
         let session = match sessions::enter(house, &parts.headers, &matched)? {
@@ -240,6 +245,8 @@ async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answere
         Call::Conflict => conflicts::get(asked).await,
         Call::Regions => fleet::regions(asked).await,
         Call::LapseRegion => lapse::lapse(asked).await,
+        Call::Returned => returned::list(asked).await,
+        Call::DecideReturned => returned::decide(asked).await,
         Call::Links => fleet::links(asked).await,
         Call::Digests => fleet::digests(asked).await,
         Call::Acks => fleet::acks(asked).await,

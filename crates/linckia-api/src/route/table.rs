@@ -12,6 +12,7 @@ const CURSOR: Parameter = Parameter::new("cursor", "string", "The `next` of the 
 const BY_TYPE: Parameter = Parameter::new("aggregateType", "string", "Only this aggregate type.");
 const BY_ID: Parameter = Parameter::new("aggregateId", "string", "Only this aggregate.");
 const AT: Parameter = Parameter::new("at", "string", "As it was at a time, or at a vector.");
+const STATES: &str = "Only those that are `returned`, `admitted` or `discarded`.";
 const LIST_AT: Parameter = Parameter::new("at", "string", "A moment in the past: not built.");
 
 const ACK: Parameter = Parameter::new(
@@ -318,6 +319,29 @@ pub(crate) static BUILT: &[Route] = &[
         Kind::UnsupportedMediaType,
         Kind::RateLimited,
     ]),
+    Route::new(
+        Get,
+        "/v1/returned",
+        Call::Returned,
+        "listReturned",
+        "Events that regions brought back from beyond the ends of closed logs",
+    )
+    .query(&[LIMIT, CURSOR, Parameter::new("state", "string", STATES)])
+    .headers(READ)
+    .replies(&[reply(200, JSON, "ReturnedPage", "A page.")])
+    .problems(LIST_PROBLEMS),
+    Route::new(
+        Post,
+        "/v1/returned",
+        Call::DecideReturned,
+        "decideReturned",
+        "Write returned events again, or leave them",
+    )
+    .query(&[LIMIT, CURSOR])
+    .headers(WRITE)
+    .bodies(&[body(JSON, "ReturnDecision")])
+    .replies(&[reply(200, JSON, "ReturnsDecided", "What was written, or would be.")])
+    .problems(GUARDED_PROBLEMS),
     Route::new(Get, "/v1/links", Call::Links, "listLinks", "This region's links")
         .replies(&[reply(200, JSON, "Links", "All links, both directions.")]),
     Route::new(Get, "/v1/digests", Call::Digests, "getDigests", "Digests of the state, by range")

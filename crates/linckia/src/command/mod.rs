@@ -26,6 +26,7 @@ pub mod policy;
 mod progress;
 pub mod regions;
 mod retry;
+pub mod returned;
 mod sse;
 pub mod status;
 mod text;

@@ -96,7 +96,7 @@ pub async fn run(context: &Context, arguments: &UndoArguments) -> anyhow::Result
     if first.written == 0 {
         return finish(context, first, false);
     }
-    if !arguments.yes && !agreed()? {
+    if !arguments.yes && !agreed("Write these events? y/N")? {
         return Err(wrong_use("nothing was written; say --yes, or --dry-run to look only"));
     }
     // What was written since it was looked at was not agreed to.
@@ -111,7 +111,18 @@ pub async fn run(context: &Context, arguments: &UndoArguments) -> anyhow::Result
 
 fn filter(arguments: &UndoArguments) -> anyhow::Result<Value> {
     let mut filter = Map::new();
-    for word in &arguments.filter {
+    named(&arguments.filter, &mut filter)?;
+    for (name, value) in [("since", &arguments.since), ("until", &arguments.until)] {
+        if let Some(value) = value {
+            filter.insert(name.to_owned(), value.as_str().into());
+        }
+    }
+    Ok(filter.into())
+}
+
+/// Reads the words of `--where`.
+pub(super) fn named(words: &[String], filter: &mut Map<String, Value>) -> anyhow::Result<()> {
+    for word in words {
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Value::from(value)),
             None if word == "everything" => ("everything", Value::from(true)),
@@ -121,12 +132,7 @@ fn filter(arguments: &UndoArguments) -> anyhow::Result<Value> {
             return Err(wrong_use(format!("--where names {name} twice")));
         }
     }
-    for (name, value) in [("since", &arguments.since), ("until", &arguments.until)] {
-        if let Some(value) = value {
-            filter.insert(name.to_owned(), value.as_str().into());
-        }
-    }
-    Ok(filter.into())
+    Ok(())
 }
 
 /// Asks for all pages, and adds up what they say.
@@ -206,11 +212,12 @@ fn meaning(left: &str) -> String {
     }
 }
 
-fn agreed() -> anyhow::Result<bool> {
+/// Whether somebody at the terminal says yes; nobody there says no.
+pub(super) fn agreed(question: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         return Ok(false);
     }
-    remark("Write these events? y/N");
+    remark(question);
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(["y", "yes"].contains(&answer.trim()))

@@ -17,7 +17,7 @@ use super::{open_logs, random};
 use crate::config::Config;
 
 /// Under the region's directory: what was put aside, by the log that the directory wrote then.
-const ASIDE: &str = "aside";
+pub(super) const ASIDE: &str = "aside";
 
 /// Where the incarnation is kept of a directory that goes on in another one, until all is aside.
 const LEFT_FILE: &str = "left";
@@ -52,7 +52,7 @@ pub(super) fn leave(config: &Config, name: &RegionName, wall: u64, mut logs: Log
     parts.extend(leaving.store.then(|| "store".into()));
     parts.extend(leaving.agreement.then(|| "agreement".into()));
     for part in &parts {
-        put_aside(&config.dir.join(part), &aside.join(part))?;
+        put_aside(&config.dir, part, &aside.join(part))?;
     }
     tracing::warn!(
         log = left,
@@ -69,7 +69,8 @@ pub(super) fn leave(config: &Config, name: &RegionName, wall: u64, mut logs: Log
     Ok(logs)
 }
 
-fn put_aside(from: &Path, to: &Path) -> Result<()> {
+fn put_aside(dir: &Path, part: &Path, to: &Path) -> Result<()> {
+    let from = &dir.join(part);
     if !from.exists() {
         return Ok(());
     }
@@ -78,7 +79,10 @@ fn put_aside(from: &Path, to: &Path) -> Result<()> {
     let moved = || -> std::io::Result<()> {
         fs::create_dir_all(&taken)?;
         fs::rename(from, to)?;
-        File::open(&taken)?.sync_all()?;
+        // Folders on the way may be new.
+        for folder in taken.ancestors().take_while(|folder| folder.starts_with(dir)) {
+            File::open(folder)?.sync_all()?;
+        }
         File::open(&left)?.sync_all()
     };
     moved().with_context(|| format!("{} cannot be moved to {}", from.display(), to.display()))

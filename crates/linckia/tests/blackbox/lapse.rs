@@ -29,6 +29,7 @@ fn a_region_that_lapsed_is_not_waited_for_and_comes_back_in_another_incarnation(
     // It is cut off, and takes a write that nobody hears of.
     fleet.cli(&["wan", "cut", &c.name]).done();
     let alone = dot_of(&c.write(&event("alone", "thing", "patch", &json!({"alone": true}))));
+    c.write(&event("unwanted", "thing", "increment", &json!({"n": 100})));
     let write = event("all", "other", "put", &json!({"n": 2}));
     let headers = [JSON, ("linckia-ack", "all;timeout=300ms")];
     let body = write.to_string();
@@ -76,6 +77,56 @@ fn a_region_that_lapsed_is_not_waited_for_and_comes_back_in_another_incarnation(
     let kept = aside.join(log);
     let dump = fleet.cli(&["log", "dump", kept.to_str().unwrap(), "--origin", log]).done().stdout;
     assert!(dump.contains("alone"), "nothing is removed: {dump}");
+    what_returned_is_on_record_and_admitted(&fleet, &alone);
+}
+
+/// One event of two is wanted.
+fn what_returned_is_on_record_and_admitted(fleet: &Fleet, alone: &str) {
+    let [a, b, c] = [0, 1, 2].map(|at| fleet.doors[at].clone());
+    for door in &fleet.doors {
+        let found = eventually(BACK_SECONDS, "what it brought back is on record", || {
+            let items = door.items("/v1/returned?state=returned");
+            (items.len() == 2).then_some(items)
+        });
+        assert_eq!(
+            (&found[0]["dot"], &found[0]["event"]["eventId"]),
+            (&json!(alone), &json!("alone"))
+        );
+        assert_eq!(found[1]["event"]["eventData"], json!({"n": 100}));
+    }
+    let of = |door: &Door| door.thing("thing").unwrap()["data"].clone();
+    assert_eq!(of(&a), json!({"n": 1, "back": true}), "nothing is replayed");
+
+    let words = ["returned", "admit", "--where", "eventId=alone", "--region", &b.name];
+    let dry = fleet.cli(&[&words[..], &["--dry-run"]].concat()).done().stdout;
+    assert!(dry.contains("1 events would be written again"), "{dry}");
+    let refused = fleet.cli(&words).ended(2).stderr;
+    assert!(refused.contains("nothing was decided; say --yes"), "{refused}");
+    let done = fleet.cli(&[&words[..], &["--yes"]].concat()).done().stdout;
+    assert!(done.contains("1 events were written again; 0 refused"), "{done}");
+    let discard = ["returned", "discard", "--where", "everything", "--yes", "--region", &a.name];
+    assert!(fleet.cli(&discard).done().stdout.contains("1 events were discarded"));
+    fleet.converged();
+    for door in &fleet.doors {
+        assert_eq!(of(door), json!({"n": 1, "back": true, "alone": true}), "{}", door.name);
+        assert!(door.items("/v1/returned?state=returned").is_empty(), "{}", door.name);
+        assert_eq!(door.items("/v1/returned?state=admitted")[0]["event"]["eventId"], "alone");
+    }
+    // Its client repeats it: it was written.
+    let again = c.ask(
+        "POST",
+        "/v1/events",
+        Some(&event("alone", "thing", "patch", &json!({"alone": true}))),
+    );
+    assert_eq!((again.status, &again.json()["duplicate"]), (200, &json!(true)), "{}", again.text());
+    // Its old dot stays lost, and the record is the fleet's.
+    assert_eq!(b.get(&format!("/v1/acks/{alone}")).status, 410);
+    let target = "/v1/data-sets/linckia/aggregates/ReturnedEvent/x";
+    assert_eq!(a.ask("PUT", target, Some(&json!({}))).status, 403);
+    assert_eq!(
+        a.ask("POST", "/v1/returned", Some(&json!({"where": {}, "decision": "admit"}))).status,
+        400
+    );
 }
 
 #[test]

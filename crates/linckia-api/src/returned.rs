@@ -1,0 +1,177 @@
+//! What a region brought back from beyond the end of a closed log, as it stands on record.
+//!
+//! Each such event is the document of an aggregate of a data set of the fleet's own, named by its
+//! dot, so that it is there once, in every region (contract 9). What always holds: what goes on
+//! record can be written again as it was, under its own id.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use linckia_model::{Dot, Event, Extras, Key, NewEvent, Operation};
+use serde_json::{Map, Value, json};
+
+use crate::render::event::{EventForm, write};
+
+/// The data set that the fleet writes for itself; clients only read it.
+pub(crate) const DATA_SET: &str = "linckia";
+
+/// The type of the aggregates that hold them.
+pub(crate) const AGGREGATE_TYPE: &str = "ReturnedEvent";
+
+/// What has become of one.
+pub(crate) const RETURNED: &str = "returned";
+pub(crate) const ADMITTED: &str = "admitted";
+pub(crate) const DISCARDED: &str = "discarded";
+
+/// What puts an event on record; with the precondition that it is not there. A record that did not
+/// come through is made again.
+pub fn on_record(event: &Event) -> NewEvent {
+    if is_reserved(Some(&*event.key.data_set)) {
+        let Event { key, event_type, operation, data, identity, extras, .. } = event.clone();
+        return NewEvent { key, event_type, operation, data, event_id: identity.event_id, extras };
+    }
+    let mut text = BytesMut::new();
+    write(&mut text, event, EventForm::Native);
+    let native: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let mut data = Map::new();
+    data.insert("state".to_owned(), RETURNED.into());
+    data.insert("dot".to_owned(), event.dot.to_string().into());
+    data.insert("dataSet".to_owned(), (*event.key.data_set).into());
+    data.insert("transaction".to_owned(), event.transaction.first.into());
+    if let Some(label) = event.extras.label.as_deref() {
+        data.insert("label".to_owned(), label.into());
+    }
+    data.insert("event".to_owned(), native);
+    let event_id = format!("{RETURNED}.{}", event.dot);
+    changed(key_of(&event.dot), "EventReturned", Operation::Put, data.into(), event_id)
+}
+
+fn key_of(dot: &Dot) -> Key {
+    // In the order of the log.
+    let id = format!("{}:{:020}", dot.origin, dot.sequence);
+    Key::new(DATA_SET, AGGREGATE_TYPE, &id)
+}
+
+fn changed(key: Key, what: &str, operation: Operation, data: Value, event_id: String) -> NewEvent {
+    let (event_type, event_id) = (what.into(), event_id.into());
+    NewEvent { key, event_type, operation, data, event_id, extras: Extras::default() }
+}
+
+/// One that is on record.
+pub(crate) struct Returned {
+    /// The aggregate's document.
+    pub(crate) data: Value,
+}
+
+impl Returned {
+    fn text<'a>(value: &'a Value, pointer: &str) -> Option<&'a str> {
+        value.pointer(pointer)?.as_str()
+    }
+
+    pub(crate) fn state(&self) -> &str {
+        Self::text(&self.data, "/state").unwrap_or_default()
+    }
+
+    pub(crate) fn dot(&self) -> Option<Dot> {
+        Dot::parse(Self::text(&self.data, "/dot")?).ok()
+    }
+
+    pub(crate) fn data_set(&self) -> &str {
+        Self::text(&self.data, "/dataSet").unwrap_or_default()
+    }
+
+    /// The first event of the transaction that it was written in.
+    pub(crate) fn transaction(&self) -> u64 {
+        self.data["transaction"].as_u64().unwrap_or_default()
+    }
+
+    /// A member of the event, such as `aggregateId` or `metadata/actor`.
+    pub(crate) fn member(&self, path: &str) -> Option<&str> {
+        Self::text(&self.data, &format!("/event/{path}"))
+    }
+
+    /// The event once more, as its client wrote it; none if the record is not readable.
+    pub(crate) fn event(&self) -> Option<NewEvent> {
+        let word = |name| self.member(name);
+        let extra = |name: &str| self.member(&format!("metadata/{name}")).map(Box::from);
+        Some(NewEvent {
+            key: Key::new(self.data_set(), word("aggregateType")?, word("aggregateId")?),
+            event_type: word("eventType")?.into(),
+            operation: Operation::from_name(word("operation")?)?,
+            data: self.data.pointer("/event/eventData")?.clone(),
+            event_id: word("eventId")?.into(),
+            extras: Extras {
+                actor: extra("actor"),
+                correlation_id: extra("correlationId"),
+                causation_id: extra("causationId"),
+                traceparent: extra("traceparent"),
+                source: extra("source"),
+                label: Self::text(&self.data, "/label").map(Box::from),
+            },
+        })
+    }
+
+    /// What notes in its record what was decided, and by whom.
+    pub(crate) fn decided(&self, state: &str, actor: Option<&str>) -> Option<NewEvent> {
+        let dot = self.dot()?;
+        let data = json!({"state": state, "decidedBy": actor});
+        let mut event = changed(
+            key_of(&dot),
+            "ReturnDecided",
+            Operation::Patch,
+            data,
+            format!("{state}.{dot}"),
+        );
+        event.extras.actor = actor.map(Box::from);
+        Some(event)
+    }
+}
+
+/// True for a data set that only the fleet writes.
+pub(crate) fn is_reserved(data_set: Option<&str>) -> bool {
+    data_set == Some(DATA_SET)
+}
+
+/// The name that a list shows.
+pub(crate) fn type_name() -> Arc<str> {
+    AGGREGATE_TYPE.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use linckia_model::{Hlc, Identity, Origin, Transaction, Vector};
+
+    use super::*;
+
+    #[test]
+    fn what_is_on_record_can_be_written_as_it_was() {
+        let origin = Origin::parse("a.0000000000000001").unwrap();
+        let extras = Extras { actor: Some("ann".into()), ..Extras::default() };
+        let event = Event {
+            dot: Dot::new(origin, 7),
+            hlc: Hlc::from_milliseconds(1_000),
+            deps: Vector::new(),
+            transaction: Transaction::single(7),
+            key: Key::new("shop", "Order", "1"),
+            event_type: "OrderPaid".into(),
+            operation: Operation::Increment,
+            data: json!({"paid": 5}),
+            ctx: None,
+            identity: Identity { event_id: "e-7".into(), place: 0 },
+            version: 3,
+            policy_epoch: 0,
+            schema_version: 0,
+            extras: extras.clone(),
+        };
+        let record = on_record(&event);
+        assert_eq!(&*record.key.aggregate_id, "a.0000000000000001:00000000000000000007");
+        let returned = Returned { data: record.data };
+        assert_eq!((returned.state(), returned.dot().unwrap()), (RETURNED, event.dot.clone()));
+        let again = returned.event().unwrap();
+        assert_eq!((again.key, again.data), (event.key, event.data));
+        assert_eq!((&*again.event_id, again.operation), ("e-7", Operation::Increment));
+        assert_eq!(again.extras, extras);
+        let noted = returned.decided(ADMITTED, Some("bob")).unwrap();
+        assert_eq!((noted.key, &noted.data["state"]), (record.key, &json!(ADMITTED)));
+    }
+}
