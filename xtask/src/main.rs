@@ -5,6 +5,7 @@
 //! cannot differ.
 
 mod bench;
+mod fuzz;
 mod sim;
 mod soak;
 mod test;
@@ -22,6 +23,7 @@ cargo xtask <command>
   tidy                 the house rules: sizes, floors, heads and hands, names, pages
   sim [ARGUMENTS]      the simulation over seeds nobody has run yet; gates nothing
   soak [OPTIONS]       a fleet under load while it is killed, cut, and its clocks are set wrong
+  fuzz [TARGET ...]    arbitrary bytes for what reads bytes of others; needs a C++ compiler
   bench [NAME ...]     the figures of docs/measurements/; alone it lists them
 ";
 
@@ -55,6 +57,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             ("tidy", [extra, ..]) => anyhow::bail!("tidy takes no argument, got {extra:?}"),
             ("sim", rest) => sim::run(root, rest),
             ("soak", rest) => soak::run(root, rest),
+            ("fuzz", rest) => fuzz::run(root, rest),
             ("bench", rest) => bench::run(root, rest),
             (unknown, _) => anyhow::bail!("no command {unknown:?}\n\n{HELP}"),
         },

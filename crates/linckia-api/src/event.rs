@@ -127,6 +127,20 @@ pub(crate) struct Context<'a> {
     pub(crate) traceparent: Option<&'a str>,
 }
 
+/// Reads bytes as the body of a request in each form that there is, and forgets what came of it:
+/// for tests that feed it arbitrary bytes.
+pub fn accept_arbitrary(bytes: &[u8]) {
+    let (limits, data_set) = (Limits::default(), "default".into());
+    let (aggregate, actor, traceparent) = (None, None, None);
+    let context = Context { limits: &limits, data_set: &data_set, aggregate, actor, traceparent };
+    let mut new_id = || Arc::from("new");
+    let _ = native::read(bytes, &context, &mut new_id);
+    let _ = array::read_native(bytes, &context, &mut new_id);
+    let _ = cloud::read(bytes, &context, &mut new_id);
+    let _ = array::read_each(bytes, &context, &mut new_id, cloud::read);
+    let _ = cloud::read_binary(&http::HeaderMap::new(), bytes, &context, &mut new_id);
+}
+
 /// Where an absent `eventId` comes from: the idempotency key, or a new UUID.
 pub(crate) type IdSource<'a> = dyn FnMut() -> Arc<str> + Send + 'a;
 

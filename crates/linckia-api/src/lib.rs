@@ -36,6 +36,7 @@ mod settings;
 mod time;
 
 pub use auth::ClientIdentity;
+pub use event::accept_arbitrary;
 pub use io::{Door, DoorBody};
 pub use port::{
     Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NotForwarded, Region,

@@ -413,7 +413,9 @@ impl Machine {
 
     /// The fleet as seen from here.
     pub fn status(&mut self, now: Now) -> Status {
-        self.region.status(now)
+        let Usage { used, bound, .. } = self.logs.usage();
+        let share = used.saturating_mul(1_000_000) / bound.max(1);
+        self.region.status(now, share.min(1_000_000) as u32)
     }
 
     /// Ends cleanly: state is flushed, the logs are synced and marked.

@@ -41,7 +41,7 @@ pub struct LinkStatus {
 }
 
 /// The fleet as seen from here, and this region's own measures.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Status {
     pub regions: Vec<RegionStatus>,
     pub links: Vec<LinkStatus>,
@@ -53,10 +53,12 @@ pub struct Status {
     pub held_back: u64,
     /// Answers that wait for disks, here or elsewhere.
     pub promises: u64,
+    /// What the logs take of their bound, in parts per million.
+    pub log_share: u32,
 }
 
 /// This region's wall clock beside the others', in milliseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClockStatus {
     /// Ahead of the fleet's time.
     pub drift: i64,
@@ -73,7 +75,7 @@ impl Region {
     }
 
     /// Everything an operator's page shows, at one moment.
-    pub fn status(&mut self, now: Now) -> Status {
+    pub fn status(&mut self, now: Now, log_share: u32) -> Status {
         let peers: Vec<RegionName> = self.pulling.keys().cloned().collect();
         let own = self.own_status(now);
         let own_lag = own.lag.clone();
@@ -93,6 +95,7 @@ impl Region {
             clocks: self.clock_status(now),
             held_back: self.held_back(),
             promises: self.promises.len() as u64,
+            log_share,
         }
     }
 

@@ -145,6 +145,8 @@ pub struct Ship {
     pub heartbeat: Duration,
     /// A region that was not heard of for so long lapses; zero: only when an operator says so.
     pub lapse_after: Duration,
+    /// From this share of the logs' bound on, whoever is away lapses; 0: not for that.
+    pub lapse_at_per_million: u32,
 }
 
 /// `[session]`: tokens of what clients have seen.

@@ -337,6 +337,7 @@ async fn serve(
         regions: regions.clone(),
         held,
         lapse_after: config.ship.lapse_after,
+        lapse_at: config.ship.lapse_at_per_million,
     };
     let told = agreed::Told { entered: enters, incarnations: lives };
     let (orders, said) = (core.orders(), core.said());

@@ -113,6 +113,7 @@ pub(super) struct RawShip {
     pub linger: Word,
     pub heartbeat: Word,
     pub lapse_after: Word,
+    pub lapse_at: Word,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -376,6 +376,13 @@ impl Words<'_> {
             linger: self.duration(&raw.linger, template::SHIP_LINGER, linger)?,
             heartbeat: self.duration(&raw.heartbeat, template::SHIP_HEARTBEAT, heartbeat)?,
             lapse_after: self.duration(&raw.lapse_after, template::SHIP_LAPSE_AFTER, lapse)?,
+            lapse_at_per_million: self.measured(
+                &raw.lapse_at,
+                template::SHIP_LAPSE_AT,
+                &(0..=1_000_000),
+                parse_share,
+                |share: &u32| share_text(*share),
+            )?,
         })
     }
 }

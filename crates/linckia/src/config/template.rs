@@ -24,6 +24,7 @@ pub(super) const SHIP_LINGER: &str = "5ms";
 pub(super) const SHIP_GATHER: &str = "3ms";
 pub(super) const SHIP_HEARTBEAT: &str = "250ms";
 pub(super) const SHIP_LAPSE_AFTER: &str = "72h";
+pub(super) const SHIP_LAPSE_AT: &str = "75%";
 
 /// The file that `linckia init` writes.
 #[must_use]
@@ -139,6 +140,9 @@ fn peers_and_rooms() -> String {
 # A region that nobody has heard of for so long lapses: the others close its log and wait for it no
 # more, until it comes back; "0s": only when an operator says so.
 #lapse_after = "{SHIP_LAPSE_AFTER}"
+# Once the logs take this share of log.bytes_max, a region that is away lapses after a minute, before
+# the bound refuses writes; "0%": not for that.
+#lapse_at = "{SHIP_LAPSE_AT}"
 
 # ---- Sessions: tokens with which clients see their own writes in every region -----------------
 [session]

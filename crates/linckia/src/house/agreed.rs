@@ -101,6 +101,8 @@ pub(super) struct Own {
     pub(super) held: Vec<Origin>,
     /// A region that was not heard of for so long lapses; zero: never by itself.
     pub(super) lapse_after: Duration,
+    /// In parts per million.
+    pub(super) lapse_at: u32,
 }
 
 impl Own {
@@ -136,7 +138,7 @@ pub(super) async fn follow(
     let mut known: Option<Arc<Roster>> = None;
     // One at a time, and beside: what is decided meanwhile is heard.
     let mut proposing = JoinSet::new();
-    let mut lapsing = Lapsing::new(own.lapse_after);
+    let mut lapsing = Lapsing::new(own.lapse_after, own.lapse_at);
     loop {
         let decides_now = *decides.borrow_and_update();
         let decided = Arc::clone(&roster.borrow_and_update());
@@ -177,7 +179,7 @@ pub(super) async fn follow(
                     return;
                 }
                 if let Ok(status) = status.await {
-                    due.extend(lapsing.due(&own, &status.regions, &decided, time.now()));
+                    due.extend(lapsing.due(&own, &status, &decided, time.now()));
                 }
             }
             if !due.is_empty() {
