@@ -140,7 +140,7 @@ fn peers_and_rooms() -> String {
 # A region that nobody has heard of for so long lapses: the others close its log and wait for it no
 # more, until it comes back; "0s": only when an operator says so.
 #lapse_after = "{SHIP_LAPSE_AFTER}"
-# Once the logs take this share of log.bytes_max, a region that is away lapses after a minute, before
+# Once logs take this share of log.bytes_max, a region that is away lapses after a minute, before
 # the bound refuses writes; "0%": not for that.
 #lapse_at = "{SHIP_LAPSE_AT}"
 
