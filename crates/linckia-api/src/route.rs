@@ -78,6 +78,7 @@ pub(crate) enum Call {
     PutPolicy,
     DryRunPolicy,
     Undo,
+    Backup,
     AcquireLock,
     RenewLock,
     ReleaseLock,

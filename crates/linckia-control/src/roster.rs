@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use linckia_model::{Agreed, Policy, TypeName};
+use linckia_model::{Agreed, Hlc, Policy, TypeName};
 
 use crate::incarnations::{Incarnations, Promise, Step as Life};
 use crate::leases::{Lease, Leases, NoLease};
 use crate::policies::{PolicyBooks, Step};
+use crate::restored::Restored;
 use crate::words;
 
 /// Something to be decided.
@@ -44,6 +45,9 @@ pub enum Command {
         members: BTreeSet<String>,
         #[serde(default)]
         held: BTreeSet<String>,
+        /// What its directory was restored with, from a backup: the fleet begins with that.
+        #[serde(default)]
+        restored: Option<Box<Restored>>,
     },
     /// The region was away for too long: it lapses, and the others among these members close its
     /// log.
@@ -142,6 +146,8 @@ pub enum Outcome {
     ClosingGone,
     /// Without this region no member would be left.
     LastMember,
+    /// A directory was restored from a backup, and the fleet has begun with something else.
+    OtherHistory,
 }
 
 /// What was decided.
@@ -173,7 +179,13 @@ impl Roster {
                     Err(no) => no.into(),
                 }
             }
-            Command::Present { region, origin, members, held } => {
+            Command::Present { region, origin, members, held, restored } => {
+                if let Some(restored) = restored
+                    && self.incarnations.of(region) != Some(origin)
+                    && !self.restore(restored, members)
+                {
+                    return Outcome::OtherHistory;
+                }
                 let lives = Arc::make_mut(&mut self.incarnations);
                 let step = lives.present(now, region, origin, (members, held));
                 self.abort_while_closing();
@@ -223,12 +235,45 @@ impl Roster {
                 let ends = ends.map(|(origin, end)| (origin.to_owned(), end));
                 let mut written = written.clone();
                 written.extend(ends);
-                Arc::make_mut(&mut self.policies).ready(name, *epoch, &region, &written).into()
+                let books = Arc::make_mut(&mut self.policies);
+                books.ready(now, name, *epoch, &region, &written).into()
             }
             Command::AbortPolicy { name, epoch } => {
                 Arc::make_mut(&mut self.policies).abort(name, *epoch).into()
             }
         }
+    }
+
+    /// The fleet begins with what a directory was restored with, unless it has begun otherwise.
+    fn restore(&mut self, restored: &Restored, members: &BTreeSet<String>) -> bool {
+        if self.incarnations.restored() == Some(&restored.ends) {
+            return true;
+        }
+        let fresh = self.policies.is_empty() && self.leases.is_empty();
+        let lives = Arc::make_mut(&mut self.incarnations);
+        if !fresh || !lives.restore(self.now, restored, members) {
+            return false;
+        }
+        self.policies = Arc::new(restored.policies.clone());
+        self.leases = Leases::above(restored.fence);
+        true
+    }
+
+    /// What a directory is restored with that holds these logs up to their ends, and nothing later
+    /// than `hlc`: policies are as they were at `until`, in milliseconds since 1970, and as events
+    /// need them that were `written` under their epochs.
+    pub fn restored(
+        &self,
+        ends: BTreeMap<String, u64>,
+        hlc: Hlc,
+        until: u64,
+        written: &BTreeMap<TypeName, u64>,
+    ) -> Restored {
+        let known = self.incarnations.known().map(|origin| (origin.to_owned(), 0));
+        let mut all: BTreeMap<String, u64> = known.collect();
+        all.extend(ends);
+        let policies = self.policies.restored(until, written, &all);
+        Restored { ends: all, policies, fence: self.leases.fence(), hlc: hlc.bits() }
     }
 
     /// What an earlier life wrote last, nobody can say for it any more.
@@ -335,6 +380,7 @@ mod tests {
             origin: origin(region, life),
             members: ["a", "b"].map(str::to_owned).into_iter().collect(),
             held: BTreeSet::new(),
+            restored: None,
         };
         let name = TypeName { data_set: "d".to_owned(), aggregate_type: "T".to_owned() };
         let begin = Command::BeginPolicy {
