@@ -236,7 +236,10 @@ impl Incarnations {
         members: &BTreeSet<String>,
     ) -> bool {
         let begun = self.current.values().any(|origin| ends.contains_key(origin));
-        if begun || !self.closings.is_empty() || ends.len() > CLOSED_MAX {
+        // Who has pulled some of it already may have found it to be nobody's, and waits for all.
+        let ended = |origin| self.closing(origin).is_some_and(|it: &Closing| it.end.is_some());
+        let full = self.closings.len() + ends.len() > CLOSED_MAX;
+        if begun || full || ends.keys().any(|origin| ended(origin)) {
             return false;
         }
         for (origin, end) in ends {
@@ -251,6 +254,11 @@ impl Incarnations {
     /// Where the logs end that the fleet was begun anew with.
     pub(crate) fn restored(&self) -> Option<&BTreeMap<String, u64>> {
         self.restored.as_ref()
+    }
+
+    /// True for a log that the fleet was begun anew with.
+    pub fn is_restored(&self, origin: &str) -> bool {
+        self.restored.as_ref().is_some_and(|restored| restored.contains_key(origin))
     }
 
     /// Every log that is known, closed or not.

@@ -1,9 +1,10 @@
 //! Backups: the state and the logs as they lie on the disk, or what the logs have since.
 //!
 //! The region reads beside its core and gives pieces; here they become a body. What always holds: a
-//! slow client holds a few pieces and no more, and one that leaves ends the backup.
+//! slow client holds a few pieces and no more, and one that leaves or stands still ends the backup.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use linckia_model::Vector;
@@ -17,6 +18,9 @@ use crate::query;
 
 /// Pieces that wait for a slow reader.
 const PIECES_UNREAD: usize = 2;
+
+/// A client that takes nothing for so long holds up what logs let go of no longer.
+const STALLED_LONGEST: Duration = Duration::from_secs(120);
 
 /// Another backup takes at least so long.
 const RETRY_SECONDS: u32 = 5;
@@ -34,7 +38,8 @@ pub(super) async fn take<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
         let _house = house;
         let carried = async {
             while let Some(piece) = pieces.recv().await {
-                if sender.send(piece).await.is_err() {
+                let sent = tokio::time::timeout(STALLED_LONGEST, sender.send(piece)).await;
+                if !matches!(sent, Ok(Ok(()))) {
                     return;
                 }
             }

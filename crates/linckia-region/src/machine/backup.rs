@@ -177,8 +177,8 @@ impl Machine {
     }
 }
 
-/// Rows read at once while a page fills.
-const ROWS_MAX: usize = 512;
+/// Rows read at once while a page fills: each may be as large as a document may be.
+const ROWS_MAX: usize = 64;
 
 /// The rows behind a place, as they are: of one table, about so many bytes of them. The place where
 /// they end is that of the next ones; without rows there are no more.

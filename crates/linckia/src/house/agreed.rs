@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A proposal is waited for so long, then made again.
 const DECISION_LONGEST: Duration = Duration::from_secs(5);
 
+/// A region that is not taken in with what it was restored with asks so often.
+const OTHER_HISTORY_PAUSE: Duration = Duration::from_secs(30);
+
 /// A change that is this old, in milliseconds, was left by whoever began it.
 const LEFT_MILLISECONDS: u64 = 60_000;
 
@@ -209,6 +212,9 @@ pub(super) async fn follow(
 /// Says which logs have an end now that they had not before.
 fn tell_ends(before: &Roster, decided: &Roster) {
     for (log, closing) in decided.incarnations().closings() {
+        if decided.incarnations().is_restored(log) {
+            continue;
+        }
         let known = before.incarnations().closing(log).and_then(|closing| closing.end);
         if let Some(end) = closing.end.filter(|end| known != Some(*end)) {
             let lost = closing.heard.saturating_sub(end);
@@ -237,10 +243,14 @@ fn tell_lapses(before: &Roster, decided: &Roster) {
 async fn propose(agreement: Agreement<Consults>, due: Vec<Command>) {
     for command in due {
         match agreement.decide(command, DECISION_LONGEST).await {
-            Ok(Outcome::OtherHistory) => tracing::error!(
-                "this directory was restored from a backup, and the fleet has begun with something \
-                 else: start this region in an empty directory, or begin a new fleet with it"
-            ),
+            Ok(Outcome::OtherHistory) => {
+                tracing::error!(
+                    "this directory was restored from a backup, and the fleet has begun with \
+                     something else: start this region in an empty directory, or begin a new fleet \
+                     with it"
+                );
+                tokio::time::sleep(OTHER_HISTORY_PAUSE).await;
+            }
             Ok(_) => {}
             Err(undecided) => tracing::debug!(%undecided, "a step of what is being agreed waits"),
         }

@@ -54,9 +54,13 @@ fn data_dir(fleet: &Fleet, region: &str) -> PathBuf {
 fn shown(door: &Door) -> Value {
     let things = ["doc", "sum", "gone", "fought", "late"].map(|id| {
         let history = door.get(&format!("/v1/aggregates/Thing/{id}/events"));
-        json!([id, door.thing(id), history.json()["items"]])
+        let answer = door.get(&format!("/v1/aggregates/Thing/{id}"));
+        let (tag, mut thing) = (answer.header("etag").map(str::to_owned), answer.json());
+        // Who answers it.
+        thing.as_object_mut().unwrap().remove("region");
+        json!([id, tag, thing, history.json()["items"]])
     });
-    let sides = |record: &Value| json!([record["id"], record["conflictingEvents"]]);
+    let sides = |record: &Value| json!([record["conflictId"], record["conflictingEvents"]]);
     let conflicts: Vec<Value> = door.items("/v1/conflicts").iter().map(sides).collect();
     let basket = door.get("/v1/aggregates/Basket/one").json();
     json!([things, conflicts, door.items("/v1/policies"), basket["data"], basket["version"]])

@@ -27,6 +27,8 @@ impl Bucket {
         if bucket.is_empty() {
             return Err(wrong_use(format!("{text} names no bucket: write s3://bucket/prefix")));
         }
+        // One may be there already; there is none other.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build();
         let store = store.with_context(|| format!("{text} cannot be used"))?;
         Ok(Self::over(Box::new(store), prefix, text))

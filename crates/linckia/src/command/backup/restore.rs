@@ -193,9 +193,6 @@ impl Restoring {
         if self.cut.contains(log) {
             return Ok(());
         }
-        if self.logs.tail(log).is_err() {
-            self.logs.create(log)?;
-        }
         let origin = Origin::parse(log)?;
         let at = self.at.get(log).copied().unwrap_or(0);
         for record in records {
@@ -210,6 +207,9 @@ impl Restoring {
                 self.hlc = self.hlc.max(event.hlc);
                 let epoch = self.written.entry(TypeName::of(&event.key)).or_default();
                 *epoch = (*epoch).max(event.policy_epoch);
+            }
+            if self.logs.tail(log).is_err() {
+                self.logs.create(log)?;
             }
             self.logs.append_mirror(log, record)?;
             self.unsynced += record.wire().len();

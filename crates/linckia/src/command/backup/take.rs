@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
 
 use super::place::Place;
-use super::set::{Manifest, Part, Set, milliseconds, part_name, run_name, text};
+use super::set::{Flaw, Manifest, Part, Set, milliseconds, part_name, run_name, text};
 use super::{BackupArguments, as_json, kind};
 use crate::backup::frame::{self, Kind, MAGIC};
 use crate::backup::{End, FORMAT, Head, vector_of};
@@ -111,10 +110,13 @@ async fn patient(
 }
 
 async fn once(door: &Door, place: &Place, full: bool) -> anyhow::Result<Manifest> {
-    let set = Set::read(place).await.context(
-        "what lies there is damaged (`linckia backup verify` says where): take the backup into \
-         another place",
-    )?;
+    let set = Set::read(place).await.map_err(|error| match error.is::<Flaw>() {
+        true => error.context(
+            "what lies there is not whole (`linckia backup verify` says where): take the backup \
+             into another place",
+        ),
+        false => error,
+    })?;
     for name in &set.broken {
         place.remove(name).await?;
     }
