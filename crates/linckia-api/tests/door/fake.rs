@@ -520,7 +520,7 @@ impl Region for Fake {
         for region in self.members.iter().map(ToString::to_string) {
             let origin = format!("{region}.0000000000000001");
             let (members, held) = (BTreeSet::new(), BTreeSet::new());
-            roster.decide(now, &Command::Present { origin, region, members, held });
+            roster.decide(now, &Command::Present { origin, region, members, held, restored: None });
         }
         let outcome = roster.decide(now, &command);
         if let Outcome::PolicyBegun(epoch) = outcome
