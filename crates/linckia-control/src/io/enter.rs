@@ -164,17 +164,21 @@ impl<P: Peers> Entering<P> {
         match began {
             _ if !self.inner.members().is_empty() => self.ask_to_enter(self.inner.leader()).await,
             Some(other) if settings.restored && !other.members.contains_key(&self.inner.node) => {
-                if !self.told.swap(true, Ordering::Relaxed) {
-                    tracing::error!(
-                        "this directory was restored from a backup, and the other members have \
-                         begun without it: it begins a new fleet, with others whose directories \
-                         are empty. To enter this fleet, start the region in an empty directory"
-                    );
-                }
+                self.tell_restored();
             }
             Some(introduction) => self.ask_to_enter(introduction.leader.clone()).await,
             None if heard.len() + 1 == settings.members.len() => self.begin(&heard).await,
             None => {}
+        }
+    }
+
+    fn tell_restored(&self) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "this directory was restored from a backup, and the other members have begun \
+                 without it: it begins a new fleet, with others whose directories are empty. To \
+                 enter this fleet, start the region in an empty directory"
+            );
         }
     }
 

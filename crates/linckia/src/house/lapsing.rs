@@ -113,6 +113,8 @@ mod tests {
             regions: ["a", "b"].map(name).to_vec(),
             held: Vec::new(),
             lapse_after: lapsing.after,
+            dir: std::path::PathBuf::new(),
+            restored: None,
         };
         let regions = [seen("a", Verdict::Healthy, now), of_b];
         lapsing.due(&own, &regions, roster, now).len()
