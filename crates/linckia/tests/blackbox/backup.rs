@@ -277,3 +277,32 @@ fn where_logs_have_let_go_of_history_a_full_backup_is_taken_and_restored() {
     fleet.converged();
     assert_eq!(fleet.doors[0].thing("sum").unwrap()["data"], json!({"n": 8}));
 }
+
+#[test]
+fn a_restored_directory_enters_no_fleet_that_has_begun() {
+    let fleet = Fleet::near();
+    let ([a, b], to) = ([0, 1].map(|at| fleet.doors[at].clone()), tempfile::tempdir().unwrap());
+    a.write(&event("one", "doc", "put", &json!({"n": 1})));
+    fleet.converged();
+    back_up(&fleet, &b.name, to.path(), &[]);
+    fleet.cli(&["stop", &a.name]).done();
+    let dir = data_dir(&fleet, &a.name);
+    fs::remove_dir_all(&dir).unwrap();
+    restore(to.path(), &dir, &["--region", &a.name]).done();
+    let start = fleet.begin(&["start", &a.name]);
+    eventually(SECONDS, "it says why", || {
+        let told = fleet.region_log(&a.name);
+        told.contains("and the other members have begun without it").then_some(())
+    });
+    assert!(!a.is_ready());
+    drop(start);
+    fleet.cli(&["stop", &a.name]).done();
+
+    // In an empty directory it is taken in as ever.
+    fs::remove_dir_all(&dir).unwrap();
+    b.write(&event("two", "doc", "patch", &json!({"m": 2})));
+    fleet.cli(&["start", &a.name]).done();
+    eventually(SECONDS, "it is back", || a.is_ready().then_some(()));
+    fleet.converged();
+    assert_eq!(a.thing("doc").unwrap()["data"], json!({"n": 1, "m": 2}));
+}

@@ -19,6 +19,11 @@ pub(crate) struct Bucket {
     text: String,
 }
 
+/// What is at the bottom of an error: those above it repeat what is below them.
+fn cause(error: object_store::Error) -> anyhow::Error {
+    anyhow::Error::msg(anyhow::Error::from(error).root_cause().to_string())
+}
+
 impl Bucket {
     /// `s3://bucket/prefix`.
     pub(super) fn open(text: &str) -> anyhow::Result<Self> {
@@ -54,6 +59,7 @@ impl Bucket {
             .list(Some(&self.prefix))
             .try_collect()
             .await
+            .map_err(cause)
             .with_context(|| format!("{} cannot be listed", self.text))?;
         let name = |object: &object_store::ObjectMeta| {
             let parts: Vec<_> = object.location.prefix_match(&self.prefix)?.collect();
@@ -66,19 +72,22 @@ impl Bucket {
 
     pub(super) async fn get(&self, name: &str) -> anyhow::Result<Vec<u8>> {
         let read = async { self.store.get(&self.path(name)).await?.bytes().await };
-        let bytes = read.await.with_context(|| format!("{} cannot be read", self.shown(name)))?;
+        let bytes = read.await.map_err(cause);
+        let bytes = bytes.with_context(|| format!("{} cannot be read", self.shown(name)))?;
         Ok(bytes.to_vec())
     }
 
     pub(super) async fn put(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<()> {
         let written = self.store.put(&self.path(name), bytes.into()).await;
-        written.with_context(|| format!("{} cannot be written", self.shown(name)))?;
+        written
+            .map_err(cause)
+            .with_context(|| format!("{} cannot be written", self.shown(name)))?;
         Ok(())
     }
 
     pub(super) async fn remove(&self, name: &str) -> anyhow::Result<()> {
         let removed = self.store.delete(&self.path(name)).await;
-        removed.with_context(|| format!("{} cannot be removed", self.shown(name)))
+        removed.map_err(cause).with_context(|| format!("{} cannot be removed", self.shown(name)))
     }
 }
 

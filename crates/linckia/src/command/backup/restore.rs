@@ -33,6 +33,9 @@ const SYNC_BYTES: usize = 64 << 20;
 /// What a restore keeps of the store in memory.
 const CACHE_BYTES: u64 = 64 << 20;
 
+/// A region hears from the others several times in so many milliseconds: no more is worth a word.
+const HEARD_MILLISECONDS: u64 = 1_000;
+
 /// Rows are written in batches of so many bytes.
 const BATCH_BYTES: usize = 8 << 20;
 
@@ -70,7 +73,7 @@ pub(super) async fn run(
         print(&told.to_string())?;
         return Ok(Outcome::Done);
     }
-    if complete < until {
+    if complete + HEARD_MILLISECONDS < until {
         remark(&format!(
             "the region that was backed up had heard from all others up to {}: what they wrote \
              between then and {} may be missing",
