@@ -189,7 +189,7 @@ fn damage_is_found_and_said_where() {
         let offset = found["offset"].as_u64().unwrap();
         assert!(offset <= at as u64, "the frame that has byte {at}: {found}");
     }
-    fs::write(&part, &whole[..whole.len() / 2]).unwrap();
+    fs::write(&part, &whole[..whole.len() - 1]).unwrap();
     let found = verify(to.path()).ended(1).json();
     assert!(found["what"].as_str().unwrap().contains("cut short"), "{found}");
     let dir = tempfile::tempdir().unwrap();
