@@ -39,7 +39,8 @@ pub use auth::ClientIdentity;
 pub use event::accept_arbitrary;
 pub use io::{Door, DoorBody};
 pub use port::{
-    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NotForwarded, Region,
-    RegionView, RequestSpan, Unavailable,
+    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NoBackup, NotForwarded,
+    Region, RegionView, RequestSpan, Unavailable,
 };
 pub use settings::{DoorSettings, Limits};
+pub use time::{Timestamp, parse_timestamp};

@@ -14,6 +14,7 @@ pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 pub(crate) const CLOUD_EVENT: &str = "application/cloudevents+json";
 pub(crate) const BATCH: &str = "application/cloudevents-batch+json";
 pub(crate) const EVENT_STREAM: &str = "text/event-stream";
+pub(crate) const BACKUP: &str = "application/vnd.linckia.backup";
 pub(crate) const PROBLEM: &str = "application/problem+json";
 pub(crate) const MARKDOWN: &str = "text/markdown; charset=utf-8";
 pub(crate) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

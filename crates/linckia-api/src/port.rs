@@ -14,7 +14,7 @@ use linckia_control::{Command, Outcome, Roster, Undecided};
 use linckia_model::{
     Answer, Dot, Holders, Incarnations, Origin, Policies, Refusal, RegionName, Vector, Write,
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Why the region did not answer at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,18 @@ pub enum Unavailable {
     Stopping,
     /// Its directory is new, and the other members have not taken it in yet.
     Entering,
+}
+
+/// Why there is no backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoBackup {
+    Unavailable(Unavailable),
+    /// Another one is under way.
+    UnderWay,
+    /// What this log had since is not here any more, or was lost: a whole one is to be taken.
+    Gap(Origin),
+    /// This region has not applied yet what the one before had.
+    Behind,
 }
 
 /// One answer per event of the write, in order.
@@ -165,6 +177,16 @@ pub trait Region: Send + Sync + 'static {
         to: &RegionName,
         request: ForwardRequest,
     ) -> impl Future<Output = Result<Response<Bytes>, NotForwarded>> + Send;
+
+    /// Begins a backup, whole or of what came after this vector: its pieces, which end with one
+    /// that says so. Who drops them ends it.
+    fn backup(
+        &self,
+        after: Option<Vector>,
+    ) -> impl Future<Output = Result<mpsc::Receiver<Bytes>, NoBackup>> + Send {
+        drop(after);
+        std::future::ready(Err(NoBackup::Unavailable(Unavailable::Stopping)))
+    }
 
     /// The incarnations of the regions, whenever what was agreed on them changes.
     fn incarnations(&self) -> watch::Receiver<Arc<Incarnations>>;

@@ -80,6 +80,7 @@ pub(crate) enum Call {
     PutPolicy,
     DryRunPolicy,
     Undo,
+    Backup,
     AcquireLock,
     RenewLock,
     ReleaseLock,

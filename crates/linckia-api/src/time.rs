@@ -16,14 +16,14 @@ const DAY_MILLISECONDS: u64 = 86_400_000;
 
 /// A time as text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Timestamp([u8; TEXT_BYTES]);
+pub struct Timestamp([u8; TEXT_BYTES]);
 
 impl Timestamp {
     pub(crate) fn of(hlc: Hlc) -> Self {
         Self::from_milliseconds(hlc.milliseconds())
     }
 
-    pub(crate) fn from_milliseconds(milliseconds: u64) -> Self {
+    pub fn from_milliseconds(milliseconds: u64) -> Self {
         let milliseconds = milliseconds.min(MILLISECONDS_MAX);
         let (days, rest) = (milliseconds / DAY_MILLISECONDS, milliseconds % DAY_MILLISECONDS);
         let (year, month, day) = civil_from_days(days);
@@ -38,7 +38,7 @@ impl Timestamp {
         Self(text)
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("a timestamp is ASCII")
     }
 }
@@ -66,7 +66,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
 }
 
 /// Reads an RFC 3339 time in UTC, as milliseconds since 1970; none if it is anything else.
-pub(crate) fn parse_timestamp(text: &str) -> Option<u64> {
+pub fn parse_timestamp(text: &str) -> Option<u64> {
     let text = text.strip_suffix('Z')?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let shape = |(place, byte): (usize, u8)| match place {

@@ -16,6 +16,7 @@ use linckia_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::policies::{vector, written};
+use crate::restored::Restored;
 
 /// Incarnations that are remembered for ever. A region that loses its directory when there are as
 /// many is not taken in.
@@ -79,6 +80,9 @@ pub struct Incarnations {
     /// Counts lapses and returns.
     #[serde(default)]
     epoch: u64,
+    /// Where the logs end that the fleet was begun anew with, from a backup.
+    #[serde(default)]
+    restored: Option<BTreeMap<String, u64>>,
 }
 
 /// A member that was away for too long.
@@ -219,6 +223,46 @@ impl Incarnations {
     /// Members that have come back and do not write yet.
     pub fn returning(&self) -> impl Iterator<Item = &str> {
         self.returning.keys().map(String::as_str)
+    }
+
+    /// The fleet begins with the logs of a backup: they are closed where they were restored to.
+    /// False if it has begun otherwise.
+    pub(crate) fn restore(
+        &mut self,
+        now: u64,
+        Restored { ends, hlc, .. }: &Restored,
+        members: &BTreeSet<String>,
+    ) -> bool {
+        let begun = self.current.values().any(|origin| ends.contains_key(origin));
+        // Who has pulled some of it already may have found it to be nobody's, and waits for all.
+        let ended = |origin| self.closing(origin).is_some_and(|it: &Closing| it.end.is_some());
+        let full = self.closings.len() + ends.len() > CLOSED_MAX;
+        if begun || full || ends.keys().any(|origin| ended(origin)) {
+            return false;
+        }
+        for (origin, end) in ends {
+            self.open(now, origin, members);
+            let Some(closing) = self.closings.get_mut(origin) else { continue };
+            (closing.end, closing.heard, closing.hlc) = (Some(*end), *end, *hlc);
+        }
+        self.restored = Some(ends.clone());
+        true
+    }
+
+    /// Where the logs end that the fleet was begun anew with.
+    pub(crate) fn restored(&self) -> Option<&BTreeMap<String, u64>> {
+        self.restored.as_ref()
+    }
+
+    /// True for a log that the fleet was begun anew with.
+    pub fn is_restored(&self, origin: &str) -> bool {
+        self.restored.as_ref().is_some_and(|restored| restored.contains_key(origin))
+    }
+
+    /// Every log that is known, closed or not.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &str> {
+        let closed = self.closings.keys();
+        self.current.values().chain(closed).chain(&self.found).map(String::as_str)
     }
 
     /// Opens the closings of logs whose regions live in others.
@@ -390,6 +434,7 @@ impl Incarnations {
                 each.filter_map(|(region, epoch)| Some((name(region)?, *epoch))).collect()
             },
             epoch: self.epoch,
+            restored: self.restored.as_ref().map(vector).unwrap_or_default(),
         }
     }
 }

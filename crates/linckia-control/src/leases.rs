@@ -51,6 +51,16 @@ impl Leases {
         self.held.get(name).filter(|lease| lease.expires_at > now)
     }
 
+    /// Nobody holds any; fences go on above this one.
+    pub(crate) fn above(fence: u64) -> Self {
+        Self { fence, ..Self::default() }
+    }
+
+    /// The last fence given.
+    pub(crate) const fn fence(&self) -> u64 {
+        self.fence
+    }
+
     /// How many are remembered.
     pub fn len(&self) -> usize {
         self.held.len()

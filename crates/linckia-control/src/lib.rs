@@ -18,6 +18,7 @@ mod io;
 mod leases;
 mod policies;
 mod port;
+mod restored;
 mod roster;
 mod words;
 
@@ -26,4 +27,5 @@ pub use io::{Agreement, AgreementSettings, Undecided};
 pub use leases::{LEASES_MAX, Lease, Leases};
 pub use policies::{Change, PolicyBooks, names, written};
 pub use port::Peers;
+pub use restored::Restored;
 pub use roster::{Command, Outcome, Roster};

@@ -28,6 +28,9 @@ struct Opened {
     epoch: u64,
     #[serde(with = "words::policy")]
     policy: Policy,
+    /// In milliseconds since 1970, by the fleet's clock.
+    #[serde(default)]
+    opened_at: u64,
 }
 
 /// A change that is under way.
@@ -51,6 +54,13 @@ struct Book {
     /// The number of the last attempt.
     last: u64,
     change: Option<Change>,
+}
+
+impl Book {
+    /// The last epoch that was opened.
+    fn opened(&self) -> Option<u64> {
+        self.opened.last().map(|opened| opened.epoch)
+    }
 }
 
 /// Every type of which something was agreed.
@@ -131,6 +141,7 @@ impl PolicyBooks {
 
     pub(crate) fn ready(
         &mut self,
+        now: u64,
         name: &TypeName,
         epoch: u64,
         region: &str,
@@ -153,7 +164,7 @@ impl PolicyBooks {
             return Step::Awaits;
         }
         if let Some(Change { policy, join, .. }) = book.change.take() {
-            book.opened.push(Opened { epoch, policy });
+            book.opened.push(Opened { epoch, policy, opened_at: now });
             book.join = join;
         }
         Step::Opened(epoch)
@@ -201,12 +212,42 @@ impl PolicyBooks {
         opened.map_or((0, Policy::default()), |opened| (opened.epoch, opened.policy.clone()))
     }
 
+    /// The open epoch of every type.
+    pub fn epochs(&self) -> impl Iterator<Item = (&TypeName, u64)> {
+        let open = |(name, book)| Some((name, Book::opened(book)?));
+        self.types.iter().filter_map(open)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.types.is_empty()
+    }
+
+    /// What of it held at that time, and what events were written under; the regions write under it
+    /// once they have applied `ends`.
+    pub(crate) fn restored(
+        &self,
+        until: u64,
+        written: &BTreeMap<TypeName, u64>,
+        ends: &BTreeMap<String, u64>,
+    ) -> Self {
+        let mut restored = self.clone();
+        for (name, book) in &mut restored.types {
+            let known = written.get(name).copied().unwrap_or(0);
+            book.opened.retain(|it| it.opened_at <= until || it.epoch <= known);
+            (book.change, book.join) = (None, ends.clone());
+        }
+        restored.types.retain(|_, book| !book.opened.is_empty());
+        let each = restored.types.values().flat_map(|book| &book.opened);
+        restored.bytes = each.map(|it| it.policy.to_json().to_string().len()).sum();
+        restored
+    }
+
     /// For the core of a region.
     pub fn agreed(&self) -> AgreedPolicies {
         let mut agreed = AgreedPolicies::default();
         for (name, book) in &self.types {
             let TypeName { data_set, aggregate_type } = name;
-            for Opened { epoch, policy } in &book.opened {
+            for Opened { epoch, policy, .. } in &book.opened {
                 // Attempts ascend, and a book has each once.
                 let opened = agreed.policies.open(data_set, aggregate_type, *epoch, policy.clone());
                 debug_assert!(opened.is_ok(), "epochs ascend");
@@ -270,10 +311,10 @@ mod tests {
         let other = policy(Strategy::DeleteWins);
         assert_eq!(books.begin(6, &name(), None, &other, &members()), Step::Changing(1));
         assert!(books.agreed().policies.of_type("default", "Customer").is_closed());
-        assert_eq!(books.ready(&name(), 1, "a", &said("a", 4)), Step::Awaits);
+        assert_eq!(books.ready(6, &name(), 1, "a", &said("a", 4)), Step::Awaits);
         // A second word of the same region does not count.
-        assert_eq!(books.ready(&name(), 1, "a", &said("a", 9)), Step::Awaits);
-        assert_eq!(books.ready(&name(), 1, "b", &said("b", 2)), Step::Opened(1));
+        assert_eq!(books.ready(6, &name(), 1, "a", &said("a", 9)), Step::Awaits);
+        assert_eq!(books.ready(6, &name(), 1, "b", &said("b", 2)), Step::Opened(1));
         assert_eq!(books.policy(&name()), (1, manual.clone()));
         let agreed = books.agreed();
         assert!(!agreed.policies.of_type("default", "Customer").is_closed());
@@ -293,7 +334,7 @@ mod tests {
         assert_eq!(books.abort(&name(), 1), Step::Gone);
         assert!(!books.agreed().policies.of_type("default", "Customer").is_closed());
         assert_eq!(books.begin(6, &name(), None, &manual, &members()), Step::Begun(2));
-        assert_eq!(books.ready(&name(), 1, "a", &said("a", 4)), Step::Gone);
+        assert_eq!(books.ready(6, &name(), 1, "a", &said("a", 4)), Step::Gone);
         assert_eq!(books.change(&name()).unwrap().awaited, members());
         assert_eq!(books.policy(&name()), (0, Policy::default()));
     }
@@ -302,8 +343,8 @@ mod tests {
     fn books_are_json_and_back() {
         let mut books = PolicyBooks::default();
         books.begin(5, &name(), None, &policy(Strategy::UpdateWins), &members());
-        books.ready(&name(), 1, "a", &said("a", 4));
-        books.ready(&name(), 1, "b", &said("b", 4));
+        books.ready(6, &name(), 1, "a", &said("a", 4));
+        books.ready(6, &name(), 1, "b", &said("b", 4));
         books.begin(6, &name(), None, &policy(Strategy::Manual), &members());
         let text = serde_json::to_string(&books).unwrap();
         assert_eq!(serde_json::from_str::<PolicyBooks>(&text).unwrap(), books);

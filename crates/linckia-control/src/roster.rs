@@ -8,11 +8,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use linckia_model::{Agreed, Policy, TypeName};
+use linckia_model::{Agreed, Hlc, Policy, TypeName};
 
 use crate::incarnations::{Incarnations, Promise, Step as Life};
 use crate::leases::{Lease, Leases, NoLease};
 use crate::policies::{PolicyBooks, Step};
+use crate::restored::Restored;
 use crate::words;
 
 /// Something to be decided.
@@ -44,6 +45,9 @@ pub enum Command {
         members: BTreeSet<String>,
         #[serde(default)]
         held: BTreeSet<String>,
+        /// What its directory was restored with, from a backup: the fleet begins with that.
+        #[serde(default)]
+        restored: Option<Box<Restored>>,
     },
     /// The region was away for too long: it lapses, and the others among these members close its
     /// log.
@@ -142,6 +146,8 @@ pub enum Outcome {
     ClosingGone,
     /// Without this region no member would be left.
     LastMember,
+    /// A directory was restored from a backup, and the fleet has begun with something else.
+    OtherHistory,
 }
 
 /// What was decided.
@@ -173,7 +179,13 @@ impl Roster {
                     Err(no) => no.into(),
                 }
             }
-            Command::Present { region, origin, members, held } => {
+            Command::Present { region, origin, members, held, restored } => {
+                if let Some(restored) = restored
+                    && self.incarnations.of(region) != Some(origin)
+                    && !self.restore(restored, members)
+                {
+                    return Outcome::OtherHistory;
+                }
                 let lives = Arc::make_mut(&mut self.incarnations);
                 let step = lives.present(now, region, origin, (members, held));
                 self.abort_while_closing();
@@ -223,12 +235,45 @@ impl Roster {
                 let ends = ends.map(|(origin, end)| (origin.to_owned(), end));
                 let mut written = written.clone();
                 written.extend(ends);
-                Arc::make_mut(&mut self.policies).ready(name, *epoch, &region, &written).into()
+                let books = Arc::make_mut(&mut self.policies);
+                books.ready(now, name, *epoch, &region, &written).into()
             }
             Command::AbortPolicy { name, epoch } => {
                 Arc::make_mut(&mut self.policies).abort(name, *epoch).into()
             }
         }
+    }
+
+    /// The fleet begins with what a directory was restored with, unless it has begun otherwise.
+    fn restore(&mut self, restored: &Restored, members: &BTreeSet<String>) -> bool {
+        if self.incarnations.restored() == Some(&restored.ends) {
+            return true;
+        }
+        let fresh = self.policies.is_empty() && self.leases.is_empty();
+        let lives = Arc::make_mut(&mut self.incarnations);
+        if !fresh || !lives.restore(self.now, restored, members) {
+            return false;
+        }
+        self.policies = Arc::new(restored.policies.clone());
+        self.leases = Leases::above(restored.fence);
+        true
+    }
+
+    /// What a directory is restored with that holds these logs up to their ends, and nothing later
+    /// than `hlc`: policies are as they were at `until`, in milliseconds since 1970, and as events
+    /// need them that were `written` under their epochs.
+    pub fn restored(
+        &self,
+        ends: BTreeMap<String, u64>,
+        hlc: Hlc,
+        until: u64,
+        written: &BTreeMap<TypeName, u64>,
+    ) -> Restored {
+        let known = self.incarnations.known().map(|origin| (origin.to_owned(), 0));
+        let mut all: BTreeMap<String, u64> = known.collect();
+        all.extend(ends);
+        let policies = self.policies.restored(until, written, &all);
+        Restored { ends: all, policies, fence: self.leases.fence(), hlc: hlc.bits() }
     }
 
     /// What an earlier life wrote last, nobody can say for it any more.
@@ -310,68 +355,4 @@ impl From<Step> for Outcome {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_is_behind_does_not_turn_time_back() {
-        let mut roster = Roster::default();
-        let acquire = |owner: &str| Command::Acquire {
-            name: "a".to_owned(),
-            owner: owner.to_owned(),
-            ttl_milliseconds: 100,
-        };
-        assert!(matches!(roster.decide(1_000, &acquire("one")), Outcome::Leased(_)));
-        assert!(matches!(roster.decide(1_100, &acquire("two")), Outcome::Leased(_)));
-        assert!(matches!(roster.decide(1_050, &acquire("one")), Outcome::Held(_)));
-    }
-
-    #[test]
-    fn a_region_that_lost_its_directory_does_not_speak_for_its_earlier_life() {
-        let mut roster = Roster::default();
-        let origin = |region: &str, life: u64| format!("{region}.{life:016x}");
-        let present = |region: &str, life: u64| Command::Present {
-            region: region.to_owned(),
-            origin: origin(region, life),
-            members: ["a", "b"].map(str::to_owned).into_iter().collect(),
-            held: BTreeSet::new(),
-        };
-        let name = TypeName { data_set: "d".to_owned(), aggregate_type: "T".to_owned() };
-        let begin = Command::BeginPolicy {
-            name: name.clone(),
-            expected: None,
-            policy: Policy::from_json(&serde_json::json!({"strategy": "Manual"})).unwrap(),
-            members: ["a", "b"].map(str::to_owned).into_iter().collect(),
-        };
-        let ready = |region: &str, life: u64, epoch: u64| Command::PolicyReady {
-            name: name.clone(),
-            epoch,
-            origin: origin(region, life),
-            written: BTreeMap::new(),
-        };
-        roster.decide(1, &present("a", 1));
-        roster.decide(1, &present("b", 1));
-        assert_eq!(roster.decide(2, &begin), Outcome::PolicyBegun(1));
-        assert_eq!(roster.decide(3, &ready("a", 1, 1)), Outcome::PolicyAwaits);
-        roster.decide(4, &present("b", 2));
-        assert_eq!(roster.decide(5, &ready("b", 2, 1)), Outcome::PolicyGone);
-        // Not before the earlier life is closed: nobody could say that all of it is applied.
-        assert_eq!(roster.decide(6, &begin), Outcome::Closing);
-        for (region, life) in [("a", 1), ("b", 2)] {
-            let held = BTreeMap::from([(origin("b", 1), 7)]);
-            let promise = Promise { held, ..Promise::default() };
-            let (origin, by) = (origin("b", 1), origin(region, life));
-            roster.decide(6, &Command::Promise { origin, attempt: 1, by, promise });
-        }
-        assert_eq!(roster.decide(6, &begin), Outcome::PolicyBegun(2));
-        assert_eq!(roster.decide(7, &ready("b", 1, 2)), Outcome::PolicyGone);
-        assert_eq!(roster.decide(7, &ready("a", 1, 2)), Outcome::PolicyAwaits);
-        assert_eq!(roster.decide(7, &ready("b", 2, 2)), Outcome::PolicyOpened(2));
-        let (_, awaited) = &roster.agreed().policies.awaited[0];
-        assert_eq!(
-            awaited.to_string(),
-            format!("{}:7", origin("b", 1)),
-            "its end is applied first"
-        );
-    }
-}
+mod tests;

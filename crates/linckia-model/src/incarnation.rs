@@ -51,6 +51,8 @@ pub struct Incarnations {
     pub returning: BTreeMap<RegionName, u64>,
     /// Counts lapses and returns; heartbeats carry the one that their region knows of.
     pub epoch: u64,
+    /// What the fleet was begun anew with, from a backup: nobody writes before it has applied it.
+    pub restored: Vector,
 }
 
 impl Incarnations {
@@ -77,6 +79,7 @@ impl Incarnations {
             && !self.closings.contains_key(origin)
             && self.is_succeeded(region, applied)
             && self.earlier(region).all(|(_, it)| applied.covers_all(&self.within(&it.held)))
+            && applied.covers_all(&self.within(&self.restored))
     }
 
     /// The members whose stable time may have passed by a region that is coming back: all that
@@ -166,6 +169,18 @@ mod tests {
         assert!(!may(&lives, "a.0000000000000001:4,b.0000000000000001:6"));
         assert!(may(&lives, "a.0000000000000001:4,b.0000000000000001:7"));
         assert!(!lives.may_write(&region("a"), &origin("a", 1), &vector("")), "it is closed");
+    }
+
+    #[test]
+    fn a_fleet_from_a_backup_is_written_by_who_has_applied_it() {
+        let mut lives = Incarnations::default();
+        lives.current.insert(region("b"), origin("b", 2));
+        lives.restored = vector("a.0000000000000001:4");
+        let closed = Closing { end: Some(4), ..Closing::default() };
+        lives.closings.insert(origin("a", 1), closed);
+        let may = |applied: &str| lives.may_write(&region("b"), &origin("b", 2), &vector(applied));
+        assert!(!may("a.0000000000000001:3"));
+        assert!(may("a.0000000000000001:4"));
     }
 
     #[test]

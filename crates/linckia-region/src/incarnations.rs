@@ -171,9 +171,8 @@ impl Region {
             if let Some(end) = closing.end {
                 self.known.set(origin, self.known.get(origin).min(end));
             }
-            if origin.is_of(&self.settings.name)
-                && self.settings.fault != Some(Fault::SuccessorTimeUnbounded)
-            {
+            let earlier = origin.is_of(&self.settings.name) || agreed.restored.get(origin) > 0;
+            if earlier && self.settings.fault != Some(Fault::SuccessorTimeUnbounded) {
                 self.clock.observe(closing.hlc);
             }
         }

@@ -25,7 +25,10 @@ mod write;
 pub use error::{Error, Result};
 pub use input::{Alarm, Input, Output, Promise, Role};
 pub use leaving::{LEAVING_FILE, Leaving};
-pub use machine::{CatchUp, Machine, StoreDone, StoreJob, SyncKind};
+pub use machine::{
+    CatchUp, Machine, NotPinned, Pinned, PinnedLog, StoreDone, StoreJob, SyncKind, read_rows,
+    take_rows,
+};
 pub use region::{Region, RegionSettings};
 pub use trace::Traced;
 pub use view::{ClockStatus, LinkStatus, RegionStatus, Status, Verdict};

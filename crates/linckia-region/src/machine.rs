@@ -5,6 +5,7 @@
 //! it on some thread or at some later moment, and hands the result in as an input.
 
 mod adopt;
+mod backup;
 mod disk;
 mod donate;
 mod flush;
@@ -32,12 +33,15 @@ use crate::region::{Region, RegionSettings, Rooms, Step};
 use crate::trace::Traced;
 use crate::view::Status;
 use crate::write::{MARGIN_SEGMENTS, Room};
+use backup::Backups;
 use donate::Donations;
 use join::Joining;
 use retire::Retiring;
 
+pub use backup::{NotPinned, Pinned, PinnedLog, read_rows};
 pub use flush::{StoreDone, StoreJob};
 pub use join::CatchUp;
+pub use keep::take_rows;
 
 /// Which logs a sync covers: clients wait for the one, mirrors may linger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +83,7 @@ pub struct Machine {
     store_in_flight: bool,
     retiring: Retiring,
     donations: Donations,
+    backups: Backups,
     joining: Option<Joining>,
     /// Counts the donors that were given up.
     given_up: usize,
@@ -154,6 +159,7 @@ impl Machine {
             store_in_flight: false,
             retiring: Retiring::default(),
             donations: Donations::default(),
+            backups: Backups::default(),
             joining: None,
             given_up: 0,
             loaded: 0,

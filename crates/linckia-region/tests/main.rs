@@ -9,8 +9,10 @@ use linckia_model::{
     Ack, Agreed, AgreedPolicies, ClockSettings, Extras, Key, NewEvent, Now, Operation, Origin,
     Policies, Policy, Refusal, RegionName, TypeName, Vector, Write,
 };
-use linckia_region::{Alarm, Input, Machine, Output, RegionSettings};
-use linckia_store::MemoryStore;
+use linckia_region::{
+    Alarm, Input, Machine, NotPinned, Output, RegionSettings, read_rows, take_rows,
+};
+use linckia_store::{Batch, MemoryStore, Rows as _, Table, View};
 use serde_json::{Value, json};
 
 fn told(agreed: &AgreedPolicies) -> Agreed {
@@ -440,4 +442,52 @@ fn a_disk_that_is_slow_with_flushes_bounds_what_is_applied_and_loses_nothing() {
     let outputs = bench.hand(Input::Stored { done: slow.run() });
     assert_eq!(outputs.len(), 2, "and are answered once there is some: {outputs:?}");
     assert_eq!(bench.value("k"), Some(json!({"n": 5})));
+}
+
+#[test]
+fn a_backup_reads_the_state_at_one_vector_and_all_of_the_logs() {
+    let mut bench = Bench::new();
+    bench.put("one", "k");
+    bench.machine.want_state().expect("nothing is in the way");
+    bench.put("two", "k");
+    assert_eq!(bench.machine.want_state(), Err(NotPinned::Busy), "one at a time");
+    assert!(bench.machine.cut_state().unwrap().is_none(), "the store is not far enough");
+    bench.flush();
+    let pinned = bench.machine.cut_state().unwrap().expect("the store is there");
+    assert_eq!((pinned.upto.total(), pinned.logs.len()), (2, 1));
+    let log = &pinned.logs[0];
+    assert_eq!((log.after, log.last), (0, 2));
+    assert_eq!(log.reader.read(1, u64::MAX, 9).unwrap().len(), 2);
+    assert_eq!(bench.machine.pin_logs(&Vector::new()).err(), Some(NotPinned::Busy));
+
+    // The rows are those of the store as it was.
+    bench.put("three", "other");
+    bench.flush();
+    let (cut, view) = pinned.state.as_ref().expect("a whole one");
+    assert_eq!(cut.at, pinned.upto);
+    let (mut place, mut rows, mut pages) = (Vec::new(), Batch::default(), 0);
+    loop {
+        let page = read_rows(view.as_ref(), &mut place, 64).unwrap();
+        if page.is_empty() {
+            break;
+        }
+        take_rows(&page, &mut rows).expect("a page reads");
+        pages += 1;
+    }
+    assert!(pages > 2, "they are of about so many bytes");
+    let copy = MemoryStore::new();
+    copy.write(&rows).unwrap();
+    let all = |view: &dyn View, table| view.scan(table, &[], &[], 99, false).unwrap();
+    for table in Table::ALL {
+        assert_eq!(all(&copy, table), all(view.as_ref(), table), "{table:?}");
+    }
+    assert_eq!(all(&copy, Table::States).len(), 1);
+    drop(pinned);
+
+    let before: Vector = [(Origin::new(&region("a"), 1, 0), 2)].into_iter().collect();
+    let since = bench.machine.pin_logs(&before).expect("it is over");
+    assert_eq!((since.state.is_none(), since.logs[0].after, since.logs[0].last), (true, 2, 3));
+    drop(since);
+    let beyond: Vector = [(Origin::new(&region("a"), 1, 0), 4)].into_iter().collect();
+    assert_eq!(bench.machine.pin_logs(&beyond).err(), Some(NotPinned::Behind));
 }

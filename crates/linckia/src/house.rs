@@ -5,6 +5,7 @@
 //! and on the way out the door closes first and the log last.
 
 mod agreed;
+mod backup;
 mod calls;
 mod consult;
 mod core;
@@ -30,7 +31,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use linckia_api::{ClientIdentity, DoorSettings, Limits};
 use linckia_apply::ApplySettings;
-use linckia_control::Agreement;
+use linckia_control::{Agreement, Restored};
 use linckia_log::{Identity, LocalDisk, Logs, Settings};
 use linckia_model::{Agreed, ClockSettings, FoldSettings, Origin, RegionName, SessionKeys};
 use linckia_net::{Connection, Door, DoorOptions, DoorTls, Shutdown, Trigger};
@@ -39,6 +40,7 @@ use linckia_store::FjallStore;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 
+use crate::backup::read_restored;
 use crate::command::Outcome;
 use crate::config::{self, Config, PeerAddress};
 use crate::fleet::{ENV_CONTROL, ENV_PARENT_PIPE};
@@ -102,11 +104,18 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
     let origin = Origin::new(&name, identity.incarnation, 0);
     let runtime = runtime()?;
     let (consults, time) = (Arc::new(Consults::default()), FleetTime::new(clocks));
+    let restored = read_restored(&config.dir)?.map(Box::new);
+    // What was restored is no history of an agreement: the one that begins takes it over.
+    let begun = |origin: &str| {
+        let known = restored.as_ref().and_then(|it| it.ends.get(origin)).copied();
+        logs.tail(origin).is_ok_and(|it| it.sequence > known.unwrap_or(0))
+    };
     let beginning = Beginning {
         name: name.clone(),
         members: members(config, &name, |_| true)?,
-        has_history: logs.origins().any(|origin| logs.tail(origin).is_ok_and(|it| it.sequence > 0)),
+        has_history: logs.origins().any(begun),
         begin_anew,
+        restored: restored.is_some(),
         asleep: true,
     };
     let held = logs.origins().filter_map(|origin| Origin::parse(origin).ok()).collect();
@@ -127,7 +136,7 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
         Telemetry::start(&config.telemetry, &config.region, clocks)?
     };
     let core = Core::start(machine, clocks, time.clone(), &config.dir, telemetry.clone())?;
-    let members = Members { consults, agreement, time, origin, held };
+    let members = Members { consults, agreement, time, origin, held, restored };
     let served = runtime.block_on(serve(config, &name, &core, members, telemetry, prometheus));
     let closed = core.stop();
     runtime.shutdown_timeout(DRAIN);
@@ -280,6 +289,8 @@ struct Members {
     origin: Origin,
     /// The logs that its directory held when it started.
     held: Vec<Origin>,
+    /// What it was restored with.
+    restored: Option<Box<Restored>>,
 }
 
 /// This region and those of its peers that are wanted.
@@ -316,7 +327,7 @@ async fn serve(
     config: &Config,
     name: &RegionName,
     core: &Core,
-    Members { consults, agreement, time, origin, held }: Members,
+    Members { consults, agreement, time, origin, held, restored }: Members,
     telemetry: Option<Telemetry>,
     prometheus: PrometheusHandle,
 ) -> Result<()> {
@@ -336,6 +347,8 @@ async fn serve(
         origin: origin.clone(),
         regions: regions.clone(),
         held,
+        dir: config.dir.clone(),
+        restored,
         lapse_after: config.ship.lapse_after,
         lapse_at: config.ship.lapse_at_per_million,
     };

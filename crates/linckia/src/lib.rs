@@ -6,6 +6,7 @@
 //! environment.
 
 pub mod arguments;
+mod backup;
 pub mod command;
 pub mod config;
 pub mod fleet;

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use linckia::arguments::GlobalArguments;
 use linckia::command::address::AccessArguments;
 use linckia::command::{
-    self, Context, Outcome, acks, aggregate, config, conflicts, digests, drill,
+    self, Context, Outcome, acks, aggregate, backup, config, conflicts, digests, drill,
 };
 use linckia::command::{
     events, export, import, keys, lock, log, policy, regions, returned, status, undo,
@@ -53,6 +53,8 @@ enum Command {
     Digests(digests::DigestsArguments),
     Import(import::ImportArguments),
     Export(export::ExportArguments),
+    Backup(backup::BackupArguments),
+    Restore(backup::RestoreArguments),
     Append(aggregate::AppendArguments),
     Get(aggregate::GetArguments),
     Events(events::EventsArguments),
@@ -158,6 +160,10 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
         Command::Digests(arguments) => digests::run(&context, arguments).await,
         Command::Import(arguments) => import::run(&context, arguments).await,
         Command::Export(arguments) => export::run(&context, arguments).await,
+        Command::Backup(arguments) => backup::run(&context, arguments).await,
+        Command::Restore(arguments) => {
+            backup::restore(&context, cli.global.named_dir(), arguments).await
+        }
         Command::Append(arguments) => aggregate::append(&context, arguments).await,
         Command::Get(arguments) => aggregate::get(&context, arguments).await,
         Command::Events(arguments) => events::run(&context, arguments).await,

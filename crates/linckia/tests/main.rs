@@ -11,6 +11,8 @@
 mod account;
 #[path = "blackbox/acks.rs"]
 mod acks;
+#[path = "blackbox/backup.rs"]
+mod backup;
 #[path = "blackbox/batches.rs"]
 mod batches;
 #[path = "blackbox/closing.rs"]

@@ -6,6 +6,7 @@
 mod aggregates;
 mod append;
 mod asked;
+mod backup;
 mod body;
 mod conflicts;
 mod dry_run;

@@ -21,6 +21,7 @@ pub(super) static BATCH: HeaderValue = HeaderValue::from_static(media::BATCH);
 pub(super) static EVENT_STREAM: HeaderValue = HeaderValue::from_static(media::EVENT_STREAM);
 pub(super) static MARKDOWN: HeaderValue = HeaderValue::from_static(media::MARKDOWN);
 pub(super) static TEXT: HeaderValue = HeaderValue::from_static(media::TEXT);
+pub(super) static BACKUP: HeaderValue = HeaderValue::from_static(media::BACKUP);
 static PROBLEM: HeaderValue = HeaderValue::from_static(media::PROBLEM);
 
 /// Room for a problem with a sentence or two.

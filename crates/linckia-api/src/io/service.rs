@@ -19,8 +19,8 @@ use super::body::{self, DoorBody, RequestBody};
 use super::respond::{self, Answered};
 use super::sessions::{self, CaughtUp, Entered};
 use super::{
-    aggregates, append, conflicts, dry_run, events, fleet, forward, lapse, locks, pages, policies,
-    resolve, returned, undo,
+    aggregates, append, backup, conflicts, dry_run, events, fleet, forward, lapse, locks, pages,
+    policies, resolve, returned, undo,
 };
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
@@ -258,6 +258,7 @@ async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answere
         Call::PutPolicy => policies::put(asked).await,
         Call::DryRunPolicy => dry_run::run(asked).await,
         Call::Undo => undo::run(asked).await,
+        Call::Backup => backup::take(asked).await,
         Call::AcquireLock => locks::acquire(asked).await,
         Call::RenewLock => locks::renew(asked).await,
         Call::ReleaseLock => locks::release(asked).await,

@@ -4,7 +4,9 @@
 //! reads only parameters that stand here, so that the document and the door cannot part.
 
 use super::{Body, Call, Parameter, Reply, Route, Verb};
-use crate::media::{BATCH, CLOUD_EVENT, EVENT_STREAM, JSON, MARKDOWN, MERGE_PATCH, NDJSON, TEXT};
+use crate::media::{
+    BACKUP, BATCH, CLOUD_EVENT, EVENT_STREAM, JSON, MARKDOWN, MERGE_PATCH, NDJSON, TEXT,
+};
 use crate::problem::Kind;
 
 const LIMIT: Parameter = Parameter::new("limit", "integer", "Items of a page, 1 to 1000; 100.");
@@ -347,6 +349,14 @@ pub(crate) static BUILT: &[Route] = &[
     Route::new(Get, "/v1/digests", Call::Digests, "getDigests", "Digests of the state, by range")
         .replies(&[reply(200, JSON, "Digests", "Taken at exactly that vector.")])
         .problems(READ_PROBLEMS),
+    Route::new(Get, "/v1/backup", Call::Backup, "backup", "State and logs, for `linckia backup`")
+        .query(&[Parameter::new(
+            "after",
+            "string",
+            "Only what the logs have behind this vector; absent: the state, and all of the logs.",
+        )])
+        .replies(&[reply(200, BACKUP, "", "Frames; without the last one it is not whole.")])
+        .problems(&[Kind::InvalidParameter, Kind::PositionExpired, Kind::Behind]),
     Route::new(Get, "/v1/acks/{dot}", Call::Acks, "getAck", "Where an event is durable")
         .in_data_sets()
         .replies(&[reply(200, JSON, "Holders", "As far as is known here.")])

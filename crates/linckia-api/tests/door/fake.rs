@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NotForwarded, Region,
-    RegionView, Unavailable,
+    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NoBackup, NotForwarded,
+    Region, RegionView, Unavailable,
 };
 use linckia_apply::{
     AggregateView, ConflictView, Digests, EventFilter, Found, Lag, Query, Range, Reading,
@@ -24,7 +24,7 @@ use linckia_model::{
     Vector, Write, undo,
 };
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 pub const ORIGIN: &str = "us-east-1.7f3a9c01d2e4b5a6";
 
@@ -466,6 +466,23 @@ impl Region for Fake {
         Ok(self.vector().covers(&dot).then(|| self.holders_of(&dot)))
     }
 
+    /// What is beyond the log is not applied yet; of an empty vector nothing is held any more.
+    async fn backup(&self, after: Option<Vector>) -> Result<mpsc::Receiver<Bytes>, NoBackup> {
+        let (pieces, given) = mpsc::channel(2);
+        match after {
+            _ if self.busy.load(Ordering::Relaxed) => return Err(NoBackup::UnderWay),
+            Some(after) if after.is_empty() => return Err(NoBackup::Gap(origin())),
+            Some(after) if !self.vector().covers_all(&after) => return Err(NoBackup::Behind),
+            after => {
+                let whole = if after.is_some() { "since" } else { "whole" };
+                for piece in [whole, " of it"] {
+                    pieces.send(Bytes::from(piece)).await.unwrap();
+                }
+            }
+        }
+        Ok(given)
+    }
+
     fn applied(&self) -> watch::Receiver<Arc<Vector>> {
         self.applied.subscribe()
     }
@@ -521,7 +538,7 @@ impl Region for Fake {
         for region in self.members.iter().map(ToString::to_string) {
             let origin = format!("{region}.0000000000000001");
             let (members, held) = (BTreeSet::new(), BTreeSet::new());
-            roster.decide(now, &Command::Present { origin, region, members, held });
+            roster.decide(now, &Command::Present { origin, region, members, held, restored: None });
         }
         let outcome = roster.decide(now, &command);
         if let Outcome::PolicyBegun(epoch) = outcome

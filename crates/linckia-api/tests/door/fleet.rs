@@ -243,3 +243,27 @@ async fn a_region_lapses_by_an_operators_word() {
     let last = client.post(&path("us-east-1"), "{}").await;
     assert_eq!(last.status, 400, "{}", last.json());
 }
+
+#[tokio::test]
+async fn a_backup_is_whole_or_goes_on_from_another_one() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    client.post("/v1/events", event("a", json!({})).to_string()).await.expect(201);
+    let whole = client.get("/v1/backup").await.expect(200);
+    assert_eq!(whole.header("content-type"), Some("application/vnd.linckia.backup"));
+    assert_eq!(whole.text(), "whole of it");
+    let after = |after: &str| format!("/v1/backup?after={after}");
+    let since = client.get(&after(&format!("{ORIGIN}:1"))).await.expect(200);
+    assert_eq!(since.text(), "since of it");
+    assert_eq!(client.get(&after("x")).await.expect(400).problem(), "invalid-parameter");
+    let gap = client.get(&after("")).await.expect(410);
+    assert_eq!(
+        (gap.problem().as_str(), &gap.json()["origin"]),
+        ("position-expired", &json!(ORIGIN))
+    );
+    let behind = client.get(&after(&format!("{ORIGIN}:9"))).await.expect(503);
+    assert_eq!((behind.problem().as_str(), behind.header("retry-after")), ("behind", Some("5")));
+    server.region.busy.store(true, Ordering::Relaxed);
+    let other = client.get("/v1/backup").await.expect(503);
+    assert_eq!((other.problem().as_str(), other.header("retry-after")), ("unavailable", Some("5")));
+}

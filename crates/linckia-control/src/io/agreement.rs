@@ -53,6 +53,9 @@ pub struct AgreementSettings {
     pub has_history: bool,
     /// The members may begin although some have history: what was decided before is lost for good.
     pub begin_anew: bool,
+    /// Its directory was restored from a backup: with a new journal it begins a new fleet, and
+    /// enters none.
+    pub restored: bool,
     /// It neither votes nor takes entries before [`Agreement::wake`]: its directory may be an old
     /// copy, that has forgotten votes.
     pub asleep: bool,

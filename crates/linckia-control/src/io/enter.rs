@@ -163,9 +163,22 @@ impl<P: Peers> Entering<P> {
         let began = heard.values().find(|introduction| introduction.began());
         match began {
             _ if !self.inner.members().is_empty() => self.ask_to_enter(self.inner.leader()).await,
+            Some(other) if settings.restored && !other.members.contains_key(&self.inner.node) => {
+                self.tell_restored();
+            }
             Some(introduction) => self.ask_to_enter(introduction.leader.clone()).await,
             None if heard.len() + 1 == settings.members.len() => self.begin(&heard).await,
             None => {}
+        }
+    }
+
+    fn tell_restored(&self) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "this directory was restored from a backup, and the other members have begun \
+                 without it: it begins a new fleet, with others whose directories are empty. To \
+                 enter this fleet, start the region in an empty directory"
+            );
         }
     }
 

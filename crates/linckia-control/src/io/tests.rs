@@ -80,6 +80,7 @@ impl Fleet {
             members,
             has_history: self.has_history,
             begin_anew: self.begin_anew,
+            restored: false,
             time,
         };
         let disk = Arc::clone(&self.disks[&name]);

@@ -207,7 +207,7 @@ impl Beside {
     }
 }
 
-fn put_row(rows: &mut Vec<u8>, table: Table, key: &[u8], value: &[u8]) {
+pub(super) fn put_row(rows: &mut Vec<u8>, table: Table, key: &[u8], value: &[u8]) {
     if rows.is_empty() {
         rows.push(table as u8);
     }
@@ -298,7 +298,7 @@ impl Machine {
     }
 
     /// No event that is stored is later: what logs let go of lies below stable time.
-    fn latest(&self, stored: &Vector) -> Result<Hlc> {
+    pub(super) fn latest(&self, stored: &Vector) -> Result<Hlc> {
         let mut latest = self.region.apply.stable();
         for (origin, last) in stored.iter() {
             let event = event_at(&self.logs, origin, last)?;
@@ -367,7 +367,7 @@ impl Machine {
         outputs.push(Output::Send { peer, role: Role::Serve, frame: Frame::Page(page) });
     }
 
-    /// Up to where a log may be let go of for those that load a snapshot from here.
+    /// Up to where a log may be let go of for those that load a snapshot from here, or a backup.
     pub(super) fn pinned(&self, origin: &Origin) -> u64 {
         let bases = self.donations.by_peer.values().map(|donation| match &donation.stands {
             // Once all of it is kept, what is behind its base is still to be pulled; a joiner that
@@ -378,7 +378,7 @@ impl Machine {
             }
             _ => 0,
         });
-        bases.min().unwrap_or(u64::MAX)
+        bases.min().unwrap_or(u64::MAX).min(self.backups.pinned(origin))
     }
 
     /// True if a cut waits for the store only.

@@ -52,8 +52,8 @@ impl KeepJob {
     }
 }
 
-/// The rows of a page; none if it is no page.
-fn take_rows(rows: &[u8], batch: &mut Batch) -> Option<()> {
+/// Puts the rows of a page into a batch; none if it is no page.
+pub fn take_rows(rows: &[u8], batch: &mut Batch) -> Option<()> {
     let Some((table, mut rest)) = rows.split_first() else { return Some(()) };
     let table = Table::from_place(*table)?;
     let mut part = || {

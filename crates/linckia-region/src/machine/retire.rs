@@ -114,6 +114,10 @@ impl Machine {
     }
 
     pub(super) fn retired(&mut self, Retired { origin, last }: Retired) {
+        // A backup that began meanwhile reads it first.
+        if self.backups.pinned(&origin) < last {
+            return;
+        }
         match self.logs.begin_truncate(origin.as_str(), last + 1) {
             Ok(job) => self.retiring.files = job,
             Err(error) => drop(self.failure.get_or_insert(linckia_model::with_causes(&error))),

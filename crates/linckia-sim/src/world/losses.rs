@@ -214,7 +214,7 @@ impl World {
                 self.places[late].deaf_until = self.now + self.loss_random.below(HEARS_LATE);
             }
         }
-        self.decide(Command::Present { region, origin, members, held });
+        self.decide(Command::Present { region, origin, members, held, restored: None });
         // What it aborted is asked for again.
         self.change_policy_again();
     }

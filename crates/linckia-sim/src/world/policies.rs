@@ -27,7 +27,7 @@ pub(super) fn at_the_start(policies: &[Policy], origins: &[(RegionName, Origin)]
     for (region, origin) in origins {
         let (region, origin) = (region.to_string(), origin.to_string());
         let (members, held) = (names(&regions), BTreeSet::new());
-        roster.decide(0, &Command::Present { region, origin, members, held });
+        roster.decide(0, &Command::Present { region, origin, members, held, restored: None });
     }
     let Some((_, somebody)) = origins.first() else { return roster };
     if let Some(first) = policies.first() {

@@ -10,6 +10,7 @@
 pub mod acks;
 pub mod address;
 pub mod aggregate;
+pub mod backup;
 mod client;
 pub mod config;
 pub mod conflicts;

@@ -4,10 +4,13 @@
 //! decided or the change is over; a change of policy that nobody finishes is aborted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use linckia_control::{Agreement, Command, PolicyBooks, Promise, Roster, names, written};
+use linckia_control::{
+    Agreement, Command, Outcome, PolicyBooks, Promise, Restored, Roster, names, written,
+};
 use linckia_model::{Incarnations, Origin, RegionName, TypeName, Vector};
 use linckia_region::{CatchUp, Output};
 use tokio::sync::{Notify, oneshot, watch};
@@ -16,12 +19,16 @@ use tokio::task::JoinSet;
 use super::consult::{Consults, FleetTime};
 use super::core::{Order, Orders};
 use super::lapsing::Lapsing;
+use crate::backup::forget_restored;
 
 /// Time between looks at what is under way.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A proposal is waited for so long, then made again.
 const DECISION_LONGEST: Duration = Duration::from_secs(5);
+
+/// A region that is not taken in with what it was restored with asks so often.
+const OTHER_HISTORY_PAUSE: Duration = Duration::from_secs(30);
 
 /// A change that is this old, in milliseconds, was left by whoever began it.
 const LEFT_MILLISECONDS: u64 = 60_000;
@@ -99,6 +106,9 @@ pub(super) struct Own {
     pub(super) regions: Vec<RegionName>,
     /// The logs that its directory held when it started.
     pub(super) held: Vec<Origin>,
+    pub(super) dir: PathBuf,
+    /// What its directory was restored with, from a backup.
+    pub(super) restored: Option<Box<Restored>>,
     /// A region that was not heard of for so long lapses; zero: never by itself.
     pub(super) lapse_after: Duration,
     /// In parts per million.
@@ -112,6 +122,7 @@ impl Own {
             origin: self.origin.to_string(),
             members: names(&self.regions),
             held: self.held.iter().map(Origin::to_string).collect(),
+            restored: self.restored.clone(),
         }
     }
 }
@@ -126,7 +137,7 @@ pub(super) struct Told {
 
 /// Carries both ways until the core ends.
 pub(super) async fn follow(
-    own: Own,
+    mut own: Own,
     agreement: Agreement<Consults>,
     orders: Orders,
     said: Arc<Said>,
@@ -163,6 +174,9 @@ pub(super) async fn follow(
             agreement.wake();
         }
         let present = decided.incarnations().of(own.name.as_str()) == Some(own.origin.as_str());
+        if present && own.restored.take().is_some() {
+            forget_restored(&own.dir);
+        }
         let enters = decides_now && present && writable;
         told.entered.send_if_modified(|entered| std::mem::replace(entered, enters) != enters);
         if proposing.is_empty() {
@@ -200,6 +214,9 @@ pub(super) async fn follow(
 /// Says which logs have an end now that they had not before.
 fn tell_ends(before: &Roster, decided: &Roster) {
     for (log, closing) in decided.incarnations().closings() {
+        if decided.incarnations().is_restored(log) {
+            continue;
+        }
         let known = before.incarnations().closing(log).and_then(|closing| closing.end);
         if let Some(end) = closing.end.filter(|end| known != Some(*end)) {
             let lost = closing.heard.saturating_sub(end);
@@ -227,8 +244,17 @@ fn tell_lapses(before: &Roster, decided: &Roster) {
 
 async fn propose(agreement: Agreement<Consults>, due: Vec<Command>) {
     for command in due {
-        if let Err(undecided) = agreement.decide(command, DECISION_LONGEST).await {
-            tracing::debug!(%undecided, "a step of what is being agreed waits");
+        match agreement.decide(command, DECISION_LONGEST).await {
+            Ok(Outcome::OtherHistory) => {
+                tracing::error!(
+                    "this directory was restored from a backup, and the fleet has begun with \
+                     something else: start this region in an empty directory, or begin a new fleet \
+                     with it"
+                );
+                tokio::time::sleep(OTHER_HISTORY_PAUSE).await;
+            }
+            Ok(_) => {}
+            Err(undecided) => tracing::debug!(%undecided, "a step of what is being agreed waits"),
         }
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Beginning {
     pub(super) has_history: bool,
     /// An operator says that what was decided is lost.
     pub(super) begin_anew: bool,
+    /// Its directory was restored from a backup.
+    pub(super) restored: bool,
     /// It takes part once it is known not to be an old copy.
     pub(super) asleep: bool,
 }
@@ -86,9 +88,10 @@ impl Consults {
     ) -> Result<Agreement<Self>> {
         let dir = dir.join(DIRECTORY);
         let disk = Arc::new(LocalDisk::open(&dir)?);
-        let Beginning { name, members, has_history, begin_anew, asleep } = beginning;
+        let Beginning { name, members, has_history, begin_anew, restored, asleep } = beginning;
         let time = Arc::new(move || time.now());
-        let settings = AgreementSettings { name, members, has_history, begin_anew, asleep, time };
+        let settings =
+            AgreementSettings { name, members, has_history, begin_anew, restored, asleep, time };
         let fresh = || super::random().map_err(std::io::Error::other);
         let agreement = Agreement::open(settings, disk, Arc::clone(self), fresh)
             .await

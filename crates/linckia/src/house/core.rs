@@ -6,6 +6,7 @@
 //! the core never waits for the outside.
 
 mod alarms;
+mod backup;
 mod catching;
 mod orders;
 mod publish;
@@ -22,7 +23,7 @@ use anyhow::Context as _;
 use linckia_api::{Answers, Unavailable};
 use linckia_apply::Reading;
 use linckia_model::{Policies, RegionName, Vector};
-use linckia_region::{Alarm, Input, Machine, Output, Role};
+use linckia_region::{Alarm, Input, Machine, NotPinned, Output, Pinned, Role};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -109,6 +110,7 @@ impl Core {
             stands: stands_sender,
             tickets: BTreeMap::new(),
             readers: BTreeMap::new(),
+            backup: None,
             ticket: 0,
             links: BTreeMap::new(),
             outputs: Vec::new(),
@@ -224,6 +226,8 @@ struct Driver {
     stands: watch::Sender<Stands>,
     tickets: BTreeMap<u64, oneshot::Sender<Answers>>,
     readers: BTreeMap<u64, oneshot::Sender<Result<Reading, Unavailable>>>,
+    /// A backup waits for the state.
+    backup: Option<oneshot::Sender<Result<Pinned, NotPinned>>>,
     ticket: u64,
     links: BTreeMap<(RegionName, Role), Link>,
     outputs: Vec<Output>,
@@ -267,6 +271,7 @@ impl Driver {
                 self.tell_time();
                 self.trace();
             }
+            self.cut_backup()?;
             self.give_work();
             self.publish();
             self.catching.tell(self.machine.catch_up());
@@ -315,6 +320,10 @@ impl Driver {
             }
             Order::Holders { dot, reply } => {
                 let _ = reply.send(self.machine.holders(&dot));
+                Ok(())
+            }
+            Order::Backup { after, reply } => {
+                self.backup(after, reply);
                 Ok(())
             }
             Order::Want { vector } => self.hand(Input::Want { vector }),

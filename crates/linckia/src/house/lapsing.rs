@@ -127,6 +127,8 @@ mod tests {
             held: Vec::new(),
             lapse_after: judge.after,
             lapse_at: judge.at,
+            dir: std::path::PathBuf::new(),
+            restored: None,
         };
         let status = Status {
             regions: vec![seen("a", Verdict::Healthy, now), of_b],

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NotForwarded, Region,
-    RegionView, RequestSpan, Unavailable,
+    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NoBackup, NotForwarded,
+    Region, RegionView, RequestSpan, Unavailable,
 };
 use linckia_apply::{Query, Reading};
 use linckia_control::{Agreement, Command, Outcome, Roster, Undecided};
 use linckia_model::{Dot, Holders, Incarnations, Origin, Policies, RegionName, Vector, Write};
 use linckia_net::{Client, ClientOptions};
 use linckia_region::{CatchUp, Status, Verdict};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::agreed::Stands;
 use super::consult::Consults;
@@ -274,6 +274,11 @@ impl Region for House {
         request: ForwardRequest,
     ) -> Result<Response<Bytes>, NotForwarded> {
         self.forwards.forward(to, request).await
+    }
+
+    async fn backup(&self, after: Option<Vector>) -> Result<mpsc::Receiver<Bytes>, NoBackup> {
+        let roster = || (**self.agreed.agreement.roster().borrow()).clone();
+        super::backup::begin(self.name.clone(), &self.orders, roster, after).await
     }
 
     fn incarnations(&self) -> watch::Receiver<Arc<Incarnations>> {

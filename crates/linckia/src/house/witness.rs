@@ -33,6 +33,7 @@ async fn serve(config: &Config, begin_anew: bool) -> Result<()> {
         members: members(config, &name, |_| true)?,
         has_history: false,
         begin_anew,
+        restored: false,
         asleep: false,
     };
     // It asks for nothing, so its clock stands in no decision.

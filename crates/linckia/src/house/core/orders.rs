@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use linckia_api::{Answers, Unavailable};
 use linckia_apply::{Query, Reading};
 use linckia_model::{Agreed, Dot, Holders, RegionName, Vector, Write};
-use linckia_region::{Input, Role, Status};
+use linckia_region::{Input, NotPinned, Pinned, Role, Status};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +26,11 @@ pub(in crate::house) enum Order {
     Holders {
         dot: Dot,
         reply: oneshot::Sender<Option<Holders>>,
+    },
+    /// What a backup may read: all, or what came after the vector.
+    Backup {
+        after: Option<Vector>,
+        reply: oneshot::Sender<Result<Pinned, NotPinned>>,
     },
     /// A client waits until this is applied.
     Want {
