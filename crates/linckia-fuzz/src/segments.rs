@@ -14,7 +14,12 @@ const RECORDS: u64 = 24;
 const CHANGE: usize = 4;
 
 fn settings() -> Settings {
-    Settings { segment_bytes_first: 4 << 10, segment_bytes_max: 4 << 10, ..Settings::default() }
+    Settings {
+        segment_bytes_first: 4 << 10,
+        segment_bytes_max: 4 << 10,
+        record_bytes_max: 1 << 10,
+        ..Settings::default()
+    }
 }
 
 fn salt() -> impl FnMut() -> [u8; 16] {
