@@ -10,6 +10,7 @@ mod ack;
 mod append;
 mod build;
 mod catch_up;
+mod compare;
 mod conflicts;
 mod connections;
 mod door;
@@ -39,7 +40,7 @@ pub use scratch::Scratch;
 
 pub const HELP: &str = "\
 cargo xtask bench append|ack|session|conflicts|connections|lag|import|recover|catch-up|
-                  sim [OPTIONS]
+                  compare|sim [OPTIONS]
 
   append   durable appends a CPU-second with two peers pulling, then beside PostgreSQL
            (--without-postgres: not beside it)
@@ -51,6 +52,7 @@ cargo xtask bench append|ack|session|conflicts|connections|lag|import|recover|ca
   import   all flights into three regions: time and memory
   recover  1,000,000 events, kill -9, time until ready again
   catch-up     5,000,000 events behind: from the logs, then from a snapshot
+  compare  1,000,000 equal keys in two regions
   sim      handled inputs a CPU-second of the simulation
 
   --quick                a few seconds each, to see that it works; no figures to publish
@@ -78,7 +80,7 @@ pub struct Bench<'a> {
 
 type Measure = fn(&Bench, &mut Report) -> anyhow::Result<()>;
 
-const MEASURES: [(&str, Measure); 10] = [
+const MEASURES: [(&str, Measure); 11] = [
     ("append", append::measure),
     ("ack", ack::measure),
     ("session", session::measure),
@@ -88,6 +90,7 @@ const MEASURES: [(&str, Measure); 10] = [
     ("import", import::measure),
     ("recover", recover::measure),
     ("catch-up", catch_up::measure),
+    ("compare", compare::measure),
     ("sim", sim::measure),
 ];
 

@@ -28,6 +28,7 @@ mod problem;
 mod query;
 mod refusal;
 mod render;
+mod repair;
 pub mod returned;
 mod route;
 mod schema;
@@ -42,5 +43,6 @@ pub use port::{
     Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NoBackup, NotForwarded,
     Region, RegionView, RequestSpan, Unavailable,
 };
+pub use repair::{DemandShown, FindingShown, PassShown, RepairDemand, RepairsView};
 pub use settings::{DoorSettings, Limits};
 pub use time::{Timestamp, parse_timestamp};

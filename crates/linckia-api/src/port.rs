@@ -16,6 +16,8 @@ use linckia_model::{
 };
 use tokio::sync::{mpsc, watch};
 
+use crate::repair::{RepairDemand, RepairsView};
+
 /// Why the region did not answer at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
@@ -212,6 +214,15 @@ pub trait Region: Send + Sync + 'static {
 
     /// The links of this region, both directions.
     fn links(&self) -> impl Future<Output = Result<Vec<LinkView>, Unavailable>> + Send;
+
+    /// What comparing with other regions has found, and where it stands.
+    fn repairs(&self) -> impl Future<Output = Result<RepairsView, Unavailable>> + Send;
+
+    /// Begins to compare; the number of the order, or none while another one is under way.
+    fn repair(
+        &self,
+        demand: RepairDemand,
+    ) -> impl Future<Output = Result<Option<u64>, Unavailable>> + Send;
 
     /// What a local fleet's supervisor emulates on its links: the JSON it serves; none elsewhere.
     fn emulated(&self) -> impl Future<Output = Option<serde_json::Value>> + Send;

@@ -7,5 +7,6 @@ pub(crate) mod answer;
 pub(crate) mod conflict;
 pub(crate) mod event;
 pub(crate) mod fleet;
+pub(crate) mod repair;
 pub(crate) mod state;
 pub(crate) mod stream;

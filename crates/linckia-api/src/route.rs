@@ -81,6 +81,8 @@ pub(crate) enum Call {
     DryRunPolicy,
     Undo,
     Backup,
+    Repairs,
+    Repair,
     AcquireLock,
     RenewLock,
     ReleaseLock,

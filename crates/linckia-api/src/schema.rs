@@ -82,6 +82,8 @@ const SCHEMAS: &[(&str, &str)] = &[
         r##"{"type":"object","additionalProperties":false,"properties":{
             "reason":{"type":"string","minLength":1,"maxLength":500}}}"##,
     ),
+    ("Repairs", include_str!("schema/repairs.json")),
+    ("RepairOrder", include_str!("schema/repair_order.json")),
     ("Links", include_str!("schema/links.json")),
     ("Holders", include_str!("schema/holders.json")),
     ("Digests", include_str!("schema/digests.json")),

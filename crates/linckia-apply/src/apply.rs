@@ -6,7 +6,11 @@
 
 mod flushing;
 mod inspect;
+mod replacing;
 mod turns;
+
+pub use self::inspect::rotten;
+pub use self::replacing::{Recount, Recounted, Replaced, Replacement};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,6 +23,7 @@ use linckia_store::{Batch, Table, View};
 
 use self::flushing::StoreStands;
 pub use self::turns::Turn;
+use crate::compare::stored_at;
 use crate::digests::Ranges;
 use crate::error::{Error, Result, row};
 use crate::expire::{Expiry, forgotten};
@@ -125,6 +130,8 @@ pub struct Apply {
     unsettled: VecDeque<(Hlc, Key)>,
     /// Events that lost something to a concurrent one, or won over it, since the start.
     conflicts: u64,
+    /// Flushes that are in the store since the start.
+    flushes: u64,
 }
 
 impl Apply {
@@ -138,14 +145,7 @@ impl Apply {
         members: impl IntoIterator<Item = RegionName>,
         view: &dyn View,
     ) -> Result<Self> {
-        let applied = match view.get(Table::Meta, rows::APPLIED)? {
-            Some(bytes) => {
-                let text = std::str::from_utf8(&bytes)
-                    .map_err(|_| row("meta")(linckia_model::Error::Utf8("vector")))?;
-                Vector::parse(text).map_err(row("meta"))?
-            }
-            None => Vector::new(),
-        };
+        let applied = stored_at(view)?;
         let saved = match view.get(Table::Meta, rows::STABLE)?.map(|bytes| bytes.try_into()) {
             Some(Ok(bits)) => Hlc::from_bits(u64::from_be_bytes(bits)),
             Some(Err(_)) => return Err(row("meta")(linckia_model::Error::Short("stable time"))),
@@ -153,13 +153,7 @@ impl Apply {
         };
         let floors = view.get(Table::Meta, rows::FLOORS)?.unwrap_or_default();
         let floors = Floors::decode(&floors).map_err(row("meta"))?;
-        let mut ranges = Ranges::default();
-        let end = [rows::RANGE, &[0xff, 0xff]].concat();
-        for (key, row_bytes) in view.scan(Table::Meta, rows::RANGE, &end, usize::MAX, false)? {
-            if !ranges.restore(*key.last().unwrap_or(&0), &row_bytes) {
-                return Err(row("meta")(linckia_model::Error::Short("range")));
-            }
-        }
+        let ranges = Ranges::read(view)?;
         Ok(Self {
             settings,
             policies: Arc::default(),
@@ -188,6 +182,7 @@ impl Apply {
             wanted: false,
             unsettled: VecDeque::new(),
             conflicts: 0,
+            flushes: 0,
         })
     }
 
@@ -232,6 +227,10 @@ impl Apply {
     /// came back and this one was away for too long to be waited for.
     pub fn below(&self) -> &BTreeSet<Origin> {
         &self.below
+    }
+
+    pub(crate) fn saved(&self) -> Hlc {
+        self.saved
     }
 
     pub fn stable(&self) -> Hlc {

@@ -7,8 +7,11 @@
 use std::collections::BTreeSet;
 
 use linckia_model::canonical;
+use linckia_store::{Table, View};
 
+use crate::error::{Result, row};
 use crate::query::{Digests, Range};
+use crate::rows;
 
 const RANGES: usize = 256;
 
@@ -19,6 +22,19 @@ pub(crate) struct Ranges {
     ranges: Vec<Range>,
     /// Those that changed since their rows were taken.
     changed: BTreeSet<u8>,
+}
+
+/// What a range lacks: a count, that wraps, and a sum.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amendment {
+    place: u8,
+    range: Range,
+}
+
+impl Range {
+    fn row(&self) -> Vec<u8> {
+        [&self.count.to_be_bytes()[..], &self.hash].concat()
+    }
 }
 
 const EMPTY: Range = Range { count: 0, hash: [0; canonical::HASH_BYTES] };
@@ -41,6 +57,47 @@ impl Ranges {
         range.count -= u64::from(before.is_some());
     }
 
+    /// The ranges as a store has them.
+    ///
+    /// # Errors
+    /// The store's, or a row that is not ours.
+    pub(crate) fn read(view: &dyn View) -> Result<Self> {
+        let mut ranges = Self::default();
+        let end = [rows::RANGE, &[0xff, 0xff]].concat();
+        for (key, bytes) in view.scan(Table::Meta, rows::RANGE, &end, usize::MAX, false)? {
+            if !ranges.restore(*key.last().unwrap_or(&0), &bytes) {
+                return Err(row("meta")(linckia_model::Error::Short("range")));
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// What lacks in the other ones, where they differ.
+    pub(crate) fn beyond(mut self, other: &Self) -> Vec<Amendment> {
+        self.ranges.resize(RANGES, EMPTY);
+        let mut amendments = Vec::new();
+        for (place, range) in self.ranges.iter_mut().enumerate() {
+            let said = other.ranges.get(place).unwrap_or(&EMPTY);
+            if said != range {
+                range.hash.iter_mut().zip(said.hash).for_each(|(sum, byte)| *sum ^= byte);
+                range.count = range.count.wrapping_sub(said.count);
+                amendments.push(Amendment { place: place as u8, range: range.clone() });
+            }
+        }
+        amendments
+    }
+
+    /// Adds what lacks; answers the rows of what changed.
+    pub(crate) fn amend(&mut self, amendments: &[Amendment]) -> Vec<(u8, Vec<u8>)> {
+        let amend = |Amendment { place, range: lacks }: &Amendment| {
+            let range = self.range(*place);
+            range.hash.iter_mut().zip(lacks.hash).for_each(|(sum, byte)| *sum ^= byte);
+            range.count = range.count.wrapping_add(lacks.count);
+            (*place, range.row())
+        };
+        amendments.iter().map(amend).collect()
+    }
+
     fn range(&mut self, place: u8) -> &mut Range {
         self.ranges.resize(RANGES, EMPTY);
         &mut self.ranges[place as usize]
@@ -59,10 +116,9 @@ impl Ranges {
 
     /// The rows of the ranges that changed: place and bytes.
     pub(crate) fn take_rows(&mut self) -> impl Iterator<Item = (u8, Vec<u8>)> {
-        std::mem::take(&mut self.changed).into_iter().map(|place| {
-            let range = &self.ranges[place as usize];
-            (place, [&range.count.to_be_bytes()[..], &range.hash].concat())
-        })
+        std::mem::take(&mut self.changed)
+            .into_iter()
+            .map(|place| (place, self.ranges[place as usize].row()))
     }
 
     /// Takes a range's row. False if it is none.

@@ -63,7 +63,7 @@ pub(crate) fn conflicts(bytes: &[u8]) -> Result<u64> {
 }
 
 /// What a state's row begins with: how many records there are, and the key's digest.
-fn head(
+pub(crate) fn head(
     reader: &mut Reader<'_>,
 ) -> linckia_model::Result<(u64, Option<[u8; canonical::HASH_BYTES]>)> {
     let format = reader.byte("format")?;

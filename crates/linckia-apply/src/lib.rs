@@ -8,6 +8,7 @@
 //! but `port`.
 
 mod apply;
+mod compare;
 mod digests;
 mod error;
 mod expire;
@@ -23,7 +24,11 @@ mod retire;
 mod rows;
 mod stability;
 
-pub use apply::{Apply, ApplySettings, Turn};
+pub use apply::{Apply, ApplySettings, Recount, Recounted, Replaced, Replacement, Turn, rotten};
+pub use compare::{
+    KeyCopy, KeySeen, ReadRows, copy_of, hash_of, look_at, read_rows, records_of, refold, stored_at,
+};
+pub use digests::Amendment;
 pub use error::{Error, Result};
 pub use flush::{Job, JobDone};
 pub use keys::shows_nothing;

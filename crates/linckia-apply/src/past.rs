@@ -57,7 +57,8 @@ impl Apply {
             next: last.filter(|_| full),
             version: entry.as_ref().map_or(0, |entry| entry.state.version()),
             entity_tag: entry.and_then(|entry| canonical::entity_tag(&entry.state)),
-            stable: self.stable(),
+            // Of the flush that the rows are of.
+            stable: self.saved(),
         })
     }
 }

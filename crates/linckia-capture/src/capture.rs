@@ -145,6 +145,11 @@ impl Capture {
         self.last
     }
 
+    /// True while events of this key are folded ahead of what is applied.
+    pub fn is_ahead(&self, key: &Key) -> bool {
+        self.staged.contains_key(key)
+    }
+
     /// Judges a request and makes its events.
     ///
     /// # Errors

@@ -163,10 +163,14 @@ pub enum Fault {
     AdoptedBeforeLogs,
     /// A late event is folded in behind the last checkpoint, wherever in the order it falls.
     LateAfterCheckpoint,
+    /// Rows of two regions are compared whatever each of them has applied.
+    ComparedWithoutVectors,
+    /// Of two rows that differ the one that is right gives way.
+    RepairTakesTheWrongSide,
 }
 
 impl Fault {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -193,6 +197,8 @@ impl Fault {
         Self::AbsenceNotDonated,
         Self::AdoptedBeforeLogs,
         Self::LateAfterCheckpoint,
+        Self::ComparedWithoutVectors,
+        Self::RepairTakesTheWrongSide,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -223,6 +229,8 @@ impl Fault {
             Self::AbsenceNotDonated => "absence-not-donated",
             Self::AdoptedBeforeLogs => "adopted-before-logs",
             Self::LateAfterCheckpoint => "late-after-checkpoint",
+            Self::ComparedWithoutVectors => "compared-without-vectors",
+            Self::RepairTakesTheWrongSide => "repair-takes-the-wrong-side",
         }
     }
 

@@ -2,10 +2,12 @@
 
 use linckia_apply::{Query, Reading};
 use linckia_log::{SpareDone, SyncDone};
-use linckia_model::{Agreed, Answer, Hlc, Origin, Refusal, RegionName, TypeName, Vector, Write};
+use linckia_model::{
+    Agreed, Answer, Hlc, Key, Origin, Refusal, RegionName, TypeName, Vector, Write,
+};
 use linckia_ship::Frame;
 
-use crate::machine::StoreDone;
+use crate::machine::{Finding, JudgedBy, StoreDone};
 
 /// Which end of a link this region is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,7 +108,7 @@ pub struct Promise {
 }
 
 /// Something an operator must know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Alarm {
     /// A peer holds another event under a dot that is held here.
     ChainBroken { peer: RegionName, detail: String },
@@ -133,6 +135,12 @@ pub enum Alarm {
     /// An event of that log is of a time that no event was to come of any more: it is not applied,
     /// and neither is what depends on it.
     BelowStable { origin: String },
+    /// Regions that rest on the same events show different things of a key.
+    Differs(Box<Finding>),
+    /// A key was wrong here, and was taken from there.
+    Repaired { key: Box<Key>, from: RegionName, by: JudgedBy },
+    /// Durable bytes of the own log are not what they were.
+    OwnLogDamaged { detail: String },
     /// Writing has ended until restart.
     Poisoned { reason: String },
 }

@@ -26,8 +26,8 @@ pub use error::{Error, Result};
 pub use input::{Alarm, Input, Output, Promise, Role};
 pub use leaving::{LEAVING_FILE, Leaving};
 pub use machine::{
-    CatchUp, Machine, NotPinned, Pinned, PinnedLog, StoreDone, StoreJob, SyncKind, read_rows,
-    take_rows,
+    CatchUp, DemandOrder, DemandView, Finding, JudgedBy, Machine, NotPinned, PassView, Pinned,
+    PinnedLog, RepairView, Side, StoreDone, StoreJob, SyncKind, Totals, read_rows, take_rows,
 };
 pub use region::{Region, RegionSettings};
 pub use trace::Traced;

@@ -119,6 +119,9 @@ impl Region {
                 self.unsent += 1;
                 self.pump(now, rooms, steps);
             }
+            Frame::Compare { number, ask } => {
+                steps.push(Step::Asked { peer: peer.clone(), asked: (number, ask) });
+            }
             Frame::SnapshotPull(asked) => {
                 steps.push(Step::Donate { peer: peer.clone(), asked });
             }
@@ -171,6 +174,9 @@ impl Region {
             Reaction::Cut(cut) => steps.push(Step::Cut { peer: peer.clone(), cut }),
             Reaction::NoSnapshot(snapshot) => {
                 steps.push(Step::NoSnapshot { peer: peer.clone(), snapshot });
+            }
+            Reaction::Compared(number, tell) => {
+                steps.push(Step::Told { peer: peer.clone(), told: (number, tell) });
             }
             Reaction::Page(page) => steps.push(Step::Page { peer: peer.clone(), page }),
             Reaction::Refused(reason) => {

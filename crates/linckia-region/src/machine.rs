@@ -6,6 +6,7 @@
 
 mod adopt;
 mod backup;
+mod compare;
 mod disk;
 mod donate;
 mod flush;
@@ -34,11 +35,13 @@ use crate::trace::Traced;
 use crate::view::Status;
 use crate::write::{MARGIN_SEGMENTS, Room};
 use backup::Backups;
+use compare::Comparing;
 use donate::Donations;
 use join::Joining;
 use retire::Retiring;
 
 pub use backup::{NotPinned, Pinned, PinnedLog, read_rows};
+pub use compare::{DemandOrder, DemandView, Finding, JudgedBy, PassView, RepairView, Side, Totals};
 pub use flush::{StoreDone, StoreJob};
 pub use join::CatchUp;
 pub use keep::take_rows;
@@ -84,6 +87,7 @@ pub struct Machine {
     retiring: Retiring,
     donations: Donations,
     backups: Backups,
+    comparing: Comparing,
     joining: Option<Joining>,
     /// Counts the donors that were given up.
     given_up: usize,
@@ -140,6 +144,9 @@ impl Machine {
         region.durable = durable;
         let promises = logs.read_small(PROMISES_FILE)?;
         region.lives = Lives::restored(promises.as_deref()).map_err(Error::Promises)?;
+        let settings = &region.settings;
+        let (rate, rest) = (settings.compared_per_second, settings.compare_rest_milliseconds);
+        let comparing = Comparing::new(rate, rest);
         let peers = region.pulling.keys().cloned().collect();
         region.lives.starting(now, &peers, |origin| region.durable.get(origin));
         let mut machine = Self {
@@ -160,6 +167,7 @@ impl Machine {
             retiring: Retiring::default(),
             donations: Donations::default(),
             backups: Backups::default(),
+            comparing,
             joining: None,
             given_up: 0,
             loaded: 0,
@@ -279,6 +287,7 @@ impl Machine {
                 self.join(now, outputs)?;
                 self.cut(outputs)?;
                 self.expire_donations(now);
+                self.compare(now, outputs)?;
                 self.pages.expire(now);
                 self.watch_disk(&mut steps);
                 self.mark_when_idle(now);
@@ -303,6 +312,8 @@ impl Machine {
                 Step::Cut { peer, cut } => self.cut_arrived(now, &peer, cut, outputs)?,
                 Step::NoSnapshot { peer, snapshot } => self.no_snapshot(now, &peer, snapshot)?,
                 Step::Page { peer, page } => self.page_arrived(now, &peer, page),
+                Step::Asked { peer, asked } => self.compare_asked(now, &peer, asked, outputs),
+                Step::Told { peer, told } => self.compare_told(now, &peer, told, outputs)?,
                 Step::Promise(text) => {
                     match self.logs.write_small(PROMISES_FILE, text.as_bytes()) {
                         Ok(()) => self.region.lives.kept(),

@@ -13,7 +13,7 @@ use linckia_log::Logs;
 use linckia_model::{
     Agreed, Clock, ClockSettings, Event, Fault, Heartbeat, Level, Now, Origin, RegionName, Vector,
 };
-use linckia_ship::{Cut, Gap, Page, Pulling, Serving, SnapshotPull};
+use linckia_ship::{Ask, Cut, Gap, Page, Pulling, Serving, SnapshotPull, Tell};
 use linckia_store::View;
 
 use crate::barrier::Barrier;
@@ -52,6 +52,10 @@ pub struct RegionSettings {
     /// Where nothing is here and a peer has applied so many events, their state is fetched in place
     /// of them.
     pub catch_up_events: u64,
+    /// Keys that are compared with other regions all the time, a second; 0: none.
+    pub compared_per_second: u64,
+    /// Between comparing all keys with one region and with the next, in milliseconds.
+    pub compare_rest_milliseconds: u64,
     /// Bytes of a page of a snapshot, about.
     pub page_bytes: usize,
     /// Received events may wait this long for company on the way to the disk, in milliseconds.
@@ -107,6 +111,15 @@ pub(crate) enum Step {
     NoSnapshot {
         peer: RegionName,
         snapshot: u64,
+    },
+    /// A peer wants to know what is held here, or has said what it holds.
+    Asked {
+        peer: RegionName,
+        asked: (u64, Ask),
+    },
+    Told {
+        peer: RegionName,
+        told: (u64, Tell),
     },
     /// Tell the outside.
     Out(Output),

@@ -46,6 +46,8 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings, apply: ApplySettin
         history_bytes: u64::MAX,
         disk_reserve_bytes: 1 << 20,
         catch_up_events: u64::MAX,
+        compared_per_second: 0,
+        compare_rest_milliseconds: 0,
         page_bytes: 4 << 20,
         seed: 0,
         fault: None,

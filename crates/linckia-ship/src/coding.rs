@@ -5,6 +5,7 @@
 
 use linckia_model::{Heartbeat, Hlc, Reader, RegionName, Vector, Writer};
 
+use crate::compare::{put_ask, put_tell, take_ask, take_tell};
 use crate::frame::{Forward, Forwarded, Frame, News, Pull};
 use crate::snapshot::{Base, Cut, Gap, Page, SnapshotPull};
 
@@ -68,10 +69,7 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
     let mut out = Writer::default();
     match frame {
         Frame::Hello { region, protocol_min, protocol_max } => {
-            out.byte(1);
-            out.text(region.as_str());
-            out.number(u64::from(*protocol_min));
-            out.number(u64::from(*protocol_max));
+            put_hello(&mut out, region, *protocol_min, *protocol_max);
         }
         Frame::Welcome { region, protocol } => {
             out.byte(2);
@@ -96,13 +94,7 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
             out.number(*number);
             put_forward(&mut out, forward);
         }
-        Frame::Forwarded { number, forwarded: Forwarded { status, headers, body } } => {
-            out.byte(8);
-            out.number(*number);
-            out.number(u64::from(*status));
-            put_headers(&mut out, headers);
-            out.bytes(body);
-        }
+        Frame::Forwarded { number, forwarded } => put_forwarded(&mut out, *number, forwarded),
         Frame::Consult { number, question } => {
             out.byte(9);
             out.number(*number);
@@ -137,8 +129,25 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
             out.byte(15);
             out.fixed(*snapshot);
         }
+        Frame::Compare { number, ask } => {
+            out.byte(16);
+            out.number(*number);
+            put_ask(&mut out, ask);
+        }
+        Frame::Compared { number, tell } => {
+            out.byte(17);
+            out.number(*number);
+            put_tell(&mut out, tell);
+        }
     }
     out.0
+}
+
+fn put_hello(out: &mut Writer, region: &RegionName, min: u16, max: u16) {
+    out.byte(1);
+    out.text(region.as_str());
+    out.number(u64::from(min));
+    out.number(u64::from(max));
 }
 
 fn put_gap(out: &mut Writer, Gap { session, origin, first }: &Gap) {
@@ -220,6 +229,15 @@ fn put_forward(out: &mut Writer, Forward { method, target, headers, body, actor 
     out.text(target);
     out.byte(u8::from(actor.is_some()));
     out.optional(actor);
+    put_headers(out, headers);
+    out.bytes(body);
+}
+
+fn put_forwarded(out: &mut Writer, number: u64, forwarded: &Forwarded) {
+    let Forwarded { status, headers, body } = forwarded;
+    out.byte(8);
+    out.number(number);
+    out.number(u64::from(*status));
     put_headers(out, headers);
     out.bytes(body);
 }
@@ -340,6 +358,8 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
             rows: records(&mut reader)?,
         }),
         15 => Frame::NoSnapshot { snapshot: reader.fixed("snapshot")? },
+        16 => Frame::Compare { number: reader.number("number")?, ask: take_ask(&mut reader)? },
+        17 => Frame::Compared { number: reader.number("number")?, tell: take_tell(&mut reader)? },
         kind => return Err(Error::Kind(kind)),
     })
 }

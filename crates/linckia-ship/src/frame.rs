@@ -1,17 +1,18 @@
 //! What regions say to each other.
 //!
-//! The dialler of a link asks (`Hello`, `Pull`, `SnapshotPull`), the other end answers (`Welcome`,
-//! `Refuse`, `Batch`, `Beat`; `Gap`, `Cut` and `Page` where logs no longer reach back); `Forward`
-//! and `Consult`, and what comes back, pass the cores by. Protocol versions are negotiated once per
-//! link.
+//! The dialler of a link asks (`Hello`, `Pull`, `SnapshotPull`, `Compare`), the other end answers
+//! (`Welcome`, `Refuse`, `Batch`, `Beat`, `Compared`; `Gap`, `Cut` and `Page` where logs no longer
+//! reach back); `Forward` and `Consult`, and what comes back, pass the cores by. Protocol versions
+//! are negotiated once per link.
 
 use linckia_model::{Heartbeat, Origin, RegionName, Vector};
 
+use crate::compare::{Ask, Tell};
 use crate::snapshot::{Cut, Gap, Page, SnapshotPull};
 
 /// The lowest and highest protocol this build speaks.
-pub const PROTOCOL_MIN: u16 = 6;
-pub const PROTOCOL_MAX: u16 = 6;
+pub const PROTOCOL_MIN: u16 = 7;
+pub const PROTOCOL_MAX: u16 = 7;
 
 /// A request for everything beyond what the asker holds durably; repeated as acknowledgement.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,5 +138,15 @@ pub enum Frame {
     /// The region has no such snapshot, or, where 0 was asked for, none to give.
     NoSnapshot {
         snapshot: u64,
+    },
+    /// From the dialler, whose number it is: what the other end holds.
+    Compare {
+        number: u64,
+        ask: Ask,
+    },
+    /// The answer to the question of that number.
+    Compared {
+        number: u64,
+        tell: Tell,
     },
 }

@@ -7,6 +7,7 @@
 //! starts a new session from what it holds; what is in flight is bounded.
 
 mod coding;
+mod compare;
 mod frame;
 mod port;
 mod pulling;
@@ -16,6 +17,10 @@ mod snapshot;
 mod tests;
 
 pub use coding::{Encoder, Error, decode, decode_cut, encode_cut};
+pub use compare::{
+    Ask, BRIEF_BYTES, Brief, Copied, Differing, LISTED_BYTES_MAX, LISTED_ROWS_MAX, LOOKED_MAX,
+    Listed, RECORDS_MAX, SECTION_ROWS, SECTIONS_MAX, Section, Seen, Tell,
+};
 pub use frame::{Forward, Forwarded, Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
 pub use port::{Chunk, Records};
 pub use pulling::{Pulling, RELAY_MILLISECONDS, Reaction};

@@ -5,6 +5,7 @@
 
 use linckia_model::{Now, Origin, RegionName, Vector};
 
+use crate::compare::Tell;
 use crate::frame::{Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
 use crate::snapshot::{Cut, Gap, Page};
 
@@ -41,6 +42,8 @@ pub enum Reaction {
     Page(Page),
     /// The other end does not have that snapshot, or none to give.
     NoSnapshot(u64),
+    /// The answer to the comparing question of that number.
+    Compared(u64, Tell),
     /// The other end will not talk to us; the reason is for the operator.
     Refused(String),
 }
@@ -190,9 +193,11 @@ impl Pulling {
             Frame::Cut(cut) => Reaction::Cut(cut),
             Frame::Page(page) => Reaction::Page(page),
             Frame::NoSnapshot { snapshot } => Reaction::NoSnapshot(snapshot),
+            Frame::Compared { number, tell } => Reaction::Compared(number, tell),
             // Forwarded requests are between doors.
             Frame::Gap(_)
             | Frame::SnapshotPull(_)
+            | Frame::Compare { .. }
             | Frame::Hello { .. }
             | Frame::Pull(_)
             | Frame::Forward { .. }

@@ -189,7 +189,7 @@ fn a_region_heard_directly_is_not_relayed_until_it_is_silent() {
 
 #[test]
 fn protocols_that_do_not_meet_are_refused_with_advice() {
-    let Frame::Refuse { reason } = Serving::new().hello(&region("a"), 7, 9) else {
+    let Frame::Refuse { reason } = Serving::new().hello(&region("a"), 8, 9) else {
         panic!("no common protocol")
     };
     assert!(reason.contains("upgrade"), "{reason}");

@@ -93,6 +93,8 @@ pub enum Happening {
     Probe { region: usize },
     /// The fleet agrees on the next policy of the plan's aggregates.
     ChangePolicy,
+    /// A row of a region's store goes bad.
+    Rot { region: usize },
 }
 
 /// The whole of a run.
@@ -113,6 +115,10 @@ pub struct Plan {
     pub history_bytes: Option<u64>,
     /// Where nothing is here and a peer has so many events, their state is fetched.
     pub catch_up_events: u64,
+    /// Regions compare all the time what they hold.
+    pub compares: bool,
+    /// Rows go bad.
+    pub rots: bool,
     /// Events of a key after which its state is kept as a checkpoint.
     pub tail_portion: usize,
     /// Each region's wall clock is this far off at the start, in milliseconds.
@@ -150,6 +156,8 @@ impl Plan {
             policies: Vec::new(),
             history_bytes: None,
             catch_up_events: u64::MAX,
+            compares: false,
+            rots: false,
             tail_portion: Random::new(seed ^ 0x74_61_69_6c).between(1, 6) as usize,
             clock_offsets: (0..regions).map(|_| offset(&mut random)).collect(),
             delays,
@@ -164,6 +172,7 @@ impl Plan {
             plan.draw_lapses(&mut Random::new(seed ^ 0x61_77_61_79));
             plan.draw_full(&mut Random::new(seed ^ 0x66_75_6c_6c));
             plan.draw_history(&mut Random::new(seed ^ 0x70_61_73_74));
+            plan.draw_rot(&mut Random::new(seed ^ 0x72_6f_74));
             plan.draw_policies(&mut Random::new(seed ^ 0x72_75_6c_65_73));
         }
         plan.happenings.sort_by_key(|(at, _)| *at);

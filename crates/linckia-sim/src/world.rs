@@ -11,6 +11,7 @@ mod losses;
 mod moment;
 mod outputs;
 mod policies;
+mod rot;
 mod sessions;
 mod writes;
 
@@ -130,6 +131,8 @@ pub struct World {
     policy_random: Random,
     /// For what only plans that lose disks do.
     loss_random: Random,
+    /// For what only plans do in which rows go bad.
+    rot_random: Random,
     graves: BTreeMap<Disk, Buried>,
     pub(crate) archive: Archive,
     /// Closed logs with the first event that depends on what is lost.
@@ -213,6 +216,7 @@ impl World {
             roster,
             policy_random: Random::new(plan.seed ^ 0x6f_70_65_6e),
             loss_random: Random::new(plan.seed ^ 0x67_72_61_76_65),
+            rot_random: Random::new(plan.seed ^ 0x6d_6f_75_6c),
             graves: BTreeMap::new(),
             archive: Archive::default(),
             voids: BTreeMap::new(),
@@ -344,6 +348,7 @@ impl World {
             Happening::Write { region, wishes, ack } => self.write(region, wishes, ack),
             Happening::Call(call) => self.call(call),
             Happening::ChangePolicy => self.change_policy(),
+            Happening::Rot { region } => self.rot(region),
             Happening::Away { region, milliseconds } => self.away(region, milliseconds),
             Happening::Lapse { region } => self.lapse(region),
             Happening::Copy { region } => self.copy(region),
@@ -379,6 +384,8 @@ impl World {
             Happening::DiskFault { region, nth, sync: false } => {
                 self.places[region].disk.fail_write(nth);
             }
+            // In the middle of things a bad row shows what it shows.
+            Happening::Probe { .. } if self.plan.rots => {}
             Happening::Probe { region } => {
                 self.finish_jobs(region);
                 judge::probe(self, region);

@@ -119,6 +119,16 @@ fn a_region_with_a_new_disk_that_trusts_its_clock_is_found() {
 }
 
 #[test]
+fn rows_compared_whatever_each_side_has_applied_are_found() {
+    check_found(Fault::ComparedWithoutVectors);
+}
+
+#[test]
+fn a_repair_by_the_side_that_is_wrong_is_found() {
+    check_found(Fault::RepairTakesTheWrongSide);
+}
+
+#[test]
 fn equal_seeds_run_equally() {
     for seed in 0..5 {
         let run = || run_seed(Plan::new(seed, PlanSize::EVERYTHING), None, true);

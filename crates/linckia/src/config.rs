@@ -54,6 +54,7 @@ pub struct Config {
     pub clock: Clock,
     pub apply: Apply,
     pub ship: Ship,
+    pub repair: Repair,
     pub session: Session,
     pub telemetry: Telemetry,
 }
@@ -147,6 +148,13 @@ pub struct Ship {
     pub lapse_after: Duration,
     /// From this share of the logs' bound on, whoever is away lapses; 0: not for that.
     pub lapse_at_per_million: u32,
+}
+
+/// `[repair]`: what is held, compared with the other regions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repair {
+    /// Keys that are compared all the time; 0: only when an operator asks for it.
+    pub keys_per_second: u32,
 }
 
 /// `[session]`: tokens of what clients have seen.

@@ -16,8 +16,10 @@ mod lapsing;
 mod leaving;
 mod links;
 mod measures;
+mod mending;
 mod planted;
 mod port;
+mod repairs;
 mod returned;
 mod sessions;
 mod telemetry;
@@ -48,6 +50,7 @@ use consult::{Beginning, Consults, FleetTime};
 use core::Core;
 use forward::Forwards;
 use links::Takers;
+use mending::Damage;
 use port::House;
 use telemetry::Telemetry;
 use time::Clocks;
@@ -64,6 +67,9 @@ const SOCKET_THREADS: usize = 1;
 /// A new region loads the state of its peers where they have applied so many events: folding them
 /// would take longer.
 const CATCH_UP_EVENTS: u64 = 1_000_000;
+
+/// Between comparing all keys with one region and with the next, in milliseconds.
+const COMPARE_REST: u64 = 5_000;
 
 /// Bytes of a page of a snapshot, about.
 const PAGE_BYTES: usize = 1 << 20;
@@ -88,6 +94,19 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
     if config.witness {
         return witness::run(config, begin_anew);
     }
+    let name = RegionName::parse(&config.region)?;
+    let ended = run(config, &name, begin_anew);
+    let Err(error) = &ended else { return ended };
+    let Some(damage) = Damage::of(error, &name) else { return ended };
+    tracing::error!(error = format!("{error:#}"), "this region's disk is damaged");
+    match mending::mend(&config.dir, &damage, Clocks::start(0).now().wall)? {
+        true => Err(mending::start_over()),
+        false => ended,
+    }
+}
+
+/// Runs one region until its end.
+fn run(config: &Config, name: &RegionName, begin_anew: bool) -> Result<Outcome> {
     let prometheus = install_metrics()?;
     let offset = config.clock.offset_milliseconds;
     if offset != 0 {
@@ -97,11 +116,12 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
         );
     }
     let clocks = Clocks::start(offset);
-    let name = RegionName::parse(&config.region)?;
-    let logs = open_logs(config)?;
-    let mut logs = leaving::leave(config, &name, clocks.now().wall, logs)?;
-    let identity = identity(&mut logs, &name, &clocks)?;
-    let origin = Origin::new(&name, identity.incarnation, 0);
+    mending::begin(&config.dir)?;
+    let mut logs = open_logs(config)?;
+    mending::go_on(config, &mut logs)?;
+    let mut logs = leaving::leave(config, name, clocks.now().wall, logs)?;
+    let identity = identity(&mut logs, name, &clocks)?;
+    let origin = Origin::new(name, identity.incarnation, 0);
     let runtime = runtime()?;
     let (consults, time) = (Arc::new(Consults::default()), FleetTime::new(clocks));
     let restored = read_restored(&config.dir)?.map(Box::new);
@@ -112,7 +132,7 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
     };
     let beginning = Beginning {
         name: name.clone(),
-        members: members(config, &name, |_| true)?,
+        members: members(config, name, |_| true)?,
         has_history: logs.origins().any(begun),
         begin_anew,
         restored: restored.is_some(),
@@ -122,7 +142,7 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
     let begun = consults.begin(&config.dir, beginning, time.clone());
     let agreement = runtime.block_on(begun)?;
     let agreed = agreement.roster().borrow().agreed();
-    let settings = region_settings(config, &name, origin.clone(), agreed, &clocks)?;
+    let settings = region_settings(config, name, origin.clone(), agreed, &clocks)?;
     let store = open_store(&config.dir.join("store"), config.store.cache_bytes)?;
     let segment_bytes = config.log.segment_bytes_max;
     let machine = Machine::open(settings, logs, Arc::new(store), segment_bytes, clocks.now())?;
@@ -137,11 +157,11 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
     };
     let core = Core::start(machine, clocks, time.clone(), &config.dir, telemetry.clone())?;
     let members = Members { consults, agreement, time, origin, held, restored };
-    let served = runtime.block_on(serve(config, &name, &core, members, telemetry, prometheus));
+    let served = runtime.block_on(serve(config, name, &core, members, telemetry, prometheus));
     let closed = core.stop();
     runtime.shutdown_timeout(DRAIN);
-    served?;
     closed?;
+    served?;
     tracing::info!(region = %name, "stopped");
     Ok(Outcome::Done)
 }
@@ -275,6 +295,8 @@ fn region_settings(
         history_bytes: if alone { u64::MAX } else { config.log.history_bytes_max },
         disk_reserve_bytes: config.log.disk_reserve_bytes,
         catch_up_events: CATCH_UP_EVENTS,
+        compared_per_second: u64::from(config.repair.keys_per_second),
+        compare_rest_milliseconds: COMPARE_REST,
         page_bytes: PAGE_BYTES,
         seed: clocks.now().wall,
         fault,

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use linckia::arguments::GlobalArguments;
 use linckia::command::address::AccessArguments;
 use linckia::command::{
-    self, Context, Outcome, acks, aggregate, backup, config, conflicts, digests, drill,
+    self, Context, Outcome, acks, aggregate, backup, compare, config, conflicts, digests, drill,
 };
 use linckia::command::{
     events, export, import, keys, lock, log, policy, regions, returned, status, undo,
@@ -51,6 +51,8 @@ enum Command {
     /// Shows the regions of the fleet, as one of them sees it.
     Regions,
     Digests(digests::DigestsArguments),
+    Compare(compare::CompareArguments),
+    Repair(compare::RepairArguments),
     Import(import::ImportArguments),
     Export(export::ExportArguments),
     Backup(backup::BackupArguments),
@@ -158,6 +160,8 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
             regions::lapse(&context, arguments).await
         }
         Command::Digests(arguments) => digests::run(&context, arguments).await,
+        Command::Compare(arguments) => compare::compare(&context, arguments).await,
+        Command::Repair(arguments) => compare::repair(&context, arguments).await,
         Command::Import(arguments) => import::run(&context, arguments).await,
         Command::Export(arguments) => export::run(&context, arguments).await,
         Command::Backup(arguments) => backup::run(&context, arguments).await,

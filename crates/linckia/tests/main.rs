@@ -2,8 +2,9 @@
 //!
 //! Every test starts a local fleet of its own with `up --json --ports auto`, and drives it by the
 //! command line and by HTTP alone: nothing here calls the product's code, save to make a
-//! certificate. What always holds: a test waits for what must become so with a deadline, never for
-//! time to pass; no process outlives its test.
+//! certificate and to change a row of a store behind its region's back. What always holds: a test
+//! waits for what must become so with a deadline, never for time to pass; no process outlives its
+//! test.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -49,6 +50,8 @@ mod policies;
 mod processes;
 #[path = "blackbox/relay.rs"]
 mod relay;
+#[path = "blackbox/repair.rs"]
+mod repair;
 #[path = "blackbox/requests.rs"]
 mod requests;
 #[path = "blackbox/sessions.rs"]

@@ -19,6 +19,7 @@ mod locks;
 mod pages;
 mod past;
 mod policies;
+mod repairs;
 mod resolve;
 mod respond;
 mod returned;

@@ -20,7 +20,7 @@ use super::respond::{self, Answered};
 use super::sessions::{self, CaughtUp, Entered};
 use super::{
     aggregates, append, backup, conflicts, dry_run, events, fleet, forward, lapse, locks, pages,
-    policies, resolve, returned, undo,
+    policies, repairs, resolve, returned, undo,
 };
 use crate::auth::{self, ClientIdentity};
 use crate::headers::{self, TRACEPARENT};
@@ -259,6 +259,8 @@ async fn dispatch<R: Region>(call: Call, asked: Asked<'_, R>) -> Outcome<Answere
         Call::DryRunPolicy => dry_run::run(asked).await,
         Call::Undo => undo::run(asked).await,
         Call::Backup => backup::take(asked).await,
+        Call::Repairs => repairs::list(asked).await,
+        Call::Repair => repairs::order(asked).await,
         Call::AcquireLock => locks::acquire(asked).await,
         Call::RenewLock => locks::renew(asked).await,
         Call::ReleaseLock => locks::release(asked).await,

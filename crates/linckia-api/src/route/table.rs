@@ -357,6 +357,12 @@ pub(crate) static BUILT: &[Route] = &[
         )])
         .replies(&[reply(200, BACKUP, "", "Frames; without the last one it is not whole.")])
         .problems(&[Kind::InvalidParameter, Kind::PositionExpired, Kind::Behind]),
+    Route::new(Get, "/v1/repairs", Call::Repairs, "listRepairs", "What comparing has found")
+        .replies(&[reply(200, JSON, "Repairs", "The latest, and where it stands.")]),
+    Route::new(Post, "/v1/repairs", Call::Repair, "repair", "Compare with the other regions now")
+        .bodies(&[body(JSON, "RepairOrder")])
+        .replies(&[reply(202, JSON, "Repairs", "It has begun; this resource shows how far.")])
+        .problems(&[Kind::PayloadTooLarge, Kind::UnsupportedMediaType]),
     Route::new(Get, "/v1/acks/{dot}", Call::Acks, "getAck", "Where an event is durable")
         .in_data_sets()
         .replies(&[reply(200, JSON, "Holders", "As far as is known here.")])

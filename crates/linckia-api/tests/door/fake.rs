@@ -11,8 +11,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NoBackup, NotForwarded,
-    Region, RegionView, Unavailable,
+    Answers, CatchUpView, ClosedView, DemandShown, FindingShown, ForwardRequest, LapsedView,
+    LinkView, NoBackup, NotForwarded, PassShown, Region, RegionView, RepairDemand, RepairsView,
+    Unavailable,
 };
 use linckia_apply::{
     AggregateView, ConflictView, Digests, EventFilter, Found, Lag, Query, Range, Reading,
@@ -591,6 +592,44 @@ impl Region for Fake {
         };
         let there = view("us-east-1", "eu-west-1", Some(80.123));
         Ok(vec![there, view("eu-west-1", "us-east-1", None)])
+    }
+
+    async fn repairs(&self) -> Result<RepairsView, Unavailable> {
+        let name = |text: &str| RegionName::parse(text).unwrap();
+        let pass = PassShown {
+            peer: name("eu-west-1"),
+            keys: 7,
+            differed: 1,
+            behind: 0,
+            ended_at: Some(1_700_000_000_000),
+        };
+        let finding = FindingShown {
+            key: Key::new("default", "Thing", "t-1"),
+            at: 1_700_000_000_000,
+            sides: vec![(name("us-east-1"), Some([7; 32])), (name("eu-west-1"), None)],
+            judged_by: Some("logs"),
+            wrong: vec![name("us-east-1")],
+            repaired: Some((name("eu-west-1"), 1_700_000_000_000)),
+        };
+        Ok(RepairsView {
+            keys_per_second: 200,
+            demand: Some(DemandShown {
+                number: 1,
+                running: false,
+                passes: vec![pass.clone()],
+                unreachable: vec![name("eu-west-1")],
+            }),
+            passes: vec![pass],
+            findings: vec![finding],
+            compared: 7,
+            differences: 1,
+            repairs: 1,
+        })
+    }
+
+    async fn repair(&self, demand: RepairDemand) -> Result<Option<u64>, Unavailable> {
+        // A quick one is refused, as if another were under way.
+        Ok((!demand.quick).then_some(1))
     }
 
     async fn emulated(&self) -> Option<Value> {

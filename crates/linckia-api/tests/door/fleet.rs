@@ -267,3 +267,34 @@ async fn a_backup_is_whole_or_goes_on_from_another_one() {
     let other = client.get("/v1/backup").await.expect(503);
     assert_eq!((other.problem().as_str(), other.header("retry-after")), ("unavailable", Some("5")));
 }
+
+#[tokio::test]
+async fn what_comparing_found_is_shown_and_an_order_is_taken_or_refused() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let shown = client.get("/v1/repairs").await;
+    assert_eq!(shown.status, 200);
+    schema::check("Repairs", &shown.json());
+    let finding = &shown.json()["findings"][0];
+    assert_eq!(finding["aggregateId"], "t-1");
+    assert_eq!(finding["sides"][0]["digest"], "07".repeat(32));
+    assert_eq!(finding["repaired"]["from"], "eu-west-1");
+    let keys = r#""keys":[{"aggregateType":"Thing","aggregateId":"t-1"}]"#;
+    for good in ["{}".to_owned(), format!(r#"{{{keys},"from":"eu-west-1"}}"#)] {
+        let taken = client.post("/v1/repairs", &good).await;
+        assert_eq!(taken.status, 202, "{good}: {}", taken.json());
+        schema::check("Repairs", &taken.json());
+    }
+    for bad in [
+        r#"{"from":"eu-west-1"}"#.to_owned(),
+        r#"{"keys":[]}"#.to_owned(),
+        format!(r#"{{{keys},"from":"mars-1"}}"#),
+        format!(r#"{{{keys},"from":"us-east-1"}}"#),
+        r#"{"all":true}"#.to_owned(),
+    ] {
+        let refused = client.post("/v1/repairs", &bad).await;
+        assert_eq!(refused.status, 400, "{bad}");
+        schema::check("Problem", &refused.json());
+    }
+    assert_eq!(client.post("/v1/repairs", r#"{"quick":true}"#).await.status, 503);
+}

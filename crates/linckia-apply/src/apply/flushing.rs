@@ -159,6 +159,7 @@ impl Apply {
         }
         if flushed.keys.is_empty() {
             self.stored = std::mem::take(&mut flushed.applied);
+            self.flushes += 1;
             self.store = StoreStands::Still(std::mem::take(&mut flushed.ranges));
             self.evict();
         }

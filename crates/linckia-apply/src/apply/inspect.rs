@@ -1,6 +1,6 @@
-//! All rows of the store, read as a whole: for the simulator's judge, and nothing else.
+//! All rows of the store, read as a whole, and a row gone bad: for the simulator, and nothing else.
 
-use linckia_model::{Key, KeyState};
+use linckia_model::{Key, KeyState, Vector, canonical};
 use linckia_store::{Table, View};
 
 use super::Apply;
@@ -37,4 +37,33 @@ impl Apply {
             })
             .collect()
     }
+}
+
+/// How often a bit is drawn.
+const DRAWN_MAX: usize = 300;
+
+/// A row of a key with one bit turned, so that it is still one, of other contents, and rests on the
+/// same events. `draw` gives a number below another one.
+pub fn rotten(
+    key: &Key,
+    row: &[u8],
+    known: &Vector,
+    draw: &mut dyn FnMut(usize) -> usize,
+) -> Option<Vec<u8>> {
+    let before = crate::keys::Entry::decode(row, known).ok()?.state;
+    let told = |state: &KeyState| {
+        (state.shown(), state.tail_length(), state.needs_from(), state.unsettled_until())
+    };
+    (0..DRAWN_MAX).find_map(|_| {
+        let mut bad = row.to_vec();
+        bad[draw(row.len())] ^= 1 << draw(8);
+        let after = crate::keys::Entry::decode(&bad, known).ok()?.state;
+        // Sums stay sums.
+        let value = after.folded().value.unwrap_or_default().to_string();
+        let far = |run: &str| run.len() > 9;
+        let huge = value.split(|c: char| !c.is_ascii_digit()).any(far);
+        let near = after.version().abs_diff(before.version()) < 1_000 && !huge;
+        let other = canonical::digest(key, &after) != canonical::digest(key, &before);
+        (near && other && told(&after) == told(&before)).then_some(bad)
+    })
 }

@@ -88,6 +88,9 @@ pub fn undo(
     let without = folded(&left(&history.void_then), epochs, settings).folded().value;
     let beneath = (!history.void.is_empty())
         .then(|| writers::replay(&left(&history.void), &of_interest, epochs, settings).1);
+    if beneath.as_ref().is_some_and(writers::Writers::gave_up) {
+        return tag(Err(Left::TooLong));
+    }
     let value = with.folded().value;
     let changes = changes::Changes {
         history: &history,

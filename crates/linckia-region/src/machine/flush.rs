@@ -8,6 +8,7 @@ use linckia_log::{TruncateDone, TruncateJob};
 use linckia_model::{Now, Vector, with_causes};
 use linckia_store::Store;
 
+use super::compare::{CompareDone, CompareJob};
 use super::donate::{PageJob, PageRead};
 use super::keep::{KeepJob, Kept};
 use super::retire::{RetireJob, Retired};
@@ -34,6 +35,7 @@ enum Work {
     Truncate(TruncateJob),
     Page(PageJob),
     Keep(KeepJob),
+    Compare(CompareJob),
 }
 
 /// What came of it.
@@ -45,6 +47,7 @@ enum Done {
     Truncated(TruncateDone),
     PageRead(PageRead),
     Kept(Kept),
+    Compared(CompareDone),
 }
 
 impl StoreJob {
@@ -56,6 +59,7 @@ impl StoreJob {
             Work::Truncate(job) => Ok(Done::Truncated(job.run())),
             Work::Page(job) => job.run().map(Done::PageRead),
             Work::Keep(job) => job.run().map(Done::Kept),
+            Work::Compare(job) => job.run(store).map(Done::Compared),
         })
     }
 }
@@ -136,6 +140,9 @@ impl Machine {
         if self.region.apply.goes_on() || self.region.catch_up.wanted {
             return None;
         }
+        if let Some(job) = self.begin_compare() {
+            return Some(Work::Compare(job));
+        }
         match self.begin_truncate() {
             Some(job) => Some(Work::Truncate(job)),
             None => self.begin_retire(now).map(|job| Work::Retire(Box::new(job))),
@@ -167,6 +174,7 @@ impl Machine {
             Done::Truncated(done) => self.truncated(done),
             Done::PageRead(read) => self.page_read(read, outputs),
             Done::Kept(kept) => self.page_kept(now, kept, outputs)?,
+            Done::Compared(done) => self.compare_read(now, done, outputs)?,
         }
         Ok(())
     }

@@ -30,6 +30,11 @@ const BOTH: u64 = 25;
 /// Those in which another one is lost too, in a hundred: of the same region or another.
 const TWICE: u64 = 35;
 
+/// Seeds in which regions compare what they hold, in a hundred, and those of them in which rows go
+/// bad.
+const COMPARES: u64 = 15;
+const ROTS: u64 = 70;
+
 /// Numbers of the events around a loss: those of others are lower.
 const LOSS_IDS: u64 = 1_000_000;
 const LAPSE_IDS: u64 = 2_000_000;
@@ -161,6 +166,28 @@ impl Plan {
             let wishes = vec![self.wish(random, LOSS_IDS + at, write)];
             let when = random.between(copied, at + down_milliseconds + 800);
             self.push(when, Happening::Write { region, wishes, ack: Ack::default() });
+        }
+    }
+
+    /// Regions compare what they hold, and rows of one of them go bad. Where logs let go of
+    /// history one bad region is outvoted; nobody may have taken a bad row for its own.
+    pub(super) fn draw_rot(&mut self, random: &mut Random) {
+        self.compares = random.percent(COMPARES);
+        let donates = |(_, it): &(u64, Happening)| matches!(it, Happening::LoseStore { .. });
+        let short = self.history_bytes.is_some();
+        let loads = self.happenings.iter().any(donates) || self.catch_up_events < u64::MAX;
+        if !self.compares || self.loses_disks || short && loads || !random.percent(ROTS) {
+            return;
+        }
+        self.rots = true;
+        // Where all are wrong nobody shows what is right.
+        let spared = self.region(random);
+        let times = if short { 1 } else { random.between(1, 3) };
+        for _ in 0..times {
+            let at = random.between(200, SPAN_MILLISECONDS + 1_000);
+            let others = self.regions as u64 - 1;
+            let region = (spared + 1 + random.below(others) as usize) % self.regions;
+            self.push(at, Happening::Rot { region });
         }
     }
 

@@ -31,7 +31,8 @@ impl World {
         let whole = whole && self.is_whole();
         // What waits for other regions is answered by what they say next.
         let answered = judge::unanswered(self).is_none();
-        if whole && answered && self.now >= HEAL + REST {
+        let rested = whole && answered && self.now >= HEAL + REST;
+        if rested && self.is_repaired() {
             self.done = true;
             (0..self.places.len()).for_each(|region| self.finish_jobs(region));
             judge::verdict(self);

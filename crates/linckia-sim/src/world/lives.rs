@@ -41,6 +41,8 @@ impl World {
             history_bytes: self.plan.history_bytes.unwrap_or(u64::MAX),
             disk_reserve_bytes: 64 << 10,
             catch_up_events: self.plan.catch_up_events,
+            compared_per_second: if self.plan.compares { 20 } else { 0 },
+            compare_rest_milliseconds: 150,
             page_bytes: 700,
             seed: place.life << 32,
             fault: self.fault,

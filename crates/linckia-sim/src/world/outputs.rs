@@ -44,6 +44,7 @@ impl World {
             Alarm::BelowStable { .. } if self.is_given_up(region) => {}
             Alarm::ClockDrift { .. } | Alarm::Poisoned { .. } | Alarm::LogHalfFull { .. } => {}
             Alarm::DiskFull { .. } | Alarm::MirrorFull { .. } if self.plan.fills_disks => {}
+            Alarm::Differs { .. } | Alarm::Repaired { .. } if self.plan.rots => {}
             Alarm::ChainBroken { .. }
             | Alarm::Malformed { .. }
             | Alarm::MirrorFull { .. }
@@ -52,6 +53,9 @@ impl World {
             | Alarm::DiskFull { .. }
             | Alarm::OldCopy { .. }
             | Alarm::Lapsed { .. }
+            | Alarm::OwnLogDamaged { .. }
+            | Alarm::Differs { .. }
+            | Alarm::Repaired { .. }
             | Alarm::Refused { .. } => {
                 self.fail(format!("region {region} alarms: {alarm:?}"));
             }

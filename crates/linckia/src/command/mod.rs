@@ -2,8 +2,8 @@
 //!
 //! `main.rs` parses the words and calls one `run` here; `address.rs` finds the doors, `door.rs`
 //! talks to them, `text.rs` prints. In reading order after those: `aggregate` (append, get),
-//! `events`, `conflicts`, `regions`, `status`, `digests`, `export`, `import`; `config` and `log`
-//! read files instead of doors.
+//! `events`, `conflicts`, `regions`, `status`, `digests`, `compare`, `export`, `import`;
+//! `config` and `log` read files instead of doors.
 //! What always holds: exit code 0 is done, 1 refused or failed, 2 wrong use; stdout carries only
 //! what was asked for, everything else goes to stderr.
 
@@ -12,6 +12,7 @@ pub mod address;
 pub mod aggregate;
 pub mod backup;
 mod client;
+pub mod compare;
 pub mod config;
 pub mod conflicts;
 pub mod digests;

@@ -32,6 +32,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub ship: RawShip,
     #[serde(default)]
+    pub repair: RawRepair,
+    #[serde(default)]
     pub session: RawSession,
     #[serde(default)]
     pub telemetry: RawTelemetry,
@@ -114,6 +116,12 @@ pub(super) struct RawShip {
     pub heartbeat: Word,
     pub lapse_after: Word,
     pub lapse_at: Word,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRepair {
+    pub compare: Word,
 }
 
 #[derive(Debug, Default, Deserialize)]

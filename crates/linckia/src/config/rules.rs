@@ -15,13 +15,14 @@ use toml::Spanned;
 use super::error::ConfigError;
 use super::files::NamedFile;
 use super::raw::{
-    RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawShip, RawTelemetry, Word,
+    RawConfig, RawDoor, RawLog, RawPeer, RawPeerAddress, RawRepair, RawSession, RawShip,
+    RawTelemetry, Word,
 };
-use super::units::{offset_text, parse_offset, parse_share, share_text};
+use super::units::{offset_text, parse_offset, parse_rate, parse_share, rate_text, share_text};
 use super::words::{Checked, Words};
 use super::{
-    Apply, CertificateFiles, Clock, Config, Door, Log, Peer, PeerAddress, Session, Ship, Store,
-    Telemetry, template,
+    Apply, CertificateFiles, Clock, Config, Door, Log, Peer, PeerAddress, Repair, Session, Ship,
+    Store, Telemetry, template,
 };
 
 const KIB: u64 = 1 << 10;
@@ -134,11 +135,14 @@ impl Words<'_> {
             clock: Clock { epsilon, offset_milliseconds: offset },
             apply: Apply {},
             ship: self.ship(&raw.ship)?,
-            session: Session {
-                keys: self.file(raw.session.keys.as_ref(), "the keys of session tokens"),
-            },
+            repair: self.repair(&raw.repair)?,
+            session: self.session(&raw.session),
             telemetry: self.telemetry(&raw.telemetry)?,
         })
+    }
+
+    fn session(&mut self, raw: &RawSession) -> Session {
+        Session { keys: self.file(raw.keys.as_ref(), "the keys of session tokens") }
     }
 
     fn door(&mut self, raw: &Spanned<RawDoor>) -> Checked<Door> {
@@ -365,6 +369,13 @@ impl Words<'_> {
             sampled_per_million: sampled,
             json_lines: lines == "json",
         })
+    }
+
+    fn repair(&self, raw: &RawRepair) -> Checked<Repair> {
+        let (range, show) = (0..=100_000, |rate: &u32| rate_text(*rate));
+        let rate = template::REPAIR_COMPARE;
+        let keys_per_second = self.measured(&raw.compare, rate, &range, parse_rate, show)?;
+        Ok(Repair { keys_per_second })
     }
 
     fn ship(&self, raw: &RawShip) -> Checked<Ship> {

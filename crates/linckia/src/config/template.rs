@@ -25,11 +25,12 @@ pub(super) const SHIP_GATHER: &str = "3ms";
 pub(super) const SHIP_HEARTBEAT: &str = "250ms";
 pub(super) const SHIP_LAPSE_AFTER: &str = "72h";
 pub(super) const SHIP_LAPSE_AT: &str = "75%";
+pub(super) const REPAIR_COMPARE: &str = "200/s";
 
 /// The file that `linckia init` writes.
 #[must_use]
 pub fn commented_default() -> String {
-    who_and_doors() + &peers_and_rooms()
+    who_and_doors() + &peers_and_rooms() + &held_and_told()
 }
 
 fn who_and_doors() -> String {
@@ -143,6 +144,19 @@ fn peers_and_rooms() -> String {
 # Once logs take this share of log.bytes_max, a region that is away lapses after a minute, before
 # the bound refuses writes; "0%": not for that.
 #lapse_at = "{SHIP_LAPSE_AT}"
+
+"##
+    )
+}
+
+/// What is compared, signed and told.
+fn held_and_told() -> String {
+    format!(
+        r##"# ---- What is held, compared with the other regions -----------------------
+[repair]
+# So many keys are compared all the time, with one region after the other; what is wrong here is
+# fetched from where it is right. "0/s": only when an operator asks for it.
+#compare = "{REPAIR_COMPARE}"
 
 # ---- Sessions: tokens with which clients see their own writes in every region -----------------
 [session]

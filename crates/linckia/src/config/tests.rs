@@ -188,6 +188,7 @@ fn what_init_writes_parses_and_shows_the_defaults() {
     assert_eq!(full_door.idle_timeout, door.idle_timeout);
     assert_eq!((full.log, full.store), (config.log, config.store));
     assert_eq!((full.clock, full.ship), (config.clock, config.ship));
+    assert_eq!((full.repair, config.repair.keys_per_second), (config.repair, 200));
     assert!(written.lines().all(|line| line.len() <= 120));
 }
 

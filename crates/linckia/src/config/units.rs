@@ -86,6 +86,18 @@ pub fn parse_share(text: &str) -> Result<u32, String> {
         .ok_or_else(|| wrong(text, "a share", "\"2%\" or \"0.1%\", at most \"100%\""))
 }
 
+/// Reads a rate such as "200/s"; errors say what is one.
+pub fn parse_rate(text: &str) -> Result<u32, String> {
+    let number = text.trim().strip_suffix("/s").and_then(|number| number.trim().parse().ok());
+    number.ok_or_else(|| wrong(text, "a rate", "\"200/s\", or \"0/s\" for none"))
+}
+
+/// The text of a rate.
+#[must_use]
+pub fn rate_text(per_second: u32) -> String {
+    format!("{per_second}/s")
+}
+
 /// The exact text of a duration: whole seconds, else milliseconds.
 #[must_use]
 pub fn duration_text(duration: Duration) -> String {
@@ -214,5 +226,10 @@ mod tests {
         assert_eq!(share_text(1_000_000), "100%");
         assert!(parse_share("101%").is_err());
         assert!(parse_share("2").is_err());
+        assert_eq!(parse_rate("200/s"), Ok(200));
+        assert_eq!(rate_text(200), "200/s");
+        for bad in ["200", "-1/s", "x/s", "1.5/s"] {
+            assert!(parse_rate(bad).is_err(), "{bad}");
+        }
     }
 }

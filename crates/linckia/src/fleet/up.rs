@@ -79,7 +79,8 @@ impl FromStr for Setting {
         let (place, value) = text.split_once('=').ok_or_else(wrong)?;
         let (section, name) = place.split_once('.').ok_or_else(wrong)?;
         let word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        if !["log", "store", "ship"].contains(&section) || name.is_empty() || !word(name) {
+        if !["log", "store", "ship", "repair"].contains(&section) || name.is_empty() || !word(name)
+        {
             return Err(wrong());
         }
         Ok(Self { section: section.to_owned(), name: name.to_owned(), value: value.to_owned() })
@@ -106,8 +107,8 @@ pub struct UpArguments {
     /// The collector that all regions send their spans to, by OTLP over HTTP.
     #[arg(long, value_name = "http://HOST:PORT")]
     pub otlp: Option<String>,
-    /// A setting of every region's `linckia.toml`, of its sections `log`, `store` and `ship`; may
-    /// be repeated.
+    /// A setting of every region's `linckia.toml`, of its sections `log`, `store`, `ship` and
+    /// `repair`; may be repeated.
     #[arg(long, value_name = "SECTION.NAME=VALUE")]
     pub set: Vec<Setting>,
     /// Lets the regions begin to agree anew where all their journals were lost: fences of locks and

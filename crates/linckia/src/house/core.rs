@@ -332,6 +332,14 @@ impl Driver {
                 let _ = reply.send(self.machine.status(self.clocks.now()));
                 Ok(())
             }
+            Order::Repairs { reply } => {
+                let _ = reply.send(self.machine.repairs());
+                Ok(())
+            }
+            Order::Repair { order, reply } => {
+                let _ = reply.send(self.machine.demand(self.clocks.now(), order));
+                Ok(())
+            }
             Order::Opened { peer, role, life, frames } => {
                 let key = (peer.clone(), role);
                 let before = self.links.insert(key, Link { life, frames });
@@ -474,6 +482,7 @@ impl Driver {
             frames: frames.collect(),
         };
         self.measures.status(&status, self.machine.usage(), &queues);
+        self.measures.repairs(self.machine.repair_totals());
         self.measures.visible(self.machine.take_visible());
         Ok(())
     }

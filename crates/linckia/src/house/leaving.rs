@@ -52,7 +52,7 @@ pub(super) fn leave(config: &Config, name: &RegionName, wall: u64, mut logs: Log
     parts.extend(leaving.store.then(|| "store".into()));
     parts.extend(leaving.agreement.then(|| "agreement".into()));
     for part in &parts {
-        put_aside(&config.dir, part, &aside.join(part))?;
+        put_aside(&config.dir, &config.dir.join(part), &aside.join(part))?;
     }
     tracing::warn!(
         log = left,
@@ -69,8 +69,8 @@ pub(super) fn leave(config: &Config, name: &RegionName, wall: u64, mut logs: Log
     Ok(logs)
 }
 
-fn put_aside(dir: &Path, part: &Path, to: &Path) -> Result<()> {
-    let from = &dir.join(part);
+/// Moves a file or a folder of that directory there; nothing where it is not.
+pub(super) fn put_aside(dir: &Path, from: &Path, to: &Path) -> Result<()> {
     if !from.exists() {
         return Ok(());
     }

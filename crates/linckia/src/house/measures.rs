@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use linckia_log::Usage;
 use linckia_model::Origin;
-use linckia_region::{LinkStatus, Status};
+use linckia_region::{LinkStatus, Status, Totals};
 use metrics::{
     Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
@@ -32,6 +32,9 @@ const SYNC: &str = "linckia_log_sync_seconds";
 const RUN: &str = "linckia_apply_run_seconds";
 const VISIBLE: &str = "linckia_apply_visible_seconds";
 const CONFLICTS: &str = "linckia_apply_conflicts_total";
+const COMPARED: &str = "linckia_repair_keys_compared_total";
+const DIFFERENT: &str = "linckia_repair_differences_total";
+const REPAIRED: &str = "linckia_repair_repairs_total";
 const FRAMES_DROPPED: &str = "linckia_ship_frames_dropped_total";
 
 const HISTOGRAMS: [(&str, &str); 4] = [
@@ -61,7 +64,10 @@ const GAUGES: [(&str, &str); 17] = [
     ("linckia_region_poisoned", "1 once the log has failed: writes are refused"),
 ];
 
-const COUNTERS: [(&str, &str); 4] = [
+const COUNTERS: [(&str, &str); 7] = [
+    (COMPARED, "Keys read here to be compared with other regions"),
+    (DIFFERENT, "Keys of which regions were found to show different things"),
+    (REPAIRED, "Keys that were wrong here and taken from another region"),
     (CONFLICTS, "Writes that lost something to a concurrent one, since the start"),
     (FRAMES_DROPPED, "Frames that found no room in front of a link; they are asked for again"),
     (telemetry::SENT, "Spans that the collector took"),
@@ -145,6 +151,13 @@ impl Measures {
                 .or_insert_with_key(|origin| histogram!(VISIBLE, "origin" => origin.to_string()));
             histogram.record(milliseconds as f64 / 1_000.0);
         }
+    }
+
+    /// What comparing has come to since the start.
+    pub(super) fn repairs(&self, totals: Totals) {
+        counter!(COMPARED).absolute(totals.keys);
+        counter!(DIFFERENT).absolute(totals.differences);
+        counter!(REPAIRED).absolute(totals.repairs);
     }
 
     /// Bytes left on the disk of the directory.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::Response;
 use linckia_api::{
     Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NoBackup, NotForwarded,
-    Region, RegionView, RequestSpan, Unavailable,
+    Region, RegionView, RepairDemand, RepairsView, RequestSpan, Unavailable,
 };
 use linckia_apply::{Query, Reading};
 use linckia_control::{Agreement, Command, Outcome, Roster, Undecided};
@@ -21,6 +21,7 @@ use super::agreed::Stands;
 use super::consult::Consults;
 use super::core::{Core, NotTaken, Order, Orders};
 use super::forward::Forwards;
+use super::repairs;
 use super::telemetry::Telemetry;
 
 /// The supervisor is on this machine: it answers at once or not at all.
@@ -339,6 +340,18 @@ impl Region for House {
             lag: link.lag,
         };
         Ok(status.links.into_iter().map(view).collect())
+    }
+
+    async fn repairs(&self) -> Result<RepairsView, Unavailable> {
+        self.ask(|reply| Order::Repairs { reply }).await.map(repairs::view)
+    }
+
+    async fn repair(&self, demand: RepairDemand) -> Result<Option<u64>, Unavailable> {
+        if !*self.agreed.entered.borrow() {
+            return Err(Unavailable::Entering);
+        }
+        let order = repairs::order(demand);
+        self.ask(|reply| Order::Repair { order, reply }).await
     }
 
     async fn emulated(&self) -> Option<serde_json::Value> {

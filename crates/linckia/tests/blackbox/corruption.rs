@@ -1,7 +1,8 @@
-//! A flipped byte in a segment: refused by the region and by `log verify`, in the same words.
+//! A flipped byte in a segment of the own log: refused by the region and by `log verify`, in the
+//! same words. In another region's log: put aside, and fetched again.
 //!
-//! A scenario over `fleet`. What always holds: the byte lies in the middle of what is durable, so
-//! that no crash can have left it so; put back, everything is as it was.
+//! Scenarios over `fleet`. What always holds: the byte lies in the middle of what is durable, so
+//! that no crash can have left it so.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ fn damage(ran: &Ran) -> Value {
 }
 
 #[test]
-fn a_flipped_byte_in_a_segment_is_refused_with_its_place() {
+fn a_flipped_byte_in_a_segment_is_refused_in_the_own_log_and_mended_in_anothers() {
     let fleet = Fleet::near();
     let [a, b, c] = REGIONS;
     for number in 0..EVENTS {
@@ -57,9 +58,9 @@ fn a_flipped_byte_in_a_segment_is_refused_with_its_place() {
         }
     }
     fleet.converged();
-    for of in [b, a] {
-        refused(&fleet, b, of);
-    }
+    refused(&fleet, b, b);
+    fleet.converged();
+    mended(&fleet, b, a);
     fleet.converged();
     let sum = 3 * EVENTS + 2;
     for door in [a, b, c].map(|region| fleet.door(region)) {
@@ -111,4 +112,27 @@ fn the_others_go_on(fleet: &Fleet, at: &str, of: &str) {
     eventually(20, "the others go on", || {
         (others[1].thing("thing")?["version"] == version).then_some(())
     });
+}
+
+/// Damages, in the log of region `at`, a segment of region `of`: it is put aside, and the region
+/// goes on by itself.
+fn mended(fleet: &Fleet, at: &str, of: &str) {
+    fleet.cli(&["stop", at, "--json"]).done();
+    let path = segment(fleet, at, of);
+    let (_, sound) = flip(&path, of);
+    let dir = fleet.region_dir(at);
+    fleet.cli(&["log", "verify", dir.to_str().unwrap(), "--json"]).ended(1);
+    the_others_go_on(fleet, at, of);
+
+    let known = fleet.region_log(at).len();
+    fleet.cli(&["start", at, "--json"]).done();
+    eventually(60, "it takes requests again", || fleet.door(at).is_ready().then_some(()));
+    let log = fleet.region_log(at)[known..].to_owned();
+    assert!(log.contains("what is damaged was put aside"), "{log}");
+    assert!(fleet.region_dir(at).join("data/mended").exists());
+    let name = path.strip_prefix(fleet.region_dir(at).join("data")).unwrap();
+    let aside = fs::read_dir(fleet.region_dir(at).join("data/aside")).unwrap();
+    let found = aside.map(|entry| entry.unwrap().path().join(name)).find(|path| path.exists());
+    let kept = fs::read(found.expect("the damaged segment is kept")).unwrap();
+    assert!(kept.len() == sound.len() && kept != sound);
 }

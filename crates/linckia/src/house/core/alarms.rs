@@ -1,6 +1,9 @@
 //! Alarms of the core in words: what is wrong, and what to do where somebody must do something.
 
-use linckia_region::Alarm;
+use linckia_model::Key;
+use linckia_region::{Alarm, Finding};
+
+use crate::house::repairs;
 
 /// What is said when a region ends because of it.
 pub(super) const OLD_COPY: &str = "this directory is an old copy of the region's: a peer knows \
@@ -60,8 +63,51 @@ pub(super) fn tell(alarm: &Alarm) {
                  within minutes, let it lapse"
             );
         }
+        Alarm::OwnLogDamaged { detail } => {
+            tracing::error!(
+                detail,
+                "this region's own log is damaged: docs/operate.md says what to do before it is \
+                 started again"
+            );
+        }
+        Alarm::Differs(finding) => differs(finding),
+        Alarm::Repaired { key, from, by } => {
+            let by = repairs::word(*by);
+            tracing::warn!(
+                key = named(key),
+                %from,
+                by,
+                "a key was wrong here, and was taken from another region"
+            );
+        }
         Alarm::Poisoned { reason } => {
             tracing::error!(reason, "the log failed; writes are refused until a restart");
         }
+    }
+}
+
+fn named(key: &Key) -> String {
+    format!("{}/{}/{}", key.data_set, key.aggregate_type, key.aggregate_id)
+}
+
+fn differs(finding: &Finding) {
+    let side = |(region, digest): &linckia_region::Side| match digest {
+        Some([a, b, c, d, ..]) => format!("{region} {a:02x}{b:02x}{c:02x}{d:02x}"),
+        None => format!("{region} nothing"),
+    };
+    let sides: Vec<String> = finding.sides.iter().map(side).collect();
+    let (key, sides) = (named(&finding.key), sides.join(", "));
+    let wrong: Vec<&str> = finding.wrong.iter().map(|region| region.as_str()).collect();
+    match finding.judged_by {
+        Some(by) => {
+            let (by, wrong) = (repairs::word(by), wrong.join(", "));
+            tracing::warn!(key, sides, wrong, by, "regions show different things of a key");
+        }
+        None => tracing::error!(
+            key,
+            sides,
+            "regions show different things of a key, and nobody can say who is right: `linckia \
+             repair TYPE/ID --from REGION`"
+        ),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use linckia_api::{Answers, Unavailable};
 use linckia_apply::{Query, Reading};
 use linckia_model::{Agreed, Dot, Holders, RegionName, Vector, Write};
-use linckia_region::{Input, NotPinned, Pinned, Role, Status};
+use linckia_region::{DemandOrder, Input, NotPinned, Pinned, RepairView, Role, Status};
 use linckia_ship::Frame;
 use tokio::sync::{mpsc, oneshot};
 
@@ -40,6 +40,15 @@ pub(in crate::house) enum Order {
     Agreed(Agreed),
     Status {
         reply: oneshot::Sender<Status>,
+    },
+    /// What comparing has found.
+    Repairs {
+        reply: oneshot::Sender<RepairView>,
+    },
+    /// Compare now; answered by the number of the order, or none while another one is under way.
+    Repair {
+        order: DemandOrder,
+        reply: oneshot::Sender<Option<u64>>,
     },
     /// A link came up; frames for it go to `frames`. `life` tells it from its predecessors.
     Opened {
