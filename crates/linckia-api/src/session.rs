@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use linckia_model::{SessionError, SessionKeys, Vector};
+use linckia_model::{SessionError, SessionKeys, Token, Vector};
 
 use crate::base64;
 use crate::problem::{Outcome, Problem};
@@ -57,17 +57,17 @@ impl Behind {
     }
 }
 
-/// What the client of a token has seen; an empty one asks for a first token. Errors: 400.
-pub(crate) fn seen(keys: &SessionKeys, token: &str, known: &Vector) -> Outcome<Vector> {
+/// What a token says; an empty one asks for a first token. Errors: 400.
+pub(crate) fn read(keys: &SessionKeys, token: &str, known: &Vector) -> Outcome<Token> {
     if token.is_empty() {
-        return Ok(Vector::new());
+        return Ok(Token::default());
     }
     let bytes = match token.len() {
         length if length > TOKEN_BYTES_MAX => None,
         _ => base64::decode(token),
     };
-    let seen = bytes.ok_or(SessionError::Token).and_then(|bytes| keys.verify(&bytes, known));
-    seen.map_err(|error| {
+    let token = bytes.ok_or(SessionError::Token).and_then(|bytes| keys.verify(&bytes, known));
+    token.map_err(|error| {
         Problem::parameter(format!(
             "`Linckia-Session`: {error}; send the header empty to begin a new session, or see \
              that all regions have the same session keys"
@@ -75,11 +75,12 @@ pub(crate) fn seen(keys: &SessionKeys, token: &str, known: &Vector) -> Outcome<V
     })
 }
 
-/// The token of a client that has seen this much; what every region has applied is left out.
-pub(crate) fn token(keys: &SessionKeys, seen: &Vector, everywhere: &Vector) -> String {
+/// The token of a client that has seen this much; what every region has applied that has not lapsed
+/// in that epoch is left out.
+pub(crate) fn token(keys: &SessionKeys, seen: &Vector, everywhere: &Vector, epoch: u64) -> String {
     let open = seen.iter().filter(|(origin, sequence)| everywhere.get(origin) < *sequence);
     let open = open.map(|(origin, sequence)| (origin.clone(), sequence)).collect();
-    base64::encode(&keys.sign(&open))
+    base64::encode(&keys.sign(&Token { seen: open, epoch }))
 }
 
 #[cfg(test)]
@@ -104,12 +105,12 @@ mod tests {
         let keys = SessionKeys::of([1; 32]);
         let vector = |text| Vector::parse(text).unwrap();
         let all = vector("a.0000000000000001:7,b.0000000000000001:5");
-        let token = token(&keys, &all, &vector("a.0000000000000001:6,b.0000000000000001:5"));
-        let found = seen(&keys, &token, &Vector::new()).unwrap();
-        assert_eq!(found, vector("a.0000000000000001:7"));
-        assert_eq!(seen(&keys, "", &Vector::new()).unwrap(), Vector::new());
+        let token = token(&keys, &all, &vector("a.0000000000000001:6,b.0000000000000001:5"), 2);
+        let found = read(&keys, &token, &Vector::new()).unwrap();
+        assert_eq!(found, Token { seen: vector("a.0000000000000001:7"), epoch: 2 });
+        assert_eq!(read(&keys, "", &Vector::new()).unwrap(), Token::default());
         for bad in ["x", "AAAA", &token[1..], &token.to_lowercase()] {
-            assert!(seen(&keys, bad, &Vector::new()).is_err(), "{bad}");
+            assert!(read(&keys, bad, &Vector::new()).is_err(), "{bad}");
         }
     }
 }

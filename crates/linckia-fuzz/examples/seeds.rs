@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use linckia_model::{
-    Dot, Event, Extras, Hlc, Identity, Key, Operation, Origin, RegionName, SessionKeys,
+    Dot, Event, Extras, Hlc, Identity, Key, Operation, Origin, RegionName, SessionKeys, Token,
     Transaction, Vector, encode_event,
 };
 use linckia_ship::{Encoder, Frame};
@@ -49,7 +49,7 @@ fn main() -> std::io::Result<()> {
     }
     let keys = SessionKeys::of([7; 32]);
     let seen = Vector::parse("a.0000000000000001:9").unwrap_or_default();
-    write("tokens", "token", &keys.sign(&seen))?;
+    write("tokens", "token", &keys.sign(&Token { seen, epoch: 0 }))?;
     write("tokens", "keys", keys.to_text().as_bytes())?;
     write("segments", "seed", &[0xc0, 10, 0, 1, 0x80, 200, 1, 255, 5, 0, 2, 0])?;
     write("configuration", "seed", b"region = \"a\"\ndir = \"d\"\n[door]\nlisten = \"1.1.1.1:1\"\n")

@@ -74,8 +74,8 @@ fn texts(bytes: &[u8]) {
 /// A session's token, and a file of keys.
 fn tokens(bytes: &[u8]) {
     let keys = SessionKeys::of([7; 32]);
-    if let Ok(seen) = keys.verify(bytes, &Vector::new()) {
-        assert_eq!(keys.sign(&seen), bytes, "nobody else can have signed it");
+    if let Ok(token) = keys.verify(bytes, &Vector::new()) {
+        assert_eq!(keys.sign(&token), bytes, "nobody else can have signed it");
     }
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(keys) = SessionKeys::parse(text) {

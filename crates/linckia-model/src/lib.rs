@@ -42,5 +42,5 @@ pub use policy::{
     TypeName,
 };
 pub use request::{Answer, Fault, NewEvent, Precondition, Refusal, Write};
-pub use session::{SESSION_KEY_BYTES, SessionError, SessionKeys};
+pub use session::{SESSION_KEY_BYTES, SessionError, SessionKeys, Token};
 pub use vector::{Dot, Stamp, Vector};

@@ -135,6 +135,8 @@ pub enum Fault {
     TokenPrunedByApplied,
     /// What a client reads does not go into its token.
     ReadsNotInToken,
+    /// A region takes a token that was cut short by a lapse of which it does not know.
+    TokenOfAnyEpoch,
     /// Taking a member out of a set takes out adds that were not seen too.
     ConcurrentAddRemoved,
     /// Of the versions that none covers only the winner is kept.
@@ -170,7 +172,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -183,6 +185,7 @@ impl Fault {
         Self::SessionIgnored,
         Self::TokenPrunedByApplied,
         Self::ReadsNotInToken,
+        Self::TokenOfAnyEpoch,
         Self::ConcurrentAddRemoved,
         Self::MaximalVersionDropped,
         Self::EpochIgnored,
@@ -215,6 +218,7 @@ impl Fault {
             Self::SessionIgnored => "session-ignored",
             Self::TokenPrunedByApplied => "token-pruned-by-applied",
             Self::ReadsNotInToken => "reads-not-in-token",
+            Self::TokenOfAnyEpoch => "token-of-any-epoch",
             Self::ConcurrentAddRemoved => "concurrent-add-removed",
             Self::MaximalVersionDropped => "maximal-version-dropped",
             Self::EpochIgnored => "epoch-ignored",

@@ -1,6 +1,7 @@
 //! Sessions: what a client has seen, signed, so that any region can tell whether it is behind.
 //!
-//! A client carries a token; a region joins into it the dots that an answer shows or wrote. What
+//! A client carries a token; a region joins into it the dots that an answer shows or wrote, but for
+//! those that every member has; which regions these are goes by the lapses that it knows of. What
 //! always holds: a token that verifies was signed by a region of the fleet and says what it said
 //! then; keys come and go without a client noticing.
 
@@ -41,6 +42,16 @@ pub enum SessionError {
     UnknownKey(u32),
     #[error("its signature is wrong")]
     Signature,
+}
+
+/// What a token says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Token {
+    /// What its client has seen, but for what every member has that has not lapsed.
+    pub seen: Vector,
+    /// The last lapse or return that the region knew of: one that knows of less may lack what was
+    /// left out.
+    pub epoch: u64,
 }
 
 struct Key {
@@ -127,23 +138,26 @@ impl SessionKeys {
         text
     }
 
-    /// A token's bytes: format, number of the key, vector, signature.
-    pub fn sign(&self, seen: &Vector) -> Vec<u8> {
+    /// A token's bytes: format, number of the key, vector, epoch unless it is 0, signature.
+    pub fn sign(&self, token: &Token) -> Vec<u8> {
         let key = &self.0[0];
         let mut out = Writer::default();
         out.byte(FORMAT);
         out.number(u64::from(key.id));
-        out.vector(seen);
+        out.vector(&token.seen);
+        if token.epoch > 0 {
+            out.number(token.epoch);
+        }
         let mac = key.mac(&out.0);
         out.0.extend_from_slice(&mac);
         out.0
     }
 
-    /// What the client of a token has seen; origins that stand in `known` share its names.
+    /// What a token says; origins that stand in `known` share its names.
     ///
     /// # Errors
     /// Bytes that are no token of this fleet.
-    pub fn verify(&self, token: &[u8], known: &Vector) -> Result<Vector, SessionError> {
+    pub fn verify(&self, token: &[u8], known: &Vector) -> Result<Token, SessionError> {
         let length = token.len().checked_sub(MAC_BYTES).ok_or(SessionError::Token)?;
         let (signed, mac) = token.split_at(length);
         let mut reader = Reader(signed);
@@ -160,7 +174,11 @@ impl SessionKeys {
             return Err(SessionError::Signature);
         }
         let seen = reader.vector(known).map_err(broken)?;
-        if reader.0.is_empty() { Ok(seen) } else { Err(SessionError::Token) }
+        let epoch = match reader.0.is_empty() {
+            true => 0,
+            false => reader.number("epoch").map_err(broken)?,
+        };
+        if reader.0.is_empty() { Ok(Token { seen, epoch }) } else { Err(SessionError::Token) }
     }
 }
 
@@ -195,8 +213,9 @@ fn parse_key(text: &str) -> Option<Key> {
 mod tests {
     use super::*;
 
-    fn seen() -> Vector {
-        Vector::parse("eu-west-1.0000000000000001:7,us-east-1.7f3a9c01d2e4b5a6:42").unwrap()
+    fn seen() -> Token {
+        let seen = "eu-west-1.0000000000000001:7,us-east-1.7f3a9c01d2e4b5a6:42";
+        Token { seen: Vector::parse(seen).unwrap(), epoch: 0 }
     }
 
     #[test]
@@ -204,8 +223,9 @@ mod tests {
         let keys = SessionKeys::of([7; 32]);
         let token = keys.sign(&seen());
         assert_eq!(keys.verify(&token, &Vector::new()), Ok(seen()));
-        let empty = keys.sign(&Vector::new());
-        assert_eq!(keys.verify(&empty, &Vector::new()), Ok(Vector::new()));
+        for other in [Token::default(), Token { epoch: 300, ..seen() }] {
+            assert_eq!(keys.verify(&keys.sign(&other), &Vector::new()), Ok(other));
+        }
         for place in 0..token.len() {
             let mut other = token.clone();
             other[place] ^= 1;

@@ -214,20 +214,23 @@ impl Region {
     }
 
     /// This region has lapsed: it leaves its log, and whatever reaches beyond the ends of logs. One
-    /// that is back may still hold such a log, whose end it had not heard of.
-    fn leave_if_lapsed(&mut self, agreed: &Incarnations, steps: &mut Vec<Step>) {
+    /// that is back may still hold such a log, whose end it had not heard of; and one that gets its
+    /// state from another could not promise events beside it, and learns that nobody else did.
+    fn leave_what_is_beyond(&mut self, agreed: &Incarnations, steps: &mut Vec<Step>) {
         let (name, own) = (&self.settings.name, &self.settings.origin);
         let end = agreed.end(own).filter(|_| agreed.current.get(name) == Some(own));
         let returns = !self.lives.entered && agreed.returning.contains_key(name);
-        if self.lives.old_copy || (end.is_none() && !returns) {
+        // It is here without its state.
+        let lacks =
+            (!self.lives.entered || self.catch_up.wanted) && agreed.current.get(name) == Some(own);
+        if self.lives.old_copy || (end.is_none() && !returns && !lacks) {
             return;
         }
-        let ends = || {
-            let each = agreed.closings.iter();
-            each.filter_map(|(origin, closing)| Some((origin, closing.end.or(closing.ceiling)?)))
-        };
-        let beyond = ends().filter(|(origin, end)| self.durable.get(origin) > *end);
-        let logs: Vec<String> = beyond.map(|(origin, _)| origin.to_string()).collect();
+        let sought = |closing: &Closing| closing.ceiling.filter(|_| end.is_some() || returns);
+        let each = agreed.closings.iter();
+        let ends = each.filter_map(|(origin, it)| Some((origin, it.end.or_else(|| sought(it))?)));
+        let beyond: Vec<_> = ends.filter(|(origin, end)| self.durable.get(origin) > *end).collect();
+        let logs: Vec<String> = beyond.iter().map(|(origin, _)| origin.to_string()).collect();
         // A state needs the logs that it was made of; and one whose region did not know that it had
         // lapsed may have gone on where the others had no eye on it.
         let store = end.is_some() || !logs.is_empty();
@@ -236,9 +239,17 @@ impl Region {
             return;
         }
         self.lives.old_copy = true;
-        let (origin, held) = (own.to_string(), self.durable.get(own));
+        let held = |origin: &Origin| self.durable.get(origin);
+        let alarm = match (end, beyond.first()) {
+            (None, Some((log, end))) if !returns => {
+                Alarm::Beyond { origin: log.to_string(), end: *end, held: held(log) }
+            }
+            _ => {
+                let (origin, held) = (own.to_string(), held(own));
+                Alarm::Lapsed { origin, end: end.unwrap_or(held), held }
+            }
+        };
         steps.push(Step::Leave(leaving));
-        let alarm = Alarm::Lapsed { origin, end: end.unwrap_or(held), held };
         steps.push(Step::Out(Output::Alarm(alarm)));
     }
 
@@ -281,7 +292,7 @@ impl Region {
             return;
         }
         self.alarm_if_closed(steps);
-        self.leave_if_lapsed(&agreed, steps);
+        self.leave_what_is_beyond(&agreed, steps);
         if self.lives.old_copy {
             // What is left is not promised.
             return;

@@ -132,6 +132,9 @@ pub enum Alarm {
     /// This region was away for too long: the others have closed its log there. What it holds
     /// beyond is put aside, and the region goes on in another incarnation.
     Lapsed { origin: String, end: u64, held: u64 },
+    /// This region holds more of a log than there is: it had lost its state when it was asked. What
+    /// it holds beyond is put aside, and its state made anew.
+    Beyond { origin: String, end: u64, held: u64 },
     /// An event of that log is of a time that no event was to come of any more: it is not applied,
     /// and neither is what depends on it.
     BelowStable { origin: String },

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use linckia_model::{Event, Fault, Now, Origin, RegionName, Vector};
-use linckia_ship::{Frame, News, RELAY_MILLISECONDS, Reaction, Serving};
+use linckia_ship::{Frame, News, RELAY_MILLISECONDS, Reaction, Serving, Tell};
 
 use crate::input::{Alarm, Output, Role};
 use crate::region::{Region, Rooms, Step};
@@ -119,7 +119,9 @@ impl Region {
                 self.unsent += 1;
                 self.pump(now, rooms, steps);
             }
-            Frame::Compare { number, ask } => {
+            Frame::Compare { number, epoch, ask } => {
+                // A region that knows of other lapses lets go of other things.
+                let ask = (epoch == self.lives.epoch()).then_some(ask);
                 steps.push(Step::Asked { peer: peer.clone(), asked: (number, ask) });
             }
             Frame::SnapshotPull(asked) => {
@@ -175,7 +177,9 @@ impl Region {
             Reaction::NoSnapshot(snapshot) => {
                 steps.push(Step::NoSnapshot { peer: peer.clone(), snapshot });
             }
-            Reaction::Compared(number, tell) => {
+            Reaction::Compared(number, epoch, tell) => {
+                let same = epoch == self.lives.epoch();
+                let tell = if same { tell } else { Tell::NotNow };
                 steps.push(Step::Told { peer: peer.clone(), told: (number, tell) });
             }
             Reaction::Page(page) => steps.push(Step::Page { peer: peer.clone(), page }),

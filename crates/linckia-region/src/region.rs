@@ -115,7 +115,8 @@ pub(crate) enum Step {
     /// A peer wants to know what is held here, or has said what it holds.
     Asked {
         peer: RegionName,
-        asked: (u64, Ask),
+        /// None of it if it knows of other lapses than this region.
+        asked: (u64, Option<Ask>),
     },
     Told {
         peer: RegionName,

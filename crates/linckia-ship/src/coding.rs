@@ -129,14 +129,16 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
             out.byte(15);
             out.fixed(*snapshot);
         }
-        Frame::Compare { number, ask } => {
+        Frame::Compare { number, epoch, ask } => {
             out.byte(16);
             out.number(*number);
+            out.number(*epoch);
             put_ask(&mut out, ask);
         }
-        Frame::Compared { number, tell } => {
+        Frame::Compared { number, epoch, tell } => {
             out.byte(17);
             out.number(*number);
+            out.number(*epoch);
             put_tell(&mut out, tell);
         }
     }
@@ -358,8 +360,8 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
             rows: records(&mut reader)?,
         }),
         15 => Frame::NoSnapshot { snapshot: reader.fixed("snapshot")? },
-        16 => Frame::Compare { number: reader.number("number")?, ask: take_ask(&mut reader)? },
-        17 => Frame::Compared { number: reader.number("number")?, tell: take_tell(&mut reader)? },
+        16 => compare(&mut reader)?,
+        17 => compared(&mut reader)?,
         kind => return Err(Error::Kind(kind)),
     })
 }
@@ -385,6 +387,16 @@ fn forward(reader: &mut Reader<'_>) -> Result<Forward, linckia_model::Error> {
         headers: headers(reader)?,
         body: reader.bytes("body", FORWARDED_BYTES_MAX)?.to_vec(),
     })
+}
+
+fn compare(reader: &mut Reader<'_>) -> Result<Frame, linckia_model::Error> {
+    let (number, epoch) = (reader.number("number")?, reader.number("epoch")?);
+    Ok(Frame::Compare { number, epoch, ask: take_ask(reader)? })
+}
+
+fn compared(reader: &mut Reader<'_>) -> Result<Frame, linckia_model::Error> {
+    let (number, epoch) = (reader.number("number")?, reader.number("epoch")?);
+    Ok(Frame::Compared { number, epoch, tell: take_tell(reader)? })
 }
 
 fn headers(reader: &mut Reader<'_>) -> Result<Vec<(String, Vec<u8>)>, linckia_model::Error> {

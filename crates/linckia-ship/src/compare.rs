@@ -79,7 +79,7 @@ pub enum Ask {
 /// What the other end holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tell {
-    /// It does not hold all it should yet, or has too much to do.
+    /// It does not hold all it should yet, knows of other lapses, or has too much to do.
     NotNow,
     Page {
         differing: Vec<Differing>,

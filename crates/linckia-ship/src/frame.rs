@@ -142,11 +142,15 @@ pub enum Frame {
     /// From the dialler, whose number it is: what the other end holds.
     Compare {
         number: u64,
+        /// The last lapse or return that the asker knows of.
+        epoch: u64,
         ask: Ask,
     },
     /// The answer to the question of that number.
     Compared {
         number: u64,
+        /// The last lapse or return that was known when it was read.
+        epoch: u64,
         tell: Tell,
     },
 }

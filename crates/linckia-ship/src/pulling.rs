@@ -42,8 +42,8 @@ pub enum Reaction {
     Page(Page),
     /// The other end does not have that snapshot, or none to give.
     NoSnapshot(u64),
-    /// The answer to the comparing question of that number.
-    Compared(u64, Tell),
+    /// The answer to the comparing question of that number, and the epoch in which it was read.
+    Compared(u64, u64, Tell),
     /// The other end will not talk to us; the reason is for the operator.
     Refused(String),
 }
@@ -193,7 +193,7 @@ impl Pulling {
             Frame::Cut(cut) => Reaction::Cut(cut),
             Frame::Page(page) => Reaction::Page(page),
             Frame::NoSnapshot { snapshot } => Reaction::NoSnapshot(snapshot),
-            Frame::Compared { number, tell } => Reaction::Compared(number, tell),
+            Frame::Compared { number, epoch, tell } => Reaction::Compared(number, epoch, tell),
             // Forwarded requests are between doors.
             Frame::Gap(_)
             | Frame::SnapshotPull(_)

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use linckia_apply::{Query, Reading};
-use linckia_model::{RegionName, SessionKeys, Vector};
-use serde_json::{Map, Value};
+use linckia_model::{Incarnations, RegionName, SessionKeys, Token, Vector};
+use serde_json::{Map, Value, json};
 
 use super::respond::Answered;
 use super::service::House;
@@ -35,6 +35,8 @@ pub(super) struct Seen(pub(super) Vector);
 pub(super) struct Session {
     keys: Arc<SessionKeys>,
     seen: Vector,
+    /// The last lapse or return that a region knew of which left something out of its token.
+    epoch: u64,
     /// By how much the answer is behind it, where the client takes that.
     stale: Option<String>,
 }
@@ -81,9 +83,9 @@ pub(super) fn enter<R: Region>(
     };
     let keys = Arc::clone(&keys.borrow());
     let applied = house.region.applied_now();
-    let seen = session::seen(&keys, token, &applied)?;
-    let session = Session { keys, seen, stale: None };
-    if applied.covers_all(&session.seen) {
+    let Token { seen, epoch } = session::read(&keys, token, &applied)?;
+    let session = Session { keys, seen, epoch, stale: None };
+    if session.is_covered(house, &applied) {
         return Ok(Entered::Within(session));
     }
     not_lost(house, &session)?;
@@ -104,19 +106,19 @@ impl BehindOne {
         }
         // What was answered a moment ago is applied, if not yet told to everybody.
         let Reading { vector, .. } = house.region.read(Query::Vector).await?;
-        if vector.covers_all(&session.seen) {
+        if session.is_covered(house, &vector) {
             return Ok(CaughtUp::Within(session));
         }
         match behind {
             Behind::Stale => {
-                session.stale = Some(staleness(house, &session.seen, &vector).await?);
+                session.stale = Some(staleness(house, &session, &vector).await?);
                 Ok(CaughtUp::Within(session))
             }
             Behind::Forward => match nearest(house, &session.seen, &vector).await? {
                 Some(region) => Ok(CaughtUp::Elsewhere(region)),
-                None => Err(problem(house, &session.seen, &vector).await),
+                None => Err(problem(house, &session, &vector).await),
             },
-            Behind::Fail | Behind::Wait(_) => Err(problem(house, &session.seen, &vector).await),
+            Behind::Fail | Behind::Wait(_) => Err(problem(house, &session, &vector).await),
         }
     }
 }
@@ -143,15 +145,24 @@ async fn wait<R: Region>(
     session: Session,
     longest: Duration,
 ) -> Outcome<CaughtUp> {
+    let begun = tokio::time::Instant::now();
+    let known = async {
+        let covered = covered_within(house, &session.seen, longest).await?;
+        let mut incarnations = house.region.incarnations();
+        let known = incarnations.wait_for(|lives| session.is_known(house, lives));
+        let rest = longest.saturating_sub(begun.elapsed());
+        let known = tokio::time::timeout(rest, known).await.is_ok_and(|known| known.is_ok());
+        Outcome::Ok(covered.filter(|_| known))
+    };
     let covered = tokio::select! {
         biased;
-        covered = covered_within(house, &session.seen, longest) => covered?,
+        covered = known => covered?,
         never = want_on(house, &session.seen) => match never {},
         lost = until_lost(house, &session.seen) => return Err(session.lost(house, lost)),
     };
     match covered {
         Some(_) => Ok(CaughtUp::Within(session)),
-        None => Err(problem(house, &session.seen, &house.region.applied_now()).await),
+        None => Err(problem(house, &session, &house.region.applied_now()).await),
     }
 }
 
@@ -197,7 +208,8 @@ async fn nearest<R: Region>(
 }
 
 /// 503: what is missing, and whether its origin can be reached.
-async fn problem<R: Region>(house: &House<R>, seen: &Vector, have: &Vector) -> Box<Problem> {
+async fn problem<R: Region>(house: &House<R>, session: &Session, have: &Vector) -> Box<Problem> {
+    let seen = &session.seen;
     house.metrics.behind();
     let regions = house.region.regions().await.unwrap_or_default();
     let reachable = |origin: &linckia_model::Origin| {
@@ -206,11 +218,23 @@ async fn problem<R: Region>(house: &House<R>, seen: &Vector, have: &Vector) -> B
     };
     let each =
         seen.beyond(have).map(|(origin, _, _)| (origin.to_string(), reachable(origin).into()));
-    refusal::behind(seen, have).with("reachable", Value::Object(each.collect::<Map<_, _>>()))
+    let problem =
+        refusal::behind(seen, have).with("reachable", Value::Object(each.collect::<Map<_, _>>()));
+    let lives = house.region.incarnations();
+    let lives = lives.borrow();
+    match session.is_known(house, &lives) {
+        true => problem,
+        false => problem.with("lapses", json!({"seen": session.epoch, "known": lives.epoch})),
+    }
 }
 
-/// `eu-west-1=17 events/340ms`, by region.
-async fn staleness<R: Region>(house: &House<R>, seen: &Vector, have: &Vector) -> Outcome<String> {
+/// `eu-west-1=17 events/340ms`, by region; `lapsed` where it is not known of all what lacks.
+async fn staleness<R: Region>(
+    house: &House<R>,
+    session: &Session,
+    have: &Vector,
+) -> Outcome<String> {
+    let seen = &session.seen;
     let regions = house.region.regions().await?;
     let own = regions.iter().find(|region| region.is_self);
     let each = seen.beyond(have).map(|(origin, first, last)| {
@@ -218,10 +242,23 @@ async fn staleness<R: Region>(house: &House<R>, seen: &Vector, have: &Vector) ->
         let milliseconds = lag.map_or(0, |lag| lag.milliseconds);
         format!("{}={} events/{milliseconds}ms", origin.region(), last - first + 1)
     });
-    Ok(each.collect::<Vec<_>>().join(", "))
+    let known = session.is_known(house, &house.region.incarnations().borrow());
+    Ok(each.chain((!known).then(|| "lapsed".to_owned())).collect::<Vec<_>>().join(", "))
 }
 
 impl Session {
+    /// True if this region has applied what the client has seen.
+    fn is_covered<R: Region>(&self, house: &House<R>, applied: &Vector) -> bool {
+        applied.covers_all(&self.seen)
+            && self.is_known(house, &house.region.incarnations().borrow())
+    }
+
+    /// True if this region knows of the lapses by which the token was cut short, and is not itself
+    /// one of those that were not waited for.
+    fn is_known<R: Region>(&self, house: &House<R>, lives: &Incarnations) -> bool {
+        self.epoch <= lives.epoch && !lives.lapsed.contains(house.region.name())
+    }
+
     /// Puts what the client has seen now into the answer.
     pub(super) fn leave<R: Region>(mut self, house: &House<R>, response: &mut Answered) {
         if let Some(Ok(stale)) = self.stale.take().map(HeaderValue::try_from) {
@@ -247,7 +284,10 @@ impl Session {
     }
 
     fn token<R: Region>(&self, house: &House<R>) -> String {
-        session::token(&self.keys, &self.seen, &house.region.everywhere())
+        // In this order: what is left out goes by lapses that the epoch counts.
+        let everywhere = house.region.everywhere();
+        let epoch = house.region.incarnations().borrow().epoch.max(self.epoch);
+        session::token(&self.keys, &self.seen, &everywhere, epoch)
     }
 
     /// Puts into a refusal of what is lost the token of a client that goes on with what remains.

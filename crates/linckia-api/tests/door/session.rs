@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use linckia_api::{ClientIdentity, DoorSettings};
-use linckia_model::{Closing, Incarnations, Origin, SessionKeys, Vector};
+use linckia_model::{Closing, Incarnations, Origin, SessionKeys, Token, Vector};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -36,7 +36,7 @@ fn says(keys: &SessionKeys, token: &str) -> Vector {
             bytes.push((bits >> count) as u8);
         }
     }
-    keys.verify(&bytes, &Vector::new()).unwrap()
+    keys.verify(&bytes, &Vector::new()).unwrap().seen
 }
 
 fn vector(sequence: u64) -> Vector {
@@ -45,7 +45,7 @@ fn vector(sequence: u64) -> Vector {
 
 /// A token of a client that has seen what is not there yet.
 fn ahead(sequence: u64) -> String {
-    encode(&keys(1).sign(&vector(sequence)))
+    encode(&keys(1).sign(&Token { seen: vector(sequence), epoch: 0 }))
 }
 
 fn encode(bytes: &[u8]) -> String {
@@ -220,7 +220,7 @@ async fn a_request_goes_whole_to_a_region_that_is_not_behind() {
 async fn tokens_that_are_not_ours_are_refused() {
     let (server, sender) = start().await;
     let mut client = server.client().await;
-    let stranger = encode(&keys(9).sign(&vector(1)));
+    let stranger = encode(&keys(9).sign(&Token { seen: vector(1), epoch: 0 }));
     for token in ["x", "%%%", &ahead(1)[1..], &stranger] {
         let answer = read(&mut client, "/v1/vector", &[("linckia-session", token)]).await;
         assert_eq!(answer.expect(400).problem(), "invalid-parameter", "{token}");

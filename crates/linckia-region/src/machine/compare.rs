@@ -119,6 +119,8 @@ pub(super) struct Comparing {
     rate: u64,
     /// Between two passes that run by themselves, in milliseconds.
     rest: u64,
+    /// The last lapse or return that is known: what is let go of below stable time depends on it.
+    epoch: u64,
     /// What was applied when the region was first seen to be whole: what is stored must have that.
     whole_at: Option<Vector>,
     number: u64,
@@ -145,6 +147,7 @@ impl Comparing {
         Self {
             rate,
             rest,
+            epoch: 0,
             whole_at: None,
             number: 0,
             pass: None,
@@ -167,6 +170,18 @@ impl Comparing {
     fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
+    }
+
+    /// What was read or told before does not count with what is from here on.
+    fn ask_anew(&mut self, now: Now) {
+        let looked = self.looking.take().map(Looking::into_suspects).unwrap_or_default();
+        let judged = self.case.take().map(Case::into_suspect);
+        for suspect in looked.into_iter().chain(judged) {
+            self.suspect(suspect);
+        }
+        if let Some(pass) = &mut self.pass {
+            pass.stands = Stands::Due(now.monotonic);
+        }
     }
 
     fn suspect(&mut self, suspect: Suspect) -> bool {
@@ -216,6 +231,10 @@ impl Machine {
                 comparing.scrub = Scrub::default();
             }
             _ => {}
+        }
+        let epoch = self.region.lives.epoch();
+        if std::mem::replace(&mut self.comparing.epoch, epoch) != epoch {
+            self.comparing.ask_anew(now);
         }
         self.scrub(now);
         if !self.is_comparable() {
@@ -304,10 +323,10 @@ impl Machine {
         &mut self,
         now: Now,
         peer: &RegionName,
-        (number, ask): (u64, Ask),
+        (number, ask): (u64, Option<Ask>),
         outputs: &mut Vec<Output>,
     ) {
-        if let Ask::Look { keys, differ } = &ask {
+        if let Some(Ask::Look { keys, differ }) = &ask {
             // Both ends are compared at what they have now.
             self.region.apply.want_stored();
             if *differ && self.comparing.rate > 0 {
@@ -320,11 +339,15 @@ impl Machine {
                 return;
             }
         }
-        if self.is_comparable() && self.comparing.served.len() < SERVED_MAX {
+        if let Some(ask) = ask
+            && self.is_comparable()
+            && self.comparing.served.len() < SERVED_MAX
+        {
             return self.comparing.served.push_back((peer.clone(), number, ask));
         }
         let (peer, role) = (peer.clone(), Role::Serve);
-        let frame = Frame::Compared { number, tell: Tell::NotNow };
+        let epoch = self.region.lives.epoch();
+        let frame = Frame::Compared { number, epoch, tell: Tell::NotNow };
         outputs.push(Output::Send { peer, role, frame });
     }
 
@@ -372,7 +395,8 @@ impl Machine {
             CompareDone::Look(at, seen) => self.looked(now, at, seen),
             CompareDone::Judged(judged) => self.judged(now, judged),
             CompareDone::Served { peer, number, tell } => {
-                let frame = Frame::Compared { number, tell };
+                let epoch = self.region.lives.epoch();
+                let frame = Frame::Compared { number, epoch, tell };
                 outputs.push(Output::Send { peer, role: Role::Serve, frame });
             }
             CompareDone::Counting(counting) => {

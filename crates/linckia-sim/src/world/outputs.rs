@@ -37,7 +37,7 @@ impl World {
             Alarm::OldCopy { .. } if self.places[region].put_back => {
                 self.at(self.now + 1_000, Moment::Leave { region });
             }
-            Alarm::Lapsed { .. } if self.plan.loses_disks => {
+            Alarm::Lapsed { .. } | Alarm::Beyond { .. } if self.plan.loses_disks => {
                 self.at(self.now + 1_000, Moment::Leave { region });
             }
             // It has lapsed and does not know: its state is left when it hears of it.
@@ -53,6 +53,7 @@ impl World {
             | Alarm::DiskFull { .. }
             | Alarm::OldCopy { .. }
             | Alarm::Lapsed { .. }
+            | Alarm::Beyond { .. }
             | Alarm::OwnLogDamaged { .. }
             | Alarm::Differs { .. }
             | Alarm::Repaired { .. }

@@ -7,7 +7,8 @@
 use linckia_apply::{Found, Query, Reading};
 use linckia_drill::history::{Deed, Entry};
 use linckia_model::{
-    Ack, Answer, Extras, Fault, Key, NewEvent, Operation, Refusal, SessionKeys, Vector, Write,
+    Ack, Answer, Extras, Fault, Key, NewEvent, Operation, Refusal, SessionKeys, Token, Vector,
+    Write,
 };
 use linckia_region::Input;
 use serde_json::json;
@@ -114,7 +115,7 @@ impl World {
             return;
         };
         let applied = machine.region().applied();
-        let mut seen = self.seen(visit.session, applied);
+        let Token { mut seen, epoch } = self.token(visit.session, applied);
         let incarnations = place.heard.incarnations.as_ref();
         if incarnations.is_some_and(|lives| lives.lost(&seen).next().is_some()) {
             // 410: what it has seen is lost. It starts anew.
@@ -126,7 +127,11 @@ impl World {
         let place = &self.places[visit.region];
         let Some(machine) = &place.machine else { return };
         let (applied, entered) = (machine.region().applied(), machine.region().is_entered());
-        let behind = !applied.covers_all(&seen) && self.fault != Some(Fault::SessionIgnored);
+        // A region that does not know of a lapse does not know what tokens leave out.
+        let known = place.heard.incarnations.as_ref().map_or(0, |lives| lives.epoch);
+        let knows = epoch <= known || self.fault == Some(Fault::TokenOfAnyEpoch);
+        let covered = knows && applied.covers_all(&seen);
+        let behind = !covered && self.fault != Some(Fault::SessionIgnored);
         if behind || !entered {
             if self.now >= visit.until {
                 // 503: nothing was written, and the client may go elsewhere.
@@ -161,10 +166,10 @@ impl World {
         self.hand(visit.region, Input::Write { ticket, write });
     }
 
-    fn seen(&self, session: usize, known: &Vector) -> Vector {
+    fn token(&self, session: usize, known: &Vector) -> Token {
         let token = self.clients[session].token.as_ref();
-        let seen = token.map(|token| Self::session_keys().verify(token, known));
-        seen.map_or_else(Vector::new, |seen| seen.expect("a token of this fleet"))
+        let token = token.map(|token| Self::session_keys().verify(token, known));
+        token.map(|token| token.expect("a token of this fleet")).unwrap_or_default()
     }
 
     /// The client gets its token back, with what an answer showed it.
@@ -175,10 +180,13 @@ impl World {
             Some(Fault::TokenPrunedByApplied) => region.applied(),
             _ => region.everywhere(),
         };
-        let mut seen = self.seen(visit.session, region.applied());
+        let Token { mut seen, epoch } = self.token(visit.session, region.applied());
         seen.join(shown);
+        let heard = self.places[visit.region].heard.incarnations.as_ref();
+        let epoch = epoch.max(heard.map_or(0, |lives| lives.epoch));
         let open = seen.beyond(everywhere).map(|(origin, _, last)| (origin.clone(), last));
-        let token = Self::session_keys().sign(&open.collect());
+        let seen = open.collect();
+        let token = Self::session_keys().sign(&Token { seen, epoch });
         self.clients[visit.session].token = Some(token);
     }
 

@@ -428,6 +428,7 @@ impl Driver {
         self.leaves = match alarm {
             Alarm::OldCopy { .. } => Some(alarms::OLD_COPY),
             Alarm::Lapsed { .. } => Some(alarms::LAPSED),
+            Alarm::Beyond { .. } => Some(alarms::BEYOND),
             _ => self.leaves,
         };
         let now = Instant::now();

@@ -65,11 +65,19 @@ impl Looking {
     pub(super) fn is_demanded(&self) -> bool {
         self.suspects.iter().any(|suspect| suspect.mandate.demanded)
     }
+
+    pub(super) fn into_suspects(self) -> Vec<Suspect> {
+        self.suspects
+    }
 }
 
 impl Case {
     pub(super) fn is_demanded(&self) -> bool {
         self.suspect.mandate.demanded
+    }
+
+    pub(super) fn into_suspect(self) -> Suspect {
+        self.suspect
     }
 }
 
@@ -95,13 +103,13 @@ impl Machine {
             }
             !taken
         });
-        let number = comparing.next_number();
+        let (number, epoch) = (comparing.next_number(), comparing.epoch);
         let keys: Vec<Vec<u8>> = suspects.iter().map(|suspect| suspect.key.clone()).collect();
         let known = self.region.apply.applied().clone();
         comparing.jobs.push_back(CompareJob::Look { keys: keys.clone(), known });
         let (since, own, theirs) = (now.monotonic, None, None);
         comparing.looking = Some(Looking { suspects, number, since, own, theirs });
-        let frame = Frame::Compare { number, ask: Ask::Look { keys, differ: false } };
+        let frame = Frame::Compare { number, epoch, ask: Ask::Look { keys, differ: false } };
         outputs.push(Output::Send { peer, role: Role::Pull, frame });
     }
 
@@ -252,9 +260,9 @@ impl Machine {
             let ask = Ask::Look { keys: vec![case.suspect.key.clone()], differ: false };
             for peer in peers {
                 comparing.number += 1;
-                let number = comparing.number;
+                let (number, epoch) = (comparing.number, comparing.epoch);
                 case.numbers.insert(number, peer.clone());
-                let frame = Frame::Compare { number, ask: ask.clone() };
+                let frame = Frame::Compare { number, epoch, ask: ask.clone() };
                 outputs.push(Output::Send { peer, role: Role::Pull, frame });
             }
             return Ok(());
@@ -309,7 +317,8 @@ impl Machine {
         case.since = now.monotonic;
         let ask = Ask::Fetch { key: case.suspect.key.clone() };
         let (peer, role) = (source.clone(), Role::Pull);
-        outputs.push(Output::Send { peer, role, frame: Frame::Compare { number, ask } });
+        let frame = Frame::Compare { number, epoch: self.comparing.epoch, ask };
+        outputs.push(Output::Send { peer, role, frame });
         self.comparing.case = Some(case);
     }
 
@@ -330,7 +339,8 @@ impl Machine {
             let number = self.comparing.next_number();
             let ask = Ask::Look { keys: vec![suspect.key.clone()], differ: true };
             let (peer, role) = (peer.clone(), Role::Pull);
-            outputs.push(Output::Send { peer, role, frame: Frame::Compare { number, ask } });
+            let frame = Frame::Compare { number, epoch: self.comparing.epoch, ask };
+            outputs.push(Output::Send { peer, role, frame });
         }
     }
 

@@ -71,7 +71,7 @@ impl Machine {
                 (*number, *at, *times) = (comparing.number, now.monotonic, *times + 1);
                 let sections = sections_of(rows);
                 let ask = Ask::Page { from: pass.from.clone(), sections, verify: pass.verify };
-                let frame = Frame::Compare { number: *number, ask };
+                let frame = Frame::Compare { number: *number, epoch: comparing.epoch, ask };
                 let (peer, role) = (pass.peer.clone(), Role::Pull);
                 outputs.push(Output::Send { peer, role, frame });
             }
@@ -93,7 +93,7 @@ impl Machine {
     /// A page was read here: its sections go out.
     pub(super) fn page_compared(&mut self, now: Now, rows: ReadRows, outputs: &mut Vec<Output>) {
         let comparing = &mut self.comparing;
-        let number = comparing.next_number();
+        let (number, epoch) = (comparing.next_number(), comparing.epoch);
         let Some(pass) = &mut comparing.pass else { return };
         if !matches!(pass.stands, Stands::Reading) {
             return;
@@ -104,7 +104,8 @@ impl Machine {
         let ask = Ask::Page { from: pass.from.clone(), sections, verify: pass.verify };
         pass.stands = Stands::Asked { number, rows, times: 1, at: now.monotonic };
         let (peer, role) = (pass.peer.clone(), Role::Pull);
-        outputs.push(Output::Send { peer, role, frame: Frame::Compare { number, ask } });
+        let frame = Frame::Compare { number, epoch, ask };
+        outputs.push(Output::Send { peer, role, frame });
     }
 
     /// The other end has read its rows: what differs is suspect.

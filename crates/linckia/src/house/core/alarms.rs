@@ -16,6 +16,11 @@ pub(super) const LAPSED: &str = "this region was away for too long: the other me
                                  closed its log. At the next start it goes on in another \
                                  incarnation; what it holds beyond the end of a log is put aside";
 
+/// What is said when a region ends because it holds more of a log than there is.
+pub(super) const BEYOND: &str = "this region holds events beyond the end of a closed log: it had \
+                                 lost its state when the end was found, and could not speak for \
+                                 them. They are put aside, and its state is made anew";
+
 /// Writes an alarm into the log.
 pub(super) fn tell(alarm: &Alarm) {
     match alarm {
@@ -55,6 +60,7 @@ pub(super) fn tell(alarm: &Alarm) {
         Alarm::Lapsed { origin, end, held } => {
             tracing::error!(origin, end, held, LAPSED);
         }
+        Alarm::Beyond { origin, end, held } => tracing::error!(origin, end, held, BEYOND),
         Alarm::BelowStable { origin } => {
             tracing::error!(
                 origin,
