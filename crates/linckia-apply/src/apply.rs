@@ -203,10 +203,11 @@ impl Apply {
         self.incarnations = incarnations;
     }
 
-    /// True if an event of this region waits for a policy that is not known here: what is applied
-    /// is not all that was written here.
+    /// True if an event of this region waits for a policy that is not known here, or came to lie
+    /// below stable time with a state from elsewhere: what is applied is not all that was written
+    /// here.
     pub fn awaits_policy(&self) -> bool {
-        self.unknown.iter().any(|origin| origin.is_of(&self.own))
+        self.unknown.iter().chain(&self.below).any(|origin| origin.is_of(&self.own))
     }
 
     pub fn applied(&self) -> &Vector {
@@ -277,6 +278,11 @@ impl Apply {
     /// The latest heartbeat of every origin that counts here, for relaying.
     pub fn heartbeats(&self) -> impl Iterator<Item = &Heartbeat> {
         self.stability.heartbeats()
+    }
+
+    /// The latest heartbeats of a region that do not count here yet.
+    pub fn waiting(&self, region: &RegionName) -> impl Iterator<Item = &Heartbeat> {
+        self.stability.waiting(region)
     }
 
     pub fn heard(&mut self, heartbeat: Heartbeat) {

@@ -120,6 +120,12 @@ impl Stability {
         self.counted.values()
     }
 
+    /// What was heard last of the logs of a region and does not count yet.
+    pub(crate) fn waiting(&self, region: &RegionName) -> impl Iterator<Item = &Heartbeat> {
+        let of = self.waiting.iter().filter(|(origin, _)| origin.is_of(region));
+        of.filter_map(|(_, waiting)| waiting.back())
+    }
+
     pub(crate) fn told_until(&self, origin: &Origin) -> Hlc {
         let member = self.told.iter().find(|(region, _)| origin.is_of(region));
         member.map_or(Hlc::ZERO, |(_, told)| told.hlc)

@@ -205,6 +205,20 @@ impl OriginLog {
         self.active = segment;
     }
 
+    /// True if the active segment holds no record.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.active.first == self.tail + 1
+    }
+
+    /// The header of the active segment, which holds no record, at another size.
+    pub(crate) fn header_again(&self, capacity: u64) -> SegmentHeader {
+        let before = self.shared.with_segments(|segments| match &segments[..] {
+            [.., before, _] => before.first,
+            _ => 0,
+        });
+        SegmentHeader { previous: before, ..self.next_header(capacity) }
+    }
+
     /// The header of a segment that begins behind the tail.
     pub(crate) fn next_header(&self, capacity: u64) -> SegmentHeader {
         SegmentHeader {
@@ -250,7 +264,12 @@ pub(crate) fn zero(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
 pub(crate) fn write_headers(file: &dyn DiskFile, header: &SegmentHeader) -> io::Result<()> {
     let bytes = header.encode();
     file.write_at(0, &bytes)?;
-    file.write_at(header.capacity - SEGMENT_HEADER as u64, &bytes)
+    write_header_behind(file, header)
+}
+
+/// Writes the copy of the header that stands at the end.
+pub(crate) fn write_header_behind(file: &dyn DiskFile, header: &SegmentHeader) -> io::Result<()> {
+    file.write_at(header.capacity - SEGMENT_HEADER as u64, &header.encode())
 }
 
 /// Whether the disk refused for want of room, and not because it failed.

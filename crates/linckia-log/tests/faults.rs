@@ -4,7 +4,7 @@
 use std::error::Error as _;
 use std::sync::Arc;
 
-use linckia_log::{Error, Logs, MemoryDisk, Position, Result, Scope};
+use linckia_log::{Error, Logs, MemoryDisk, Position, Result, Scope, Settings};
 
 use crate::support::{self, Random};
 
@@ -92,6 +92,51 @@ fn fail_at(arm: fn(&MemoryDisk, u64), nth: u64, kill: bool) -> bool {
     assert_eq!(logs.durable("a").unwrap(), next, "at {nth}: lost what was durable");
     support::payloads(&logs, "a").unwrap();
     true
+}
+
+/// A first record that the first segment has no room for, and others behind it.
+fn grown(disk: &Arc<MemoryDisk>, random: &mut Random) -> Result<u64> {
+    let settings = Settings {
+        segment_bytes_first: 4 << 10,
+        segment_bytes_max: 16 << 10,
+        record_bytes_max: 6 << 10,
+        buffer_bytes_max: 8 << 10,
+        ..Settings::small()
+    };
+    let (mut logs, _) = support::open_with(disk, settings, random)?;
+    if logs.origins().next().is_none() {
+        logs.create("a")?;
+    }
+    for size in [5_000, 300, 5_000] {
+        let next = logs.tail("a")?.sequence + 1;
+        logs.append_own("a", next, &vec![next as u8; size])?;
+        support::sync(&mut logs)?;
+    }
+    let durable = logs.durable("a")?;
+    logs.truncate_below("a", durable)?;
+    Ok(durable)
+}
+
+#[test]
+fn a_first_segment_that_grows_is_whole_wherever_that_is_cut_off() {
+    let run = |arm: fn(&MemoryDisk, u64), nth: u64, seed: u64| {
+        let disk = Arc::new(MemoryDisk::new());
+        let mut random = Random::new(seed);
+        arm(&disk, nth);
+        let failed = grown(&disk, &mut random).is_err();
+        disk.crash(&mut || random.next());
+        let durable = grown(&disk, &mut random).unwrap_or_else(|error| panic!("{nth}: {error}"));
+        disk.crash(&mut || random.next());
+        let again = grown(&disk, &mut random).unwrap_or_else(|error| panic!("{nth}: {error}"));
+        assert_eq!(again, durable + 3, "at {nth}: lost what was durable");
+        failed
+    };
+    for seed in 0..200 {
+        for arm in [MemoryDisk::fail_write, MemoryDisk::fail_sync] {
+            let places = (1..).take_while(|nth| run(arm, *nth, seed)).count();
+            assert!(places > 8, "{places}");
+        }
+    }
 }
 
 #[test]

@@ -216,41 +216,54 @@ impl Region {
     /// This region has lapsed: it leaves its log, and whatever reaches beyond the ends of logs. One
     /// that is back may still hold such a log, whose end it had not heard of; and one that gets its
     /// state from another could not promise events beside it, and learns that nobody else did.
-    fn leave_what_is_beyond(&mut self, agreed: &Incarnations, steps: &mut Vec<Step>) {
+    fn leave_what_is_beyond(&mut self, agreed: &Incarnations, logs: &Logs, steps: &mut Vec<Step>) {
         let (name, own) = (&self.settings.name, &self.settings.origin);
         let end = agreed.end(own).filter(|_| agreed.current.get(name) == Some(own));
         let returns = !self.lives.entered && agreed.returning.contains_key(name);
-        // It is here without its state.
-        let lacks =
-            (!self.lives.entered || self.catch_up.wanted) && agreed.current.get(name) == Some(own);
-        if self.lives.old_copy || (end.is_none() && !returns && !lacks) {
+        let present = agreed.current.get(name) == Some(own);
+        if self.lives.old_copy || (end.is_none() && !returns && !present) {
             return;
         }
-        let sought = |closing: &Closing| closing.ceiling.filter(|_| end.is_some() || returns);
+        let lapses = end.is_some() || returns;
+        let sought = |closing: &Closing| closing.ceiling.filter(|_| lapses);
         let each = agreed.closings.iter();
         let ends = each.filter_map(|(origin, it)| Some((origin, it.end.or_else(|| sought(it))?)));
-        let beyond: Vec<_> = ends.filter(|(origin, end)| self.durable.get(origin) > *end).collect();
-        let logs: Vec<String> = beyond.iter().map(|(origin, _)| origin.to_string()).collect();
+        let is_beyond = |(origin, end): &(&Origin, u64)| {
+            self.durable.get(origin) > *end && (lapses || !self.is_void(agreed, logs, origin, *end))
+        };
+        let beyond: Vec<_> = ends.filter(is_beyond).collect();
+        let left: Vec<String> = beyond.iter().map(|(origin, _)| origin.to_string()).collect();
         // A state needs the logs that it was made of; and one whose region did not know that it had
         // lapsed may have gone on where the others had no eye on it.
-        let store = end.is_some() || !logs.is_empty();
-        let leaving = Leaving { incarnation: end.is_some(), agreement: false, store, logs };
+        let late = present.then(|| self.came_late(agreed)).flatten();
+        let store = end.is_some() || late.is_some() || !left.is_empty();
+        let leaving = Leaving { incarnation: end.is_some(), agreement: false, store, logs: left };
         if leaving == Leaving::default() {
             return;
         }
-        self.lives.old_copy = true;
         let held = |origin: &Origin| self.durable.get(origin);
-        let alarm = match (end, beyond.first()) {
-            (None, Some((log, end))) if !returns => {
+        let alarm = match (beyond.first(), late) {
+            (Some((log, end)), _) if !lapses => {
                 Alarm::Beyond { origin: log.to_string(), end: *end, held: held(log) }
             }
+            (_, Some(log)) if !lapses => Alarm::StateLeft { origin: log.to_string() },
             _ => {
                 let (origin, held) = (own.to_string(), held(own));
                 Alarm::Lapsed { origin, end: end.unwrap_or(held), held }
             }
         };
+        self.lives.old_copy = true;
         steps.push(Step::Leave(leaving));
         steps.push(Step::Out(Output::Alarm(alarm)));
+    }
+
+    /// A closed log of which an event that is to be applied lies below stable time: its region had
+    /// told on from an old copy, so that nobody knew of the event here.
+    fn came_late(&self, agreed: &Incarnations) -> Option<&Origin> {
+        let is_left = |origin: &&Origin| {
+            agreed.end(origin).is_some_and(|end| self.apply.applied().get(origin) < end)
+        };
+        self.apply.below().iter().find(is_left)
     }
 
     /// True if all whose stable time may have passed by this region while it had lapsed have told
@@ -292,7 +305,7 @@ impl Region {
             return;
         }
         self.alarm_if_closed(steps);
-        self.leave_what_is_beyond(&agreed, steps);
+        self.leave_what_is_beyond(&agreed, logs, steps);
         if self.lives.old_copy {
             // What is left is not promised.
             return;
@@ -357,20 +370,26 @@ impl Region {
     /// Where two directories are lost, what is left of one log may depend on what is lost of the
     /// other.
     fn tell_void(&mut self, agreed: &Incarnations, logs: &Logs, steps: &mut Vec<Step>) {
-        let events = Durable { logs, known: &self.known, view: None };
         for (origin, closing) in &agreed.closings {
-            let next = self.apply.applied().get(origin) + 1;
-            let is_left = |end| next <= end && next <= self.durable.get(origin);
-            if !closing.end.is_some_and(is_left) {
+            let applied = self.apply.applied().get(origin);
+            let is_left = |end| applied < end && applied < self.durable.get(origin);
+            if !closing.end.is_some_and(is_left) || !self.is_void(agreed, logs, origin, applied) {
                 continue;
             }
-            let Ok(Some(event)) = events.event(&Dot::new(origin.clone(), next)) else { continue };
-            let void = agreed.lost(&event.deps).next().is_some();
-            if void && self.lives.voids.insert(event.dot.clone()) {
-                let (origin, first) = (origin.clone(), next);
-                steps.push(Step::Out(Output::Void { origin, first }));
+            let first = applied + 1;
+            if self.lives.voids.insert(Dot::new(origin.clone(), first)) {
+                steps.push(Step::Out(Output::Void { origin: origin.clone(), first }));
             }
         }
+    }
+
+    /// True if the event that comes next in a log depends on what is lost: whoever holds it holds
+    /// it for nothing.
+    fn is_void(&self, agreed: &Incarnations, logs: &Logs, origin: &Origin, last: u64) -> bool {
+        let events = Durable { logs, known: &self.known, view: None };
+        let next = events.event(&Dot::new(origin.clone(), last + 1));
+        let Ok(Some(next)) = next else { return false };
+        agreed.lost(&next.deps).next().is_some()
     }
 
     fn promise(&mut self, logs: &Logs, told: (Origin, u64), steps: &mut Vec<Step>) {
@@ -484,6 +503,11 @@ impl Region {
         let lives = self.lives.agreed.as_ref();
         let closed = lives.is_some_and(|it| it.closings.contains_key(&self.settings.origin));
         Some(if closed || self.lives.old_copy { Refusal::Closed } else { Refusal::Entering })
+    }
+
+    /// The last event of a log that there is, as far as that is known.
+    pub(crate) fn end(&self, origin: &Origin) -> u64 {
+        self.lives.end(origin)
     }
 
     /// The last event of a log that may be taken here.

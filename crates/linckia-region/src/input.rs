@@ -142,6 +142,9 @@ pub enum Alarm {
     Differs(Box<Finding>),
     /// A key was wrong here, and was taken from there.
     Repaired { key: Box<Key>, from: RegionName, by: JudgedBy },
+    /// An event of that log, which is closed, is of a time that no event was to come of any more:
+    /// the state here is made anew.
+    StateLeft { origin: String },
     /// Durable bytes of the own log are not what they were.
     OwnLogDamaged { detail: String },
     /// Writing has ended until restart.

@@ -156,7 +156,8 @@ impl Region {
                 if let Some(wall) = wall {
                     self.clock.hear(peer, wall, now);
                 }
-                let own = heartbeats.iter().find(|beat| beat.origin == self.settings.origin);
+                let own = heartbeats.iter().filter(|beat| beat.origin == self.settings.origin);
+                let own = own.max_by_key(|beat| beat.hlc);
                 self.compare_beaten(peer, own, steps);
                 for heartbeat in heartbeats {
                     let after = heartbeat.after.min(self.lives.end(&heartbeat.origin));

@@ -93,7 +93,10 @@ impl Region {
             held: self.told_to_us(now),
         };
         for (peer, serving) in &self.serving {
-            if let Some(frame) = serving.beat(now, news.clone()) {
+            let mut news = news.clone();
+            // Whoever tells it may be gone, and this be an old copy of it.
+            news.heartbeats.extend(self.apply.waiting(peer).cloned());
+            if let Some(frame) = serving.beat(now, news) {
                 let (peer, role) = (peer.clone(), Role::Serve);
                 steps.push(Step::Out(Output::Send { peer, role, frame }));
             }

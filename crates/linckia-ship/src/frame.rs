@@ -39,7 +39,8 @@ pub struct Pull {
 /// What a region tells of itself and of others at every heartbeat.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct News {
-    /// The last heartbeat applied here of every origin.
+    /// The last heartbeat applied here of every origin, and the last one heard of the region that
+    /// is told.
     pub heartbeats: Vec<Heartbeat>,
     /// The sender's wall clock in milliseconds, unless it does not trust it.
     pub wall: Option<u64>,

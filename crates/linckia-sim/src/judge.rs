@@ -488,8 +488,9 @@ pub(crate) fn explain(world: &mut World) {
             Some(machine) => {
                 let region = machine.region();
                 let (applied, durable) = (region.applied(), region.durable());
-                let links = region.describe_links();
-                format!("{} applied {applied} of {durable}; {links}", place.name)
+                let (links, loads) = (region.describe_links(), machine.catch_up());
+                let name = &place.name;
+                format!("{name} applied {applied} of {durable}; loads {loads:?}; {links}")
             }
         })
         .collect();

@@ -118,7 +118,7 @@ impl Apply {
         }
         let (hlc, size) = (first.hlc, first.transaction.size as usize);
         // What it would be folded with may be gone.
-        if hlc <= self.stability.stable() && !origin.is_of(&self.own) {
+        if hlc <= self.stability.stable() {
             if !self.below.contains(origin) {
                 self.below.insert(origin.clone());
             }

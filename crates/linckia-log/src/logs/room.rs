@@ -29,6 +29,9 @@ impl Logs {
         if bytes > room {
             return Err(Error::TooLarge { bytes, bound: room });
         }
+        if self.log(origin)?.is_unused() {
+            return self.enlarge(origin, bytes, bound);
+        }
         let file = match self.take_spare(origin, bytes)? {
             Some(ready) => ready,
             None => {
@@ -39,6 +42,33 @@ impl Logs {
             }
         };
         self.roll(origin, file.0, file.1)
+    }
+
+    /// Makes the active segment larger, which holds no record yet: a new one would have its name.
+    /// Whenever that is cut off, one copy of a header is whole.
+    fn enlarge(&mut self, origin: &str, bytes: u64, bound: u64) -> Result<()> {
+        let capacity = self.next_capacity(origin, bytes, bound)?;
+        let log = self.log(origin)?;
+        let (file, path) = (Arc::clone(&log.active.file), log.active.path.clone());
+        let (before, header) = (log.active.capacity, log.header_again(capacity));
+        if let Err(source) = log::zero(&*file, before, capacity) {
+            return Err(match log::no_room(&source) {
+                true => Error::NoSpace { path, source },
+                false => self.poison(Error::io("write", &path)(source)),
+            });
+        }
+        let written = log::write_header_behind(&*file, &header)
+            .and_then(|()| file.sync_data())
+            .and_then(|()| log::write_headers(&*file, &header))
+            .and_then(|()| log::zero(&*file, format::data_end(before), before));
+        if let Err(error) = written {
+            return Err(self.poison(Error::io("write", &path)(error)));
+        }
+        let log = self.log_mut(origin)?;
+        log.allocated -= before;
+        log.shared.with_segments(|segments| drop(segments.pop()));
+        log.enter(segment(path, &header, file));
+        Ok(())
     }
 
     /// The spare under its new name, if there is one that is large enough.

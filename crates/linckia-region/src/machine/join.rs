@@ -289,7 +289,7 @@ impl Machine {
         if self.adopt(now)? {
             return Ok(());
         }
-        if self.is_stuck(now) {
+        if self.is_stuck(now) || self.is_of_what_is_lost() {
             self.give_up(now)?;
         }
         self.choose_donor(now);
@@ -306,6 +306,12 @@ impl Machine {
             self.ask_donor(now, again, outputs);
         }
         Ok(())
+    }
+
+    /// True if the snapshot reaches beyond the end of a log: its donor had lapsed, unknowing.
+    fn is_of_what_is_lost(&self) -> bool {
+        let cut = self.joining.as_ref().and_then(|joining| joining.cut.as_ref());
+        cut.is_some_and(|cut| cut.at.iter().any(|(origin, last)| last > self.region.end(origin)))
     }
 
     /// True if nothing has come for so long that another donor must be asked.

@@ -37,11 +37,15 @@ impl World {
             Alarm::OldCopy { .. } if self.places[region].put_back => {
                 self.at(self.now + 1_000, Moment::Leave { region });
             }
-            Alarm::Lapsed { .. } | Alarm::Beyond { .. } if self.plan.loses_disks => {
+            Alarm::Lapsed { .. } | Alarm::Beyond { .. } | Alarm::StateLeft { .. }
+                if self.plan.loses_disks =>
+            {
                 self.at(self.now + 1_000, Moment::Leave { region });
             }
             // It has lapsed and does not know: its state is left when it hears of it.
             Alarm::BelowStable { .. } if self.is_given_up(region) => {}
+            // Another region told on from an old copy.
+            Alarm::BelowStable { .. } if self.places.iter().any(|place| place.put_back) => {}
             Alarm::ClockDrift { .. } | Alarm::Poisoned { .. } | Alarm::LogHalfFull { .. } => {}
             Alarm::DiskFull { .. } | Alarm::MirrorFull { .. } if self.plan.fills_disks => {}
             Alarm::Differs { .. } | Alarm::Repaired { .. } if self.plan.rots => {}
@@ -54,6 +58,7 @@ impl World {
             | Alarm::OldCopy { .. }
             | Alarm::Lapsed { .. }
             | Alarm::Beyond { .. }
+            | Alarm::StateLeft { .. }
             | Alarm::OwnLogDamaged { .. }
             | Alarm::Differs { .. }
             | Alarm::Repaired { .. }

@@ -425,12 +425,7 @@ impl Driver {
             let mut poisoned = self.poisoned.lock().unwrap_or_else(PoisonError::into_inner);
             *poisoned = Some(reason.clone());
         }
-        self.leaves = match alarm {
-            Alarm::OldCopy { .. } => Some(alarms::OLD_COPY),
-            Alarm::Lapsed { .. } => Some(alarms::LAPSED),
-            Alarm::Beyond { .. } => Some(alarms::BEYOND),
-            _ => self.leaves,
-        };
+        self.leaves = alarms::ending(&alarm).or(self.leaves);
         let now = Instant::now();
         let again = self
             .told

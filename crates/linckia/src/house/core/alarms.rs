@@ -5,21 +5,37 @@ use linckia_region::{Alarm, Finding};
 
 use crate::house::repairs;
 
+/// Why the region ends at once, if it does: what it leaves is put aside at the next start.
+pub(super) fn ending(alarm: &Alarm) -> Option<&'static str> {
+    match alarm {
+        Alarm::OldCopy { .. } => Some(OLD_COPY),
+        Alarm::Lapsed { .. } => Some(LAPSED),
+        Alarm::Beyond { .. } => Some(BEYOND),
+        Alarm::StateLeft { .. } => Some(STATE_LEFT),
+        _ => None,
+    }
+}
+
 /// What is said when a region ends because of it.
-pub(super) const OLD_COPY: &str = "this directory is an old copy of the region's: a peer knows \
+const OLD_COPY: &str = "this directory is an old copy of the region's: a peer knows \
                                    more of its own log than it holds. It takes nothing more; at \
                                    the next start the region leaves that log, and goes on in \
                                    another incarnation with what the other members hold";
 
 /// What is said when a region ends because of that.
-pub(super) const LAPSED: &str = "this region was away for too long: the other members have \
+const LAPSED: &str = "this region was away for too long: the other members have \
                                  closed its log. At the next start it goes on in another \
                                  incarnation; what it holds beyond the end of a log is put aside";
 
 /// What is said when a region ends because it holds more of a log than there is.
-pub(super) const BEYOND: &str = "this region holds events beyond the end of a closed log: it had \
+const BEYOND: &str = "this region holds events beyond the end of a closed log: it had \
                                  lost its state when the end was found, and could not speak for \
                                  them. They are put aside, and its state is made anew";
+
+/// What is said when a region ends because its state cannot take what is still to come.
+const STATE_LEFT: &str = "an event of a closed log is of a time that was thought past: \
+                                     its region had gone on from an old copy of its directory. \
+                                     The state here is put aside, and made anew with that event";
 
 /// Writes an alarm into the log.
 pub(super) fn tell(alarm: &Alarm) {
@@ -61,11 +77,13 @@ pub(super) fn tell(alarm: &Alarm) {
             tracing::error!(origin, end, held, LAPSED);
         }
         Alarm::Beyond { origin, end, held } => tracing::error!(origin, end, held, BEYOND),
+        Alarm::StateLeft { origin } => tracing::error!(origin, STATE_LEFT),
         Alarm::BelowStable { origin } => {
             tracing::error!(
                 origin,
                 "an event is of a time that was thought past, and is not applied: this region was \
-                 away when that one came back. It lapses or starts anew by itself; if it does not \
+                 away when that one came back, or that one has gone on from an old copy of its \
+                 directory. This one lapses, or makes its state anew, by itself; if it does not \
                  within minutes, let it lapse"
             );
         }
