@@ -59,9 +59,14 @@ fn frames() -> Vec<Frame> {
     let region = RegionName::parse("a").expect("it is a name");
     let origin = Origin::parse("a.0000000000000001").expect("it is an origin");
     vec![
-        Frame::Hello { region: region.clone(), protocol_min: 6, protocol_max: 6 },
+        Frame::Hello {
+            region: region.clone(),
+            protocol_min: 6,
+            protocol_max: 6,
+            place: "host:/a".to_owned(),
+        },
         Frame::Welcome { region, protocol: 6 },
-        Frame::Refuse { reason: "no".to_owned() },
+        Frame::Refuse { reason: "no".to_owned(), elsewhere: true },
         Frame::Batch { session: 1, number: 2, origin, records: vec![0; 40], prompt: true },
         Frame::Consult { number: 1, question: vec![1, 2, 3] },
     ]

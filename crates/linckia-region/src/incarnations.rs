@@ -62,11 +62,18 @@ pub(crate) struct Lives {
     to_beat: BTreeSet<RegionName>,
     /// From when on nobody is waited for to say so, on the monotonic clock.
     alone_from: u64,
+    /// A peer has said both.
+    confirmed: bool,
+    /// This region is alive in another place, as a peer says.
+    elsewhere: Option<String>,
 }
 
 /// After its start a region waits so long for its peers to say what they know of its log, in
 /// milliseconds: beyond that it writes unasked.
 const CONFIRM_MILLISECONDS: u64 = 1_500;
+
+/// A peer that sees this region alive elsewhere says so again within this, in milliseconds.
+const ELSEWHERE_MILLISECONDS: u64 = 6_000;
 
 impl Lives {
     /// Goes on with the promises that were kept. Errors: the text is none of ours.
@@ -439,6 +446,7 @@ impl Region {
             self.leave(peer, detail, steps);
         }
         self.lives.to_pull.remove(peer);
+        self.confirmed_by(peer);
     }
 
     /// A peer passes on what it heard last of this region's log, if anything.
@@ -457,6 +465,29 @@ impl Region {
             self.leave(peer, detail, steps);
         }
         self.lives.to_beat.remove(peer);
+        self.confirmed_by(peer);
+    }
+
+    /// True once a peer has said all it knows of this region's log.
+    fn confirmed_by(&mut self, peer: &RegionName) {
+        let lives = &mut self.lives;
+        lives.confirmed |= !lives.to_pull.contains(peer) && !lives.to_beat.contains(peer);
+    }
+
+    /// A peer hears this region from another place: nothing is written here while it does.
+    pub(crate) fn refused_elsewhere(&mut self, now: Now, reason: &str) {
+        let lives = &mut self.lives;
+        if !lives.to_pull.is_empty() || !lives.to_beat.is_empty() {
+            lives.alone_from = now.monotonic + ELSEWHERE_MILLISECONDS;
+            lives.elsewhere = Some(reason.to_owned());
+        }
+    }
+
+    /// What keeps a directory from being known as the region's only one, if anything does.
+    pub fn awaits_word(&self) -> Option<String> {
+        let elsewhere = self.lives.elsewhere.clone();
+        let moved = || self.settings.moved.then(String::new);
+        if self.is_compared() { None } else { elsewhere.or_else(moved) }
     }
 
     /// This directory is an old copy: nothing more is taken in it.
@@ -470,7 +501,9 @@ impl Region {
 
     /// Nobody is left to say that this directory is an old copy.
     pub(crate) fn stop_waiting_for_peers(&mut self, now: Now) {
-        if now.monotonic >= self.lives.alone_from {
+        let alone = !self.settings.moved || self.lives.confirmed;
+        if alone && now.monotonic >= self.lives.alone_from {
+            self.lives.elsewhere = None;
             self.lives.to_pull.clear();
             self.lives.to_beat.clear();
         }

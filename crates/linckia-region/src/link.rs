@@ -95,7 +95,7 @@ impl Region {
                 } else {
                     let own = &self.settings.name;
                     let reason = format!("{peer} is no member of the fleet that {own} knows");
-                    Frame::Refuse { reason }
+                    Frame::Refuse { reason, elsewhere: false }
                 };
                 self.send(steps, peer, Role::Serve, answer);
             }
@@ -184,7 +184,10 @@ impl Region {
                 steps.push(Step::Told { peer: peer.clone(), told: (number, tell) });
             }
             Reaction::Page(page) => steps.push(Step::Page { peer: peer.clone(), page }),
-            Reaction::Refused(reason) => {
+            Reaction::Refused(reason, elsewhere) => {
+                if elsewhere {
+                    self.refused_elsewhere(now, &reason);
+                }
                 let alarm = Alarm::Refused { peer: peer.clone(), reason };
                 steps.push(Step::Out(Output::Alarm(alarm)));
             }

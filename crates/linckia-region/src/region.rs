@@ -60,6 +60,10 @@ pub struct RegionSettings {
     pub page_bytes: usize,
     /// Received events may wait this long for company on the way to the disk, in milliseconds.
     pub linger_milliseconds: u64,
+    /// Host and path of the directory, in words that tell one from another.
+    pub place: String,
+    /// The directory was somewhere else before: a peer must say that this region is nowhere else.
+    pub moved: bool,
     /// Makes sessions of this life differ from those of earlier ones.
     pub seed: u64,
     /// A planted fault, for the simulator.
@@ -197,7 +201,7 @@ impl Region {
         let peers = || settings.members.iter().filter(|member| **member != settings.name);
         let pulling = |peer: &RegionName| {
             let (name, origin) = (settings.name.clone(), settings.origin.clone());
-            (peer.clone(), Pulling::new(name, origin, settings.seed))
+            (peer.clone(), Pulling::new(name, origin, settings.place.clone(), settings.seed))
         };
         let mut region = Self {
             capture: Capture::new(

@@ -49,6 +49,8 @@ fn open(disk: &Arc<MemoryDisk>, now: Now, settings: Settings, apply: ApplySettin
         compared_per_second: 0,
         compare_rest_milliseconds: 0,
         page_bytes: 4 << 20,
+        place: String::new(),
+        moved: false,
         seed: 0,
         fault: None,
     };

@@ -68,17 +68,18 @@ impl Encoder {
 fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>>) -> Vec<u8> {
     let mut out = Writer::default();
     match frame {
-        Frame::Hello { region, protocol_min, protocol_max } => {
-            put_hello(&mut out, region, *protocol_min, *protocol_max);
+        Frame::Hello { region, protocol_min, protocol_max, place } => {
+            put_hello(&mut out, region, (*protocol_min, *protocol_max), place);
         }
         Frame::Welcome { region, protocol } => {
             out.byte(2);
             out.text(region.as_str());
             out.number(u64::from(*protocol));
         }
-        Frame::Refuse { reason } => {
+        Frame::Refuse { reason, elsewhere } => {
             out.byte(3);
             out.text(reason);
+            out.byte(u8::from(*elsewhere));
         }
         Frame::Pull(pull) => put_pull(&mut out, pull),
         Frame::Batch { session, number, origin, records, prompt } => {
@@ -145,11 +146,12 @@ fn encode(frame: &Frame, compressor: &mut Option<zstd::bulk::Compressor<'static>
     out.0
 }
 
-fn put_hello(out: &mut Writer, region: &RegionName, min: u16, max: u16) {
+fn put_hello(out: &mut Writer, region: &RegionName, (min, max): (u16, u16), place: &str) {
     out.byte(1);
     out.text(region.as_str());
     out.number(u64::from(min));
     out.number(u64::from(max));
+    out.text(place);
 }
 
 fn put_gap(out: &mut Writer, Gap { session, origin, first }: &Gap) {
@@ -293,16 +295,12 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
     let mut reader = Reader(bytes);
     let none = Vector::new();
     Ok(match reader.byte("kind")? {
-        1 => Frame::Hello {
-            region: region(&mut reader)?,
-            protocol_min: reader.number("protocol")? as u16,
-            protocol_max: reader.number("protocol")? as u16,
-        },
+        1 => hello(&mut reader)?,
         2 => Frame::Welcome {
             region: region(&mut reader)?,
             protocol: reader.number("protocol")? as u16,
         },
-        3 => Frame::Refuse { reason: reader.text("reason", TEXT_BYTES_MAX)?.to_owned() },
+        3 => refuse(&mut reader)?,
         4 => Frame::Pull(Pull {
             session: reader.number("session")?,
             received: reader.number("received")?,
@@ -387,6 +385,24 @@ fn forward(reader: &mut Reader<'_>) -> Result<Forward, linckia_model::Error> {
         headers: headers(reader)?,
         body: reader.bytes("body", FORWARDED_BYTES_MAX)?.to_vec(),
     })
+}
+
+/// Another protocol may say more, or less.
+fn hello(reader: &mut Reader<'_>) -> Result<Frame, linckia_model::Error> {
+    let region = region(reader)?;
+    let protocol_min = reader.number("protocol")? as u16;
+    let protocol_max = reader.number("protocol")? as u16;
+    let place = match reader.0.is_empty() {
+        true => String::new(),
+        false => reader.text("place", TEXT_BYTES_MAX)?.to_owned(),
+    };
+    Ok(Frame::Hello { region, protocol_min, protocol_max, place })
+}
+
+fn refuse(reader: &mut Reader<'_>) -> Result<Frame, linckia_model::Error> {
+    let reason = reader.text("reason", TEXT_BYTES_MAX)?.to_owned();
+    let elsewhere = !reader.0.is_empty() && reader.byte("elsewhere")? != 0;
+    Ok(Frame::Refuse { reason, elsewhere })
 }
 
 fn compare(reader: &mut Reader<'_>) -> Result<Frame, linckia_model::Error> {

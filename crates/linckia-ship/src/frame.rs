@@ -79,15 +79,21 @@ pub enum Frame {
         region: RegionName,
         protocol_min: u16,
         protocol_max: u16,
+        /// Host and path of the directory that the dialler lives in, in words that tell one from
+        /// another.
+        place: String,
     },
     /// The answer: the protocol both speak.
     Welcome {
         region: RegionName,
         protocol: u16,
     },
-    /// The answer where there is no such protocol, or the fleet does not know the dialler.
+    /// The answer where there is no such protocol, the fleet does not know the dialler, or its region
+    /// is alive elsewhere.
     Refuse {
         reason: String,
+        /// The dialler's region is alive in another place.
+        elsewhere: bool,
     },
     Pull(Pull),
     /// Consecutive records of one origin, whole transactions, as they lie in its log.

@@ -44,8 +44,9 @@ pub enum Reaction {
     NoSnapshot(u64),
     /// The answer to the comparing question of that number, and the epoch in which it was read.
     Compared(u64, u64, Tell),
-    /// The other end will not talk to us; the reason is for the operator.
-    Refused(String),
+    /// The other end will not talk to us; the reason is for the operator. True: this region is alive
+    /// in another place.
+    Refused(String, bool),
 }
 
 /// What is known of one peer that this region pulls from.
@@ -53,6 +54,7 @@ pub enum Reaction {
 pub struct Pulling {
     own: RegionName,
     origin: Origin,
+    place: String,
     open: bool,
     welcomed: bool,
     session: u64,
@@ -74,11 +76,13 @@ pub struct Pulling {
 }
 
 impl Pulling {
-    /// `seed` makes sessions of this life differ from those of earlier ones.
-    pub fn new(own: RegionName, origin: Origin, seed: u64) -> Self {
+    /// `place` is where the region lives; `seed` makes sessions of this life differ from those of
+    /// earlier ones.
+    pub fn new(own: RegionName, origin: Origin, place: String, seed: u64) -> Self {
         Self {
             own,
             origin,
+            place,
             open: false,
             welcomed: false,
             session: seed,
@@ -104,6 +108,7 @@ impl Pulling {
             region: self.own.clone(),
             protocol_min: PROTOCOL_MIN,
             protocol_max: PROTOCOL_MAX,
+            place: self.place.clone(),
         }
     }
 
@@ -163,7 +168,7 @@ impl Pulling {
                 self.start_over();
                 Reaction::Nothing
             }
-            Frame::Refuse { reason } => Reaction::Refused(reason),
+            Frame::Refuse { reason, elsewhere } => Reaction::Refused(reason, elsewhere),
             Frame::Batch { session, number, origin, records, prompt } => {
                 if !self.welcomed || session != self.session || number <= self.received {
                     return Reaction::Nothing;

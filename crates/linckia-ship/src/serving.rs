@@ -86,6 +86,7 @@ impl Serving {
                     "{own} speaks protocols {PROTOCOL_MIN} to {PROTOCOL_MAX}, the dialler \
                      {protocol_min} to {protocol_max}: upgrade the older one"
                 ),
+                elsewhere: false,
             };
         }
         self.welcomed = true;

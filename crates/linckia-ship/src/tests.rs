@@ -47,7 +47,8 @@ fn at(milliseconds: u64) -> Now {
 
 /// A link whose dialler was welcomed.
 fn link() -> (Pulling, Serving) {
-    let (mut pulling, mut serving) = (Pulling::new(region("b"), origin("b"), 1), Serving::new());
+    let (mut pulling, mut serving) =
+        (Pulling::new(region("b"), origin("b"), String::new(), 1), Serving::new());
     let Frame::Hello { protocol_min, protocol_max, .. } = pulling.opened(at(0)) else {
         panic!("the dialler says hello first")
     };
@@ -189,7 +190,7 @@ fn a_region_heard_directly_is_not_relayed_until_it_is_silent() {
 
 #[test]
 fn protocols_that_do_not_meet_are_refused_with_advice() {
-    let Frame::Refuse { reason } = Serving::new().hello(&region("a"), 8, 9) else {
+    let Frame::Refuse { reason, .. } = Serving::new().hello(&region("a"), 8, 9) else {
         panic!("no common protocol")
     };
     assert!(reason.contains("upgrade"), "{reason}");
@@ -222,9 +223,14 @@ fn frames_survive_their_bytes() {
         prompt: true,
     };
     for frame in [
-        Frame::Hello { region: region("a"), protocol_min: 1, protocol_max: 2 },
+        Frame::Hello {
+            region: region("a"),
+            protocol_min: 1,
+            protocol_max: 2,
+            place: "host:/a".to_owned(),
+        },
         Frame::Welcome { region: region("a"), protocol: 1 },
-        Frame::Refuse { reason: "no".to_owned() },
+        Frame::Refuse { reason: "no".to_owned(), elsewhere: true },
         Frame::Pull(pull),
         batch(vec![1, 2, 3]),
         batch(vec![0; 100_000]),

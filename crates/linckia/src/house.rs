@@ -17,6 +17,7 @@ mod leaving;
 mod links;
 mod measures;
 mod mending;
+mod place;
 mod planted;
 mod port;
 mod repairs;
@@ -51,6 +52,7 @@ use core::Core;
 use forward::Forwards;
 use links::Takers;
 use mending::Damage;
+use place::Place;
 use port::House;
 use telemetry::Telemetry;
 use time::Clocks;
@@ -85,17 +87,26 @@ pub(crate) fn read_session_keys(path: &Path) -> Result<SessionKeys> {
     sessions::read(path).map(|(_, keys)| keys)
 }
 
+/// What an operator says at a start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Word {
+    /// What was agreed is lost.
+    pub begin_anew: bool,
+    /// There is no other directory of this region.
+    pub only_one: bool,
+}
+
 /// Runs one region until a signal, or the end of its supervisor, ends it.
 ///
 /// # Errors
 /// What kept it from starting or from ending cleanly, for the operator.
-pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
+pub fn run_region(config: &Config, word: Word) -> Result<Outcome> {
     install_tracing(config.telemetry.json_lines);
     if config.witness {
-        return witness::run(config, begin_anew);
+        return witness::run(config, word.begin_anew);
     }
     let name = RegionName::parse(&config.region)?;
-    let ended = run(config, &name, begin_anew);
+    let ended = run(config, &name, word);
     let Err(error) = &ended else { return ended };
     let Some(damage) = Damage::of(error, &name) else { return ended };
     tracing::error!(error = format!("{error:#}"), "this region's disk is damaged");
@@ -106,7 +117,7 @@ pub fn run_region(config: &Config, begin_anew: bool) -> Result<Outcome> {
 }
 
 /// Runs one region until its end.
-fn run(config: &Config, name: &RegionName, begin_anew: bool) -> Result<Outcome> {
+fn run(config: &Config, name: &RegionName, word: Word) -> Result<Outcome> {
     let prometheus = install_metrics()?;
     let offset = config.clock.offset_milliseconds;
     if offset != 0 {
@@ -134,7 +145,7 @@ fn run(config: &Config, name: &RegionName, begin_anew: bool) -> Result<Outcome> 
         name: name.clone(),
         members: members(config, name, |_| true)?,
         has_history: logs.origins().any(begun),
-        begin_anew,
+        begin_anew: word.begin_anew,
         restored: restored.is_some(),
         asleep: true,
     };
@@ -142,7 +153,10 @@ fn run(config: &Config, name: &RegionName, begin_anew: bool) -> Result<Outcome> 
     let begun = consults.begin(&config.dir, beginning, time.clone());
     let agreement = runtime.block_on(begun)?;
     let agreed = agreement.roster().borrow().agreed();
-    let settings = region_settings(config, name, origin.clone(), agreed, &clocks)?;
+    let place = Place::find(&config.dir)?;
+    let mut settings = region_settings(config, name, origin.clone(), agreed, &clocks)?;
+    settings.place = place.words();
+    settings.moved &= place.moved_from.is_some() && !word.only_one;
     let store = open_store(&config.dir.join("store"), config.store.cache_bytes)?;
     let segment_bytes = config.log.segment_bytes_max;
     let machine = Machine::open(settings, logs, Arc::new(store), segment_bytes, clocks.now())?;
@@ -156,7 +170,7 @@ fn run(config: &Config, name: &RegionName, begin_anew: bool) -> Result<Outcome> 
         Telemetry::start(&config.telemetry, &config.region, clocks)?
     };
     let core = Core::start(machine, clocks, time.clone(), &config.dir, telemetry.clone())?;
-    let members = Members { consults, agreement, time, origin, held, restored };
+    let members = Members { consults, agreement, time, origin, held, restored, place };
     let served = runtime.block_on(serve(config, name, &core, members, telemetry, prometheus));
     let closed = core.stop();
     runtime.shutdown_timeout(DRAIN);
@@ -298,6 +312,9 @@ fn region_settings(
         compared_per_second: u64::from(config.repair.keys_per_second),
         compare_rest_milliseconds: COMPARE_REST,
         page_bytes: PAGE_BYTES,
+        place: String::new(),
+        // Alone there is nobody who could know of another one.
+        moved: !alone,
         seed: clocks.now().wall,
         fault,
     })
@@ -313,6 +330,7 @@ struct Members {
     held: Vec<Origin>,
     /// What it was restored with.
     restored: Option<Box<Restored>>,
+    place: Place,
 }
 
 /// This region and those of its peers that are wanted.
@@ -349,7 +367,7 @@ async fn serve(
     config: &Config,
     name: &RegionName,
     core: &Core,
-    Members { consults, agreement, time, origin, held, restored }: Members,
+    Members { consults, agreement, time, origin, held, restored, place }: Members,
     telemetry: Option<Telemetry>,
     prometheus: PrometheusHandle,
 ) -> Result<()> {
@@ -362,6 +380,7 @@ async fn serve(
     tracing::info!(region = %name, address = %listener.local_address(), "the door is open");
     let control = std::env::var(ENV_CONTROL).ok();
     let regions = members(config, name, |peer| !peer.witness)?;
+    let moved_from = place.moved_from.clone();
     let (enters, entered) = watch::channel(false);
     let (lives, incarnations) = watch::channel(Arc::default());
     let own = agreed::Own {
@@ -370,6 +389,7 @@ async fn serve(
         regions: regions.clone(),
         held,
         dir: config.dir.clone(),
+        place: Some(place),
         restored,
         lapse_after: config.ship.lapse_after,
         lapse_at: config.ship.lapse_at_per_million,
@@ -378,8 +398,14 @@ async fn serve(
     let (orders, said) = (core.orders(), core.said());
     let following = agreed::follow(own, agreement.clone(), orders, said, time, core.stands(), told);
     let following = tokio::spawn(following);
-    let agreed =
-        port::Agreed { agreement: agreement.clone(), entered, incarnations, origin, regions };
+    let agreed = port::Agreed {
+        agreement: agreement.clone(),
+        entered,
+        incarnations,
+        origin,
+        regions,
+        moved_from,
+    };
     let forwarding = Arc::clone(&forwards);
     let house = House::new(name.clone(), core, forwarding, agreed, control, telemetry);
     let house = Arc::new(house);

@@ -19,6 +19,7 @@ use linckia::command::{
 };
 use linckia::config::Config;
 use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
+use linckia::house::Word;
 
 /// Folding makes and drops many small values; the system's allocator took a third of the time.
 #[global_allocator]
@@ -95,6 +96,10 @@ struct RegionArguments {
     /// policies start over.
     #[arg(long)]
     begin_agreement: bool,
+    /// Says that this directory, which was moved, is the only one of its region: it is not asked of
+    /// the other members.
+    #[arg(long)]
+    only_copy: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -123,9 +128,12 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(arguments) => config::check(arguments, json),
         Command::Log(arguments) => arguments.run(json),
         Command::SessionKeys(arguments) => arguments.run(json),
-        Command::Region(RegionArguments { config: Some(path), begin_agreement, .. }) => {
+        Command::Region(RegionArguments {
+            config: Some(path), begin_agreement, only_copy, ..
+        }) => {
             let config = Config::load(path)?;
-            linckia::house::run_region(&config, *begin_agreement)
+            let word = Word { begin_anew: *begin_agreement, only_one: *only_copy };
+            linckia::house::run_region(&config, word)
         }
         _ => return run_with_runtime(cli),
     };

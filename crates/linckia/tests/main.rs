@@ -18,6 +18,8 @@ mod backup;
 mod batches;
 #[path = "blackbox/closing.rs"]
 mod closing;
+#[path = "blackbox/configured.rs"]
+mod configured;
 #[path = "blackbox/corruption.rs"]
 mod corruption;
 #[path = "blackbox/cuts.rs"]
@@ -44,6 +46,8 @@ mod ledger;
 mod locks;
 #[path = "blackbox/past.rs"]
 mod past;
+#[path = "blackbox/places.rs"]
+mod places;
 #[path = "blackbox/policies.rs"]
 mod policies;
 #[path = "blackbox/processes.rs"]

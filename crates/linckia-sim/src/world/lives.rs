@@ -44,6 +44,8 @@ impl World {
             compared_per_second: if self.plan.compares { 20 } else { 0 },
             compare_rest_milliseconds: 150,
             page_bytes: 700,
+            place: String::new(),
+            moved: false,
             seed: place.life << 32,
             fault: self.fault,
         }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use super::consult::{Consults, FleetTime};
 use super::core::{Order, Orders};
 use super::lapsing::Lapsing;
+use super::place::Place;
 use crate::backup::forget_restored;
 
 /// Time between looks at what is under way.
@@ -94,6 +95,9 @@ pub(super) struct Stands {
     /// Its directory is known not to be an old copy, or nobody is left to say so.
     pub(super) compared: bool,
     pub(super) writable: bool,
+    /// Until then what keeps it from being known as the region's only one: a peer's words, or none
+    /// where the directory was moved.
+    pub(super) awaits_word: Option<String>,
     /// Its logs do not reach back: it loads the state from another region.
     pub(super) catch_up: Option<CatchUp>,
 }
@@ -107,6 +111,8 @@ pub(super) struct Own {
     /// The logs that its directory held when it started.
     pub(super) held: Vec<Origin>,
     pub(super) dir: PathBuf,
+    /// To be kept once it is known to be the region's only one.
+    pub(super) place: Option<Place>,
     /// What its directory was restored with, from a backup.
     pub(super) restored: Option<Box<Restored>>,
     /// A region that was not heard of for so long lapses; zero: never by itself.
@@ -172,6 +178,9 @@ pub(super) async fn follow(
         };
         if compared {
             agreement.wake();
+            if let Some(Err(error)) = own.place.take().map(|place| place.keep()) {
+                tracing::warn!("{error:#}; a move of the directory would not be noticed");
+            }
         }
         let present = decided.incarnations().of(own.name.as_str()) == Some(own.origin.as_str());
         if present && own.restored.take().is_some() {

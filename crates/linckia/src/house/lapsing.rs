@@ -121,6 +121,7 @@ mod tests {
 
     fn lapsing(judge: &mut Lapsing, share: u32, of_b: RegionStatus, now: u64) -> usize {
         let own = Own {
+            place: None,
             name: name("a"),
             origin: Origin::new(&name("a"), 1, 0),
             regions: ["a", "b"].map(name).to_vec(),

@@ -4,9 +4,10 @@
 //! the core's thread. What always holds: a link's end is told to the core once, and a new life of a
 //! link is told apart from the old one.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
 use linckia_model::RegionName;
@@ -35,6 +36,9 @@ const ACCEPTED_MAX: usize = 16;
 const REDIAL_FIRST: Duration = Duration::from_millis(100);
 const REDIAL_LONGEST: Duration = Duration::from_secs(2);
 
+/// A region that is silent for so long may live elsewhere; one that lives pulls twice a second.
+const GONE_AFTER: Duration = Duration::from_secs(3);
+
 /// Dropping it ends every link.
 pub(super) struct Links(#[expect(dead_code, reason = "held for its drop")] JoinSet<()>);
 
@@ -54,7 +58,53 @@ struct Way {
     /// Members that hold no data: of what comes over their links only the agreement is heard.
     witnesses: Arc<Vec<String>>,
     lives: Arc<AtomicU64>,
+    places: Arc<Places>,
     shutdown: Shutdown,
+}
+
+/// The places from which regions pull.
+#[derive(Default)]
+struct Places(Mutex<BTreeMap<RegionName, Pulls>>);
+
+/// A region pulls from there.
+struct Pulls {
+    place: String,
+    life: u64,
+    heard: Instant,
+}
+
+impl Places {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<RegionName, Pulls>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes this link for the region's. Errors: the other place where the region is alive.
+    fn admit(&self, region: &RegionName, place: &str, life: u64) -> Result<(), String> {
+        let mut all = self.all();
+        if let Some(known) = all.get(region)
+            && known.life != life
+            && known.place != place
+            && known.heard.elapsed() < GONE_AFTER
+        {
+            return Err(known.place.clone());
+        }
+        let pulls = Pulls { place: place.to_owned(), life, heard: Instant::now() };
+        all.insert(region.clone(), pulls);
+        Ok(())
+    }
+
+    fn heard(&self, region: &RegionName, life: u64) {
+        if let Some(known) = self.all().get_mut(region).filter(|known| known.life == life) {
+            known.heard = Instant::now();
+        }
+    }
+
+    fn left(&self, region: &RegionName, life: u64) {
+        let mut all = self.all();
+        if all.get(region).is_some_and(|known| known.life == life) {
+            all.remove(region);
+        }
+    }
 }
 
 impl Way {
@@ -73,7 +123,8 @@ pub(super) async fn start(config: &Config, takers: Takers, shutdown: Shutdown) -
     let lives = Arc::new(AtomicU64::new(1));
     let witnesses = config.peers.iter().filter(|peer| peer.witness);
     let witnesses = Arc::new(witnesses.map(|peer| peer.region.clone()).collect());
-    let way = Way { takers, witnesses, lives, shutdown: shutdown.clone() };
+    let places = Arc::default();
+    let way = Way { takers, witnesses, lives, places, shutdown: shutdown.clone() };
     let listener = PeerListener::bind(peer.listen, &tls, LinkOptions::for_listener())?;
     tracing::info!(address = %listener.local_address(), "listening for peers");
     let (links, accepted) = mpsc::channel(ACCEPTED_MAX);
@@ -148,31 +199,40 @@ async fn carry(peer: RegionName, role: Role, link: PeerLink, way: Way) {
         forwards.calls.opened(&peer, life, &inner);
         consults.calls.opened(&peer, life, &inner);
     }
-    // Whoever keeps the sender keeps the link: the core, or, where it has no part in it, this task.
-    let mut kept = None;
-    match way.core_for(&peer) {
-        Some(orders) => {
-            if !orders.send(Order::Opened { peer: peer.clone(), role, life, frames }).await {
-                return;
-            }
-        }
-        None => kept = Some(frames),
+    // Whoever keeps the sender keeps the link: the core, or, where it has no part in it yet, this
+    // task.
+    let mut kept = Some(frames);
+    if role == Role::Pull && !open(&peer, role, life, &mut kept, &way).await {
+        return;
     }
     let PeerLink { sender, receiver, .. } = link;
-    let inward = read(receiver, &peer, role, life, &inner, &way);
+    let inward = read(receiver, (&peer, role, life), &inner, &mut kept, &way);
     tokio::select! {
         reason = inward => tracing::debug!(%peer, reason, "the link ended"),
         () = write(sender, queue) => {}
         () = way.shutdown.wait() => {}
     }
-    drop(kept);
+    way.places.left(&peer, life);
     if role == Role::Pull {
         forwards.calls.closed(&peer, life);
         consults.calls.closed(&peer, life);
     }
-    if let Some(orders) = way.core_for(&peer) {
+    if let Some(orders) = way.core_for(&peer).filter(|_| kept.is_none()) {
         orders.send(Order::Closed { peer, role, life }).await;
     }
+}
+
+/// Gives the link to the core, where that has a part in it. False if the core has ended.
+async fn open(
+    peer: &RegionName,
+    role: Role,
+    life: u64,
+    kept: &mut Option<mpsc::Sender<Frame>>,
+    way: &Way,
+) -> bool {
+    let Some(orders) = way.core_for(peer) else { return true };
+    let Some(frames) = kept.take() else { return true };
+    orders.send(Order::Opened { peer: peer.clone(), role, life, frames }).await
 }
 
 async fn write(sender: FrameSender, mut queue: mpsc::Receiver<Frame>) {
@@ -186,10 +246,9 @@ async fn write(sender: FrameSender, mut queue: mpsc::Receiver<Frame>) {
 
 async fn read(
     mut receiver: FrameReceiver,
-    peer: &RegionName,
-    role: Role,
-    life: u64,
+    (peer, role, life): (&RegionName, Role, u64),
     frames: &mpsc::WeakSender<Frame>,
+    kept: &mut Option<mpsc::Sender<Frame>>,
     way: &Way,
 ) -> String {
     let Takers { forwards, consults, .. } = &way.takers;
@@ -219,6 +278,20 @@ async fn read(
             }
             Ok(frame) => {
                 let Some(orders) = way.core_for(peer) else { continue };
+                if let (Role::Serve, Frame::Hello { place, .. }) = (role, &frame) {
+                    if let Err(other) = way.places.admit(peer, place, life) {
+                        refuse(peer, place, &other, frames);
+                        continue;
+                    }
+                    if !open(peer, role, life, kept, way).await {
+                        return "the core ended".to_owned();
+                    }
+                }
+                if kept.is_some() {
+                    // It has not been welcomed.
+                    continue;
+                }
+                way.places.heard(peer, life);
                 let peer = peer.clone();
                 if !orders.send(Order::Received { peer, role, life, frame }).await {
                     return "the core ended".to_owned();
@@ -229,5 +302,18 @@ async fn read(
                 return error.to_string();
             }
         }
+    }
+}
+
+/// Tells a second directory of a region that there is another one.
+fn refuse(peer: &RegionName, place: &str, other: &str, frames: &mpsc::WeakSender<Frame>) {
+    tracing::warn!(%peer, place, other, "a second directory of this region is refused");
+    let reason = format!(
+        "{peer} is alive at {other}, and is not let in from {place}: stop one of them; of a \
+         directory that was copied only one may be started"
+    );
+    if let Some(frames) = frames.upgrade() {
+        // Where there is no room it asks again.
+        let _ = frames.try_send(Frame::Refuse { reason, elsewhere: true });
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Agreed {
     pub(super) origin: Origin,
     /// The regions, this one included: those that hold data.
     pub(super) regions: Vec<RegionName>,
+    /// Where this directory was before, if it was moved.
+    pub(super) moved_from: Option<String>,
 }
 
 /// The region behind the door.
@@ -108,6 +110,17 @@ impl House {
             return "another directory of this region is a member in this one's place: this one was \
                     copied, or taken for lost"
                 .to_owned();
+        }
+        if let Some(words) = &self.stands.borrow().awaits_word {
+            let from = self.agreed.moved_from.as_deref().unwrap_or("another place");
+            return match words.is_empty() {
+                true => format!(
+                    "its directory was moved or copied from {from}: it takes requests once another \
+                     member has said that it sees no other one of this region; where none can, and \
+                     this is the only one, start it with --only-copy"
+                ),
+                false => words.clone(),
+            };
         }
         if let Some(catch_up) = &self.stands.borrow().catch_up {
             return in_words(catch_up);

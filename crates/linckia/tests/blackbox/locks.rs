@@ -3,13 +3,13 @@
 //! Scenarios over `fleet` and `door`, and one over processes configured by hand. What always holds:
 //! every fence that is given is higher than all before.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use linckia_net::{DevelopmentCa, SubjectNames};
 use serde_json::{Value, json};
 
+use crate::configured::{Processes, free_port, toml};
 use crate::door::Door;
 use crate::fleet::{Fleet, PROGRAM, REGIONS};
 use crate::http::Answer;
@@ -89,46 +89,6 @@ fn a_shell_takes_and_gives_back_a_lock() {
     assert!(fleet.cli(&give).done().stdout.contains("is given back"), "it may be repeated");
     let keep = ["lock", "renew", "a/b c", "--owner", "me", "--fence", &fence];
     assert!(fleet.cli(&keep).ended(1).stderr.contains("not held by this owner"));
-}
-
-/// Processes that end with the test.
-struct Processes(Vec<Child>);
-
-impl Drop for Processes {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            // Gone already is as good.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn toml(dir: &Path, name: &str, http: Option<u16>, peers: &[(&str, u16)]) -> String {
-    let pki = dir.join("pki");
-    let own = peers.iter().find(|(peer, _)| *peer == name).unwrap().1;
-    let mut text = format!("region = \"{name}\"\ndir = {:?}\n", dir.join(name));
-    match http {
-        Some(port) => text += &format!("[door]\nlisten = \"127.0.0.1:{port}\"\n"),
-        None => text += "witness = true\n",
-    }
-    text += &format!("[peer]\nlisten = \"127.0.0.1:{own}\"\n");
-    let files = [("certificate", format!("{name}.pem")), ("key", format!("{name}.key"))];
-    for (word, file) in files.into_iter().chain([("ca", "ca.pem".to_owned())]) {
-        text += &format!("{word} = {:?}\n", pki.join(file));
-    }
-    for (peer, port) in peers.iter().filter(|(peer, _)| *peer != name) {
-        text += &format!("[[peers]]\nregion = \"{peer}\"\naddress = \"127.0.0.1:{port}\"\n");
-        if *peer == "w" {
-            text += "witness = true\n";
-        }
-    }
-    text
 }
 
 #[test]

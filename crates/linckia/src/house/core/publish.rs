@@ -19,7 +19,9 @@ impl Driver {
             });
         }
         let (compared, writable) = (region.is_compared(), region.is_entered());
-        let stands = Stands { compared, writable, catch_up: self.machine.catch_up() };
+        let awaits_word = region.awaits_word();
+        let catch_up = self.machine.catch_up();
+        let stands = Stands { compared, writable, awaits_word, catch_up };
         self.stands.send_if_modified(|was| {
             let changed = *was != stands;
             *was = stands;
