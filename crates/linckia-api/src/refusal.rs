@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 use linckia_apply::Found;
 use linckia_model::{
-    Answer, Holders, Incarnations, Level, Refusal, RegionName, Unattainable, Vector,
+    Answer, Dot, Holders, Incarnations, Level, Refusal, RegionName, Unattainable, Vector,
 };
 use serde_json::{Map, Value, json};
 
@@ -112,15 +112,16 @@ fn ack_timeout(answer: &Answer, holders: &Holders) -> Box<Problem> {
         names(&holders.unconfirmed),
         holders.dot
     );
-    let list = |regions: &[RegionName]| -> Vec<Value> {
-        regions.iter().map(|region| region.as_str().into()).collect()
-    };
     Problem::new(Kind::AckTimeout, detail)
         .with("eventId", &*answer.event_id)
         .with("dot", holders.dot.to_string())
-        .with("durable", list(&holders.durable))
-        .with("unconfirmed", list(&holders.unconfirmed))
+        .with("durable", named(&holders.durable))
+        .with("unconfirmed", named(&holders.unconfirmed))
         .showing([&holders.dot].into_iter().collect())
+}
+
+fn named(regions: &[RegionName]) -> Vec<Value> {
+    regions.iter().map(|region| region.as_str().into()).collect()
 }
 
 /// What answers and refusals show: events that were written, or that they name.
@@ -132,6 +133,50 @@ pub(crate) fn shown(answers: &[Result<Answer, Refusal>]) -> Vector {
         Err(_) => None,
     });
     dots.collect()
+}
+
+/// An event that is on a disk, whether or not it is yet where it was asked to be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Landed {
+    pub(crate) dot: Dot,
+    pub(crate) duplicate: bool,
+    /// Who holds it, if it was not known in time to be where it was asked to be.
+    pub(crate) late: Option<Holders>,
+}
+
+impl Landed {
+    /// Who holds it, where that is not all that was asked for.
+    pub(crate) fn holders(&self) -> Value {
+        let Some(Holders { durable, unconfirmed, .. }) = &self.late else { return Value::Null };
+        json!({"durable": named(durable), "unconfirmed": named(unconfirmed)})
+    }
+}
+
+/// What was written of an atomic request. Errors: the refusal that mattered and its place; that an
+/// event may be written or not is one.
+pub(crate) fn landed(
+    answers: &[Result<Answer, Refusal>],
+) -> Result<Vec<Landed>, (usize, &Refusal)> {
+    if let Some(refused) = common(answers, true).filter(|(_, refusal)| !stands(refusal)) {
+        return Err(refused);
+    }
+    let each = answers.iter().enumerate().map(|(place, answer)| match answer {
+        Ok(Answer { dot, duplicate, .. }) => {
+            Ok(Landed { dot: dot.clone(), duplicate: *duplicate, late: None })
+        }
+        Err(Refusal::AckTimeout(late)) if !late.1.durable.is_empty() => {
+            let (answer, holders) = &**late;
+            let (dot, late) = (holders.dot.clone(), Some(holders.clone()));
+            Ok(Landed { dot, duplicate: answer.duplicate, late })
+        }
+        Err(refusal) => Err((place, refusal)),
+    });
+    each.collect()
+}
+
+/// True if the event is written all the same.
+fn stands(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::AckTimeout(late) if !late.1.durable.is_empty())
 }
 
 /// The problem of a whole array of which an event is not known to be where it was asked to be: that
@@ -280,4 +325,40 @@ pub(crate) fn behind(wanted: &Vector, have: &Vector) -> Box<Problem> {
     Problem::new(Kind::Behind, detail)
         .with("missing", missing(wanted.beyond(have)))
         .retry_after(RETRY_BUSY_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use linckia_model::Hlc;
+
+    use super::*;
+
+    #[test]
+    fn what_is_late_is_written_all_the_same() {
+        let dot = Dot::parse("a.0000000000000001:4").unwrap();
+        let answer = Answer {
+            event_id: "e".into(),
+            dot: dot.clone(),
+            hlc: Hlc::from_bits(1),
+            version: 1,
+            duplicate: false,
+            created: true,
+            entity_tag: None,
+        };
+        let late = |durable: &[&str]| {
+            let names = |names: &[&str]| {
+                names.iter().map(|name| RegionName::parse(name).unwrap()).collect()
+            };
+            let (durable, unconfirmed) = (names(durable), names(&["b"]));
+            let holders = Holders { dot: dot.clone(), durable, unconfirmed };
+            Err(Refusal::AckTimeout(Box::new((answer.clone(), holders))))
+        };
+        let both = [Ok(answer.clone()), late(&["a"])];
+        let found = landed(&both).unwrap();
+        assert_eq!((found.len(), &found[1].dot), (2, &dot));
+        assert_eq!(found[1].holders(), json!({"durable": ["a"], "unconfirmed": ["b"]}));
+        assert!(landed(&[late(&[])]).is_err(), "it may be written or not");
+        let refused = [late(&["a"]), Err(Refusal::Busy)];
+        assert_eq!(landed(&refused).unwrap_err(), (1, &Refusal::Busy));
+    }
 }

@@ -34,7 +34,6 @@ pub fn on_record(event: &Event) -> NewEvent {
     write(&mut text, event, EventForm::Native);
     let native: Value = serde_json::from_slice(&text).unwrap_or_default();
     let mut data = Map::new();
-    data.insert("state".to_owned(), RETURNED.into());
     data.insert("dot".to_owned(), event.dot.to_string().into());
     data.insert("dataSet".to_owned(), (*event.key.data_set).into());
     data.insert("transaction".to_owned(), event.transaction.first.into());
@@ -61,6 +60,9 @@ fn changed(key: Key, what: &str, operation: Operation, data: Value, event_id: St
 pub(crate) struct Returned {
     /// The aggregate's document.
     pub(crate) data: Value,
+    /// Of the document, as it was read.
+    pub(crate) version: u64,
+    pub(crate) entity_tag: Option<String>,
 }
 
 impl Returned {
@@ -68,8 +70,20 @@ impl Returned {
         value.pointer(pointer)?.as_str()
     }
 
-    pub(crate) fn state(&self) -> &str {
-        Self::text(&self.data, "/state").unwrap_or_default()
+    /// Of decisions in two regions at once both stay on record, and the one to admit counts: what
+    /// is written is written.
+    pub(crate) fn state(&self) -> &'static str {
+        let noted = |state| self.data.get(state).is_some_and(Value::is_object);
+        [ADMITTED, DISCARDED].into_iter().find(|state| noted(*state)).unwrap_or(RETURNED)
+    }
+
+    /// The document as lists show it.
+    pub(crate) fn shown(mut self) -> Value {
+        let state = self.state();
+        if let Some(data) = self.data.as_object_mut() {
+            data.insert("state".to_owned(), state.into());
+        }
+        self.data
     }
 
     pub(crate) fn dot(&self) -> Option<Dot> {
@@ -83,6 +97,12 @@ impl Returned {
     /// The first event of the transaction that it was written in.
     pub(crate) fn transaction(&self) -> u64 {
         self.data["transaction"].as_u64().unwrap_or_default()
+    }
+
+    /// True if both were written in one transaction.
+    pub(crate) fn is_with(&self, other: &Self) -> bool {
+        let of = |one: &Self| Some((one.dot()?.origin, one.transaction()));
+        of(self).is_some_and(|own| of(other) == Some(own))
     }
 
     /// A member of the event, such as `aggregateId` or `metadata/actor`.
@@ -111,17 +131,18 @@ impl Returned {
         })
     }
 
-    /// What notes in its record what was decided, and by whom.
+    /// What notes in its record what was decided, and by whom. A record that was put again is
+    /// decided again: its version is in the id.
     pub(crate) fn decided(&self, state: &str, actor: Option<&str>) -> Option<NewEvent> {
         let dot = self.dot()?;
-        let data = json!({"state": state, "decidedBy": actor});
-        let mut event = changed(
-            key_of(&dot),
-            "ReturnDecided",
-            Operation::Patch,
-            data,
-            format!("{state}.{dot}"),
-        );
+        let note = format!("{state}.{dot}.{}", self.version);
+        let mut said = json!({"note": note});
+        if let Some(actor) = actor {
+            said["by"] = actor.into();
+        }
+        let mut data = Map::new();
+        data.insert(state.to_owned(), said);
+        let mut event = changed(key_of(&dot), "ReturnDecided", Operation::Patch, data.into(), note);
         event.extras.actor = actor.map(Box::from);
         Some(event)
     }
@@ -165,13 +186,27 @@ mod tests {
         };
         let record = on_record(&event);
         assert_eq!(&*record.key.aggregate_id, "a.0000000000000001:00000000000000000007");
-        let returned = Returned { data: record.data };
+        let returned = Returned { data: record.data, version: 1, entity_tag: None };
         assert_eq!((returned.state(), returned.dot().unwrap()), (RETURNED, event.dot.clone()));
         let again = returned.event().unwrap();
         assert_eq!((again.key, again.data), (event.key, event.data));
         assert_eq!((&*again.event_id, again.operation), ("e-7", Operation::Increment));
         assert_eq!(again.extras, extras);
         let noted = returned.decided(ADMITTED, Some("bob")).unwrap();
-        assert_eq!((noted.key, &noted.data["state"]), (record.key, &json!(ADMITTED)));
+        assert_eq!((noted.key, &noted.data[ADMITTED]["by"]), (record.key, &json!("bob")));
+        let put_again = Returned { version: 3, ..returned };
+        assert_ne!(put_again.decided(ADMITTED, Some("bob")).unwrap().event_id, noted.event_id);
+    }
+
+    #[test]
+    fn of_two_decisions_the_one_to_admit_counts() {
+        let check = |data: Value, state: &str| {
+            let one = Returned { data, version: 1, entity_tag: None };
+            assert_eq!(one.state(), state);
+            assert_eq!(one.shown()["state"], state);
+        };
+        check(json!({}), RETURNED);
+        check(json!({"discarded": {"note": "d"}}), DISCARDED);
+        check(json!({"discarded": {"note": "d"}, "admitted": {"note": "a"}}), ADMITTED);
     }
 }

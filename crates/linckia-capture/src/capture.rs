@@ -347,7 +347,7 @@ impl Capture {
         let refusal = terms
             .precondition
             .as_ref()
-            .and_then(|precondition| check(precondition, state, exists))
+            .and_then(|precondition| check(precondition, &new.key, state, exists))
             .or_else(|| match new.operation {
                 Operation::Increment => state.check_increment(&new.data).err(),
                 _ => None,

@@ -2,11 +2,12 @@
 //!
 //! Pure. What always holds: a precondition is judged in the same step in which the event is made.
 
-use linckia_model::{KeyState, Precondition, Refusal, canonical};
+use linckia_model::{Key, KeyState, Precondition, Refusal, canonical};
 
 /// Why the precondition does not hold, if it does not.
 pub(crate) fn check(
     precondition: &Precondition,
+    key: &Key,
     state: &KeyState,
     exists: bool,
 ) -> Option<Refusal> {
@@ -23,8 +24,15 @@ pub(crate) fn check(
         Precondition::Absent => exists.then(conflict),
         Precondition::Deletable => (!exists).then_some(Refusal::NotFound),
         Precondition::Unchanged { version, entity_tag } => {
-            let same = state.version() == *version && canonical::entity_tag(state) == *entity_tag;
-            (!same).then(conflict)
+            (!unchanged(state, *version, entity_tag)).then(conflict)
+        }
+        Precondition::UnchangedEach(keys) => {
+            let (version, entity_tag) = keys.get(key)?;
+            (!unchanged(state, *version, entity_tag)).then(conflict)
         }
     }
+}
+
+fn unchanged(state: &KeyState, version: u64, entity_tag: &Option<String>) -> bool {
+    state.version() == version && canonical::entity_tag(state) == *entity_tag
 }

@@ -198,6 +198,26 @@ fn preconditions_see_what_is_not_applied_yet() {
 }
 
 #[test]
+fn of_several_keys_only_those_that_are_named_have_to_be_unchanged() {
+    let mut bench = Bench::new();
+    let first = bench.write(&single("1", Operation::Put, json!({"n": 1})));
+    let tag = answer(&first).entity_tag.clone();
+    let judged: std::collections::BTreeMap<_, _> =
+        [(Key::new("default", "T", "1"), (1, tag))].into_iter().collect();
+    let note = |id: &str| {
+        let mut other = new("other", Operation::Put, json!({}));
+        other.key = Key::new("default", "T", "2");
+        let note = new(id, Operation::Patch, json!({"by": id}));
+        write(vec![other, note], true, Some(Precondition::UnchangedEach(judged.clone())))
+    };
+    let made = bench.write(&note("a"));
+    assert!(made.answers.iter().all(Result::is_ok), "{:?}", made.answers);
+    let late = bench.write(&note("b"));
+    assert!(matches!(late.answers[1], Err(Refusal::VersionConflict { version: 2, .. })));
+    assert!(late.events.is_empty(), "all or nothing");
+}
+
+#[test]
 fn a_refusal_waits_until_what_it_shows_is_durable() {
     let mut bench = Bench::new();
     let put = |id: &str, precondition| {

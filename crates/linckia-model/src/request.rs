@@ -3,6 +3,7 @@
 //! Pure values: a door fills them, capture judges them in one atomic step, the answer travels back
 //! once the event is durable and applied here.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -38,6 +39,9 @@ pub enum Precondition {
     Deletable,
     /// It is as it was judged, absent or not; the entity tag without quotes.
     Unchanged { version: u64, entity_tag: Option<String> },
+    /// Each of these is as it was judged, of this version and entity tag; of others nothing is
+    /// asked.
+    UnchangedEach(BTreeMap<Key, (u64, Option<String>)>),
 }
 
 /// A request to write. Without `atomic` each event stands alone.

@@ -3,19 +3,22 @@
 //! Under `/v1/returned`. What always holds: what is admitted is written under its own id in the
 //! transaction that notes it, so that it counts once however often it is admitted.
 
+use std::collections::BTreeSet;
+
 use bytes::BytesMut;
 use linckia_apply::{AggregateView, Found, Query};
-use linckia_model::{NewEvent, Refusal, Vector, Write};
+use linckia_model::{NewEvent, Precondition, Refusal, Vector, Write};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asked::Asked;
 use super::respond::{self, Answered};
+use super::sessions::Seen;
 use crate::cursor;
 use crate::json;
 use crate::port::Region;
-use crate::problem::{Outcome, Problem};
-use crate::refusal;
+use crate::problem::{Kind, Outcome, Problem};
+use crate::refusal::{self, Landed};
 use crate::returned::{ADMITTED, DATA_SET, DISCARDED, RETURNED, Returned, is_reserved, type_name};
 
 /// Records looked at for one answer.
@@ -26,6 +29,12 @@ const PAGE: usize = 500;
 
 /// Events of one transaction that are admitted together at most.
 const TOGETHER_MAX: usize = 1_000;
+
+/// Dots that one decision names at most.
+const DOTS_MAX: usize = 2_000;
+
+/// A page ends where its records take so much.
+const PAGE_BYTES: usize = 8 << 20;
 
 /// Room for an answer.
 const ANSWER_BYTES: usize = 8 << 10;
@@ -51,6 +60,7 @@ enum Decision {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 struct Filter {
     dot: Option<String>,
+    dots: Option<BTreeSet<String>>,
     region: Option<String>,
     data_set: Option<String>,
     aggregate_type: Option<String>,
@@ -67,19 +77,21 @@ impl Filter {
         let dot = one.dot();
         let text = dot.as_ref().map(ToString::to_string);
         let region = dot.as_ref().map(|dot| dot.origin.region());
-        [
-            (&self.dot, text.as_deref()),
-            (&self.region, region),
-            (&self.data_set, Some(one.data_set())),
-            (&self.aggregate_type, one.member("aggregateType")),
-            (&self.aggregate_id, one.member("aggregateId")),
-            (&self.event_type, one.member("eventType")),
-            (&self.event_id, one.member("eventId")),
-            (&self.actor, one.member("metadata/actor")),
-            (&self.correlation_id, one.member("metadata/correlationId")),
-        ]
-        .into_iter()
-        .all(|(wanted, found)| wanted.is_none() || wanted.as_deref() == found)
+        let shown = |dots: &BTreeSet<String>| text.as_ref().is_some_and(|dot| dots.contains(dot));
+        self.dots.as_ref().is_none_or(shown)
+            && [
+                (&self.dot, text.as_deref()),
+                (&self.region, region),
+                (&self.data_set, Some(one.data_set())),
+                (&self.aggregate_type, one.member("aggregateType")),
+                (&self.aggregate_id, one.member("aggregateId")),
+                (&self.event_type, one.member("eventType")),
+                (&self.event_id, one.member("eventId")),
+                (&self.actor, one.member("metadata/actor")),
+                (&self.correlation_id, one.member("metadata/correlationId")),
+            ]
+            .into_iter()
+            .all(|(wanted, found)| wanted.is_none() || wanted.as_deref() == found)
     }
 
     fn is_empty(&self) -> bool {
@@ -94,7 +106,7 @@ impl Filter {
             &self.actor,
             &self.correlation_id,
         ];
-        names.iter().all(|name| name.is_none()) && !self.everything
+        names.iter().all(|name| name.is_none()) && self.dots.is_none() && !self.everything
     }
 }
 
@@ -114,7 +126,8 @@ async fn page<R: Region>(
         Some((vector, id)) => (Some(vector), Some(id)),
         None => (None, None),
     };
-    let (mut found, mut scanned) = (Vec::new(), 0);
+    let (mut found, mut scanned, mut bytes) = (Vec::<Returned>::new(), 0, 0);
+    let mut passed = after.clone();
     loop {
         let query = Query::Aggregates {
             data_set: DATA_SET.into(),
@@ -129,15 +142,20 @@ async fn page<R: Region>(
             return Err(refusal::unexpected(&answer));
         };
         scanned += views.len();
-        for AggregateView { key, data, .. } in views {
-            let one = Returned { data };
+        for AggregateView { key, data, version, entity_tag, .. } in views {
+            let one = Returned { data, version, entity_tag: Some(entity_tag) };
             if wanted(&one) {
+                let full = found.len() >= limit || bytes >= PAGE_BYTES;
+                // What was written together is decided together.
+                let parted = found.last().is_none_or(|last| !last.is_with(&one));
+                if full && (parted || found.len() >= limit + TOGETHER_MAX) {
+                    let next = passed.map(|id| cursor::of_aggregate(&vector, &id));
+                    return Ok(Page { vector, found, next });
+                }
+                bytes += one.data.to_string().len();
                 found.push(one);
             }
-            if found.len() == limit {
-                let next = Some(cursor::of_aggregate(&vector, &key.aggregate_id));
-                return Ok(Page { vector, found, next });
-            }
+            passed = Some(key.aggregate_id.to_string());
         }
         match more {
             Some(id) if scanned < SCANNED_MAX => (at, after) = (Some(vector), Some(id)),
@@ -160,7 +178,7 @@ pub(super) async fn list<R: Region>(asked: Asked<'_, R>) -> Outcome<Answered> {
     }
     let wanted = |one: &Returned| state.as_deref().is_none_or(|state| state == one.state());
     let Page { vector, found, next } = page(&asked, wanted).await?;
-    let items: Vec<Value> = found.into_iter().map(|one| one.data).collect();
+    let items: Vec<Value> = found.into_iter().map(Returned::shown).collect();
     let mut out = BytesMut::with_capacity(ANSWER_BYTES);
     json::serialized(&mut out, &json!({"items": items, "next": next}));
     Ok(respond::at_vector(respond::ok(out), &vector))
@@ -175,44 +193,48 @@ pub(super) async fn decide<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answer
                       eventId, actor or correlationId, or says `\"everything\":true`";
         return Err(Problem::parameter(detail).at("/where"));
     }
+    if filter.dots.as_ref().is_some_and(|dots| dots.len() > DOTS_MAX) {
+        let detail = format!("`dots` names at most {DOTS_MAX}; decide in several requests");
+        return Err(Problem::parameter(detail).at("/where/dots"));
+    }
     let wanted = |one: &Returned| one.state() == RETURNED && filter.takes(one);
     let Page { vector, found, next } = page(&asked, wanted).await?;
-    let mut items = Vec::new();
+    let (mut items, mut seen) = (Vec::new(), vector.clone());
     let mut rest = &found[..];
     while let Some(first) = rest.first() {
-        let same = |one: &&Returned| {
-            let of = |one: &Returned| Some((one.dot()?.origin, one.transaction()));
-            of(one) == of(first)
-        };
+        let same = |one: &&Returned| one.is_with(first);
         let count = rest.iter().take(TOGETHER_MAX).take_while(same).count();
         let (together, later) = rest.split_at(count);
         rest = later;
         let outcome = match dry_run {
             true => Ok(Vec::new()),
-            false => write(&asked, together, decision).await?,
+            false => write(&asked, together, decision, &mut seen).await?,
         };
         items.extend(together.iter().enumerate().map(|(at, one)| item(one, at, &outcome)));
     }
     let mut out = BytesMut::with_capacity(ANSWER_BYTES);
     json::serialized(&mut out, &json!({"dryRun": dry_run, "items": items, "next": next}));
-    Ok(respond::at_vector(respond::ok(out), &vector))
+    let response = respond::at_vector(respond::ok(out), &vector);
+    Ok(asked.showing(response, || Seen(seen)))
 }
 
-/// What was written of a transaction: dots, in order, and whether they were there already.
-type Written = Result<Vec<(String, bool)>, &'static str>;
+/// What was written of a transaction, in order.
+type Written = Result<Vec<Landed>, &'static str>;
 
 fn item(one: &Returned, at: usize, outcome: &Written) -> Value {
     let written = outcome.as_ref().ok().and_then(|written| written.get(at));
     json!({
         "dot": one.data["dot"],
+        "transaction": one.transaction(),
         "dataSet": one.data_set(),
         "aggregateType": one.member("aggregateType"),
         "aggregateId": one.member("aggregateId"),
         "eventType": one.member("eventType"),
         "eventId": one.member("eventId"),
         "operation": one.member("operation"),
-        "writtenAs": written.map(|(dot, _)| dot),
-        "duplicate": written.is_some_and(|(_, duplicate)| *duplicate),
+        "writtenAs": written.map(|one| one.dot.to_string()),
+        "late": written.map(Landed::holders),
+        "duplicate": written.is_some_and(|one| one.duplicate),
         "left": outcome.as_ref().err(),
     })
 }
@@ -222,6 +244,7 @@ async fn write<R: Region>(
     asked: &Asked<'_, R>,
     together: &[Returned],
     decision: Decision,
+    seen: &mut Vector,
 ) -> Outcome<Written> {
     let (state, admitted) = match decision {
         Decision::Admit => (ADMITTED, together.iter().map(Returned::event).collect()),
@@ -236,20 +259,28 @@ async fn write<R: Region>(
         return Ok(Err("forbidden"));
     }
     let count = events.len();
+    let judged = noted.iter().zip(together);
+    let judged =
+        judged.map(|(note, one)| (note.key.clone(), (one.version, one.entity_tag.clone())));
+    // Whoever decided of one of them meanwhile is not overruled.
+    let precondition = Some(Precondition::UnchangedEach(judged.collect()));
     events.extend(noted);
     let ack = asked.ack.clone();
-    let write = Write { events, atomic: true, precondition: None, entity_tag: false, ack };
+    let write = Write { events, atomic: true, precondition, entity_tag: false, ack };
     let answers = match asked.region().write(write).await {
         Ok(answers) => answers,
         Err(unavailable) => return Ok(Err(Box::<Problem>::from(unavailable).kind.entry().name())),
     };
-    let refused = answers.iter().find_map(|answer| match answer {
-        Err(Refusal::Sibling) | Ok(_) => None,
-        Err(refused) => Some(refusal::problem_of(refused, "/eventData").kind.entry().name()),
-    });
-    if let Some(refused) = refused {
-        return Ok(Err(refused));
-    }
-    let answers = answers.into_iter().flatten().take(count);
-    Ok(Ok(answers.map(|answer| (answer.dot.to_string(), answer.duplicate)).collect()))
+    seen.join(&refusal::shown(&answers));
+    Ok(match refusal::landed(&answers) {
+        Ok(mut landed) => {
+            landed.truncate(count);
+            Ok(landed)
+        }
+        // Somebody else said the same of the same record.
+        Err((place, Refusal::IdReused(_))) if place >= count => {
+            Err(Kind::VersionConflict.entry().name())
+        }
+        Err((_, refused)) => Err(refusal::problem_of(refused, "/eventData").kind.entry().name()),
+    })
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use linckia_apply::{EventFilter, Found, Query};
 use linckia_model::{
-    Compensation, Dot, Event, Extras, FoldSettings, Key, Left, NewEvent, Operation, Precondition,
+    Compensation, Event, Extras, FoldSettings, Key, Left, NewEvent, Operation, Precondition,
     Refusal, Undo, Vector, Write, content_hash, undo,
 };
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ use crate::headers;
 use crate::json;
 use crate::port::Region;
 use crate::problem::{Kind, Outcome, Problem};
-use crate::refusal;
+use crate::refusal::{self, Landed};
 use crate::time::parse_timestamp;
 
 /// Events of one aggregate at most: they are folded anew, step by step.
@@ -89,7 +89,9 @@ struct Item {
     key: Key,
     events: usize,
     outcome: Result<Vec<Compensation>, &'static str>,
-    dots: Vec<Dot>,
+    written: Vec<Landed>,
+    /// What the answers to its writes show.
+    seen: Vector,
 }
 
 /// How an aggregate was judged.
@@ -115,11 +117,11 @@ pub(super) async fn run<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered>
         match judge(&asked, &plan, &key, &place).await? {
             Judged::Elsewhere => {}
             Judged::Left(events, why) => {
-                items.push((Item { key, events, outcome: Err(why), dots: Vec::new() }, None));
+                items.push((Item::new(key, events, Err(why)), None));
             }
             Judged::Undo(events, undo) => {
                 let outcome = undo.outcome.clone().map_err(name_of);
-                items.push((Item { key, events, outcome, dots: Vec::new() }, Some(undo)));
+                items.push((Item::new(key, events, outcome), Some(undo)));
             }
         }
     }
@@ -141,11 +143,10 @@ pub(super) async fn run<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answered>
     });
     let mut out = BytesMut::with_capacity(ANSWER_BYTES);
     json::serialized(&mut out, &answer);
-    let dots = shown.into_iter().flat_map(|item| item.dots);
     let response = respond::at_vector(respond::ok(out), &plan.upto);
     Ok(asked.showing(response, || {
-        let mut seen = Vector::new();
-        dots.for_each(|dot| seen.raise(&dot.origin, dot.sequence));
+        let mut seen = plan.upto.clone();
+        shown.iter().for_each(|item| seen.join(&item.seen));
         Seen(seen)
     }))
 }
@@ -319,18 +320,15 @@ async fn write<R: Region>(
                 return Ok(item);
             }
         };
-        let refused = answers.iter().find_map(|answer| match answer {
-            Err(Refusal::Sibling) | Ok(_) => None,
-            Err(refused) => Some(refused),
-        });
-        match refused {
-            None => {
-                item.dots = answers.into_iter().flatten().map(|answer| answer.dot).collect();
+        item.seen.join(&refusal::shown(&answers));
+        match refusal::landed(&answers) {
+            Ok(written) => {
+                item.written = written;
                 return Ok(item);
             }
-            Some(Refusal::VersionConflict { .. } | Refusal::IdReused(_)) => {}
+            Err((_, Refusal::VersionConflict { .. } | Refusal::IdReused(_))) => {}
             // Others may still be written.
-            Some(refused) => {
+            Err((_, refused)) => {
                 item.outcome = Err(refusal::problem_of(refused, "/data").kind.entry().name());
                 return Ok(item);
             }
@@ -383,6 +381,10 @@ fn name_of(left: Left) -> &'static str {
 }
 
 impl Item {
+    fn new(key: Key, events: usize, outcome: Result<Vec<Compensation>, &'static str>) -> Self {
+        Self { key, events, outcome, written: Vec::new(), seen: Vector::new() }
+    }
+
     fn to_json(&self) -> Value {
         let planned = self.outcome.as_deref().unwrap_or_default();
         let one = |(place, one): (usize, &Compensation)| {
@@ -391,7 +393,8 @@ impl Item {
                 "eventId": &*one.event_id,
                 "operation": one.operation.name(),
                 "data": one.data,
-                "dot": self.dots.get(place).map(Dot::to_string),
+                "dot": self.written.get(place).map(|one| one.dot.to_string()),
+                "late": self.written.get(place).map(Landed::holders),
             })
         };
         json!({

@@ -16,6 +16,10 @@ use super::{Context, Outcome, wrong_use};
 /// Rows of a table at most; all others are counted.
 const ROWS_MAX: usize = 50;
 
+/// Events that one request decides of, and where one transaction of them goes on.
+const PART: usize = 500;
+const PART_MAX: usize = 1_500;
+
 /// Events that regions brought back from beyond the ends of closed logs.
 #[derive(Debug, Subcommand)]
 pub enum ReturnedCommand {
@@ -102,9 +106,9 @@ async fn decide(
     let mut filter = Map::new();
     named(&arguments.filter, &mut filter)?;
     let door = context.addresses.one().await?;
-    let body = |dry_run: bool| json!({"where": filter, "decision": decision, "dryRun": dry_run});
+    let body = json!({"where": filter, "decision": decision, "dryRun": true});
     let path = "/v1/returned?limit=500";
-    let found = pages(&door, path, Some(body(true))).await?;
+    let found = pages(&door, path, Some(body)).await?;
     if !context.json {
         show(&found)?;
     }
@@ -114,8 +118,39 @@ async fn decide(
     if !arguments.yes && !agreed(&format!("{decision} these events? y/N"))? {
         return Err(wrong_use("nothing was decided; say --yes, or --dry-run to look only"));
     }
-    let done = pages(&door, path, Some(body(false))).await?;
+    let mut done = Vec::new();
+    for shown in parts(&found) {
+        let dots: Vec<&Value> = shown.iter().map(|item| &item["dot"]).collect();
+        let only = json!({"dots": dots});
+        let body = json!({"where": only, "decision": decision, "dryRun": false});
+        done.extend(pages(&door, path, Some(body)).await?);
+    }
     finish(context, &done, false, decision)
+}
+
+/// What was shown, in requests of a size that the door takes: what came since was not agreed to.
+/// What was written together stays together.
+fn parts(found: &[Value]) -> Vec<&[Value]> {
+    let (mut parts, mut rest) = (Vec::new(), found);
+    while !rest.is_empty() {
+        let mut count = rest.len().min(PART);
+        let together = |at: usize| {
+            let (last, next) = (&rest[at - 1], &rest[at]);
+            origin(last) == origin(next) && last["transaction"] == next["transaction"]
+        };
+        while count < rest.len() && count < PART_MAX && together(count) {
+            count += 1;
+        }
+        let (part, later) = rest.split_at(count);
+        parts.push(part);
+        rest = later;
+    }
+    parts
+}
+
+/// The log that an event was lost with.
+fn origin(item: &Value) -> Option<&str> {
+    item["dot"].as_str()?.rsplit_once(':').map(|(origin, _)| origin)
 }
 
 fn show(items: &[Value]) -> anyhow::Result<()> {
@@ -195,5 +230,23 @@ fn text(value: &Value, pointer: &str) -> String {
         Some(Value::String(text)) => text.clone(),
         None | Some(Value::Null) => String::new(),
         Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_shown_is_decided_in_parts_that_keep_transactions_whole() {
+        let item = |at: usize, transaction: usize| {
+            let dot = format!("a.0000000000000001:{at}");
+            json!({"dot": dot, "transaction": transaction})
+        };
+        let of = |at: usize| if (490..510).contains(&at) { 490 } else { at };
+        let found: Vec<Value> = (1..=700).map(|at| item(at, of(at))).collect();
+        let sizes: Vec<usize> = parts(&found).iter().map(|part| part.len()).collect();
+        assert_eq!(sizes, [509, 191]);
+        assert!(parts(&[]).is_empty());
     }
 }

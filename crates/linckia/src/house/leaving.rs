@@ -19,7 +19,8 @@ use crate::config::Config;
 /// Under the region's directory: what was put aside, by the log that the directory wrote then.
 pub(super) const ASIDE: &str = "aside";
 
-/// Where the incarnation is kept of a directory that goes on in another one, until all is aside.
+/// Where the log is kept that the directory wrote, and the folder that this leave goes to, until
+/// all is aside.
 const LEFT_FILE: &str = "left";
 
 /// Puts aside what the core said is to be left; the logs are open again afterwards.
@@ -33,20 +34,24 @@ pub(super) fn leave(config: &Config, name: &RegionName, wall: u64, mut logs: Log
     }
     let known = logs.identity()?.context("the directory has logs and no identity")?;
     let written = Origin::new(name, known.incarnation, 0).to_string();
-    // What a start that was interrupted had put aside already was under the log of then.
-    let left = match logs.read_small(LEFT_FILE)?.filter(|left| !left.is_empty()) {
-        Some(left) => String::from_utf8(left).context("the file small/left does not read")?,
+    let aside = config.dir.join(ASIDE);
+    // A start that was interrupted goes on with the log of then, and into the same folder.
+    let text = match logs.read_small(LEFT_FILE)?.filter(|left| !left.is_empty()) {
+        Some(text) => String::from_utf8(text).context("the file small/left does not read")?,
         None => {
-            logs.write_small(LEFT_FILE, written.as_bytes())?;
-            written.clone()
+            let text = format!("{written}\n{}\n", free_folder(&aside, &written));
+            logs.write_small(LEFT_FILE, text.as_bytes())?;
+            text
         }
     };
+    let mut lines = text.lines();
+    let left = lines.next().unwrap_or_default();
+    let aside = aside.join(lines.next().unwrap_or(left));
     if leaving.incarnation && left == written {
         let (region, incarnation) = (name.to_string(), random()?);
         logs.write_identity(&Identity { region, incarnation, created_ms: wall })?;
     }
     drop(logs);
-    let aside = config.dir.join(ASIDE).join(&left);
     let logs_dir = Path::new("log").join("logs");
     let mut parts: Vec<_> = leaving.logs.iter().map(|log| logs_dir.join(log)).collect();
     parts.extend(leaving.store.then(|| "store".into()));
@@ -69,6 +74,14 @@ pub(super) fn leave(config: &Config, name: &RegionName, wall: u64, mut logs: Log
     Ok(logs)
 }
 
+/// Where this leave puts what it leaves: a directory may leave more than once in one incarnation.
+fn free_folder(aside: &Path, log: &str) -> String {
+    let taken = |folder: &String| aside.join(folder).exists();
+    let others = (2_u64..).map(|time| format!("{log}.{time}"));
+    let mut folders = std::iter::once(log.to_owned()).chain(others);
+    folders.find(|folder| !taken(folder)).unwrap_or_else(|| log.to_owned())
+}
+
 /// Moves a file or a folder of that directory there; nothing where it is not.
 pub(super) fn put_aside(dir: &Path, from: &Path, to: &Path) -> Result<()> {
     if !from.exists() {
@@ -86,4 +99,23 @@ pub(super) fn put_aside(dir: &Path, from: &Path, to: &Path) -> Result<()> {
         File::open(&left)?.sync_all()
     };
     moved().with_context(|| format!("{} cannot be moved to {}", from.display(), to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_leave_has_a_folder_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let aside = dir.path().join(ASIDE);
+        for wanted in ["a.1", "a.1.2", "a.1.3"] {
+            let store = dir.path().join("store");
+            fs::create_dir(&store).unwrap();
+            let folder = free_folder(&aside, "a.1");
+            assert_eq!(folder, wanted);
+            put_aside(dir.path(), &store, &aside.join(folder).join("store")).unwrap();
+            assert!(!store.exists() && aside.join(wanted).join("store").exists());
+        }
+    }
 }

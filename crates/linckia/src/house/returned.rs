@@ -4,6 +4,7 @@
 //! aside and written, in parts, into the fleet's own data set. What always holds: an event is on
 //! record once, however often this begins anew; nothing that was put aside is changed or removed.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use linckia_api::Region;
 use linckia_api::returned::on_record;
 use linckia_log::{Disk as _, EntryKind, LocalDisk};
 use linckia_model::{
-    Ack, Dot, Event, Incarnations, Origin, Precondition, Refusal, Vector, Write, decode_event,
+    Ack, Dot, Event, Incarnations, NewEvent, Operation, Origin, Precondition, Refusal, Vector,
+    Write, decode_event,
 };
 use tokio::sync::mpsc;
 
@@ -27,6 +29,12 @@ const MARK: &str = "on-record";
 /// Between two looks at what waits for a log to be closed, or for the region to take writes.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// A part that the region refuses is tried again so often, after this, and twice that, up to that;
+/// then everything that waits is looked at anew.
+const TRIES: u32 = 8;
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_LAST: Duration = Duration::from_secs(15);
+
 /// Written at once: so many events, of so many bytes.
 const PART: usize = 100;
 const PART_BYTES: usize = 1 << 20;
@@ -37,11 +45,14 @@ const PARTS_AHEAD: usize = 2;
 /// Puts on record what lies under `aside`, as soon as that is possible.
 pub(super) async fn follow<R: Region>(dir: PathBuf, region: Arc<R>) {
     let dir = dir.join(super::leaving::ASIDE);
+    // Not all of these can be read: they are tried again at the next start.
+    let mut given_up = BTreeSet::new();
     loop {
-        let left = match waiting(&dir) {
+        let mut left = match waiting(&dir) {
             Ok(left) => left,
             Err(error) => return tracing::warn!("{error:#}; what was put aside is on no record"),
         };
+        left.retain(|place| !given_up.contains(place));
         if left.is_empty() {
             return;
         }
@@ -50,22 +61,44 @@ pub(super) async fn follow<R: Region>(dir: PathBuf, region: Arc<R>) {
                 break;
             }
             match publish(&place, region.as_ref()).await {
-                Ok(Some(0)) => {}
-                Ok(Some(events)) => tracing::warn!(
-                    place = %place.display(),
-                    events,
-                    "events beyond the end of a closed log are on record: `linckia returned` \
-                     lists them, and admits those that are wanted"
-                ),
+                Ok(Some(done)) => {
+                    told(&place, &done);
+                    if !done.clean {
+                        given_up.insert(place);
+                    }
+                }
                 // A log is not closed yet, or the region is busy.
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!("{error:#}; what lies there is on no record, see `log dump`");
-                    return;
+                    tracing::error!(
+                        place = %place.display(),
+                        "{error:#}; not all that lies there is on record, see `log dump`; it is \
+                         tried again at the next start"
+                    );
+                    given_up.insert(place);
                 }
             }
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+fn told(place: &Path, done: &Done) {
+    let place = place.display();
+    if done.events > 0 {
+        tracing::warn!(
+            %place,
+            events = done.events,
+            "events beyond the end of a closed log are on record: `linckia returned` lists them, \
+             and admits those that are wanted"
+        );
+    }
+    if !done.clean {
+        tracing::warn!(
+            %place,
+            "not all that was put aside there can be read: the rest is on no record; `linckia log \
+             dump` shows what there is, and it is tried again at the next start"
+        );
     }
 }
 
@@ -97,8 +130,15 @@ fn end_of(lives: &Incarnations, origin: &Origin) -> End {
     }
 }
 
+/// What was put on record of one folder.
+struct Done {
+    events: usize,
+    /// All of it was read.
+    clean: bool,
+}
+
 /// Puts on record what lies in one folder; none if it has to be tried again later.
-async fn publish<R: Region>(place: &Path, region: &R) -> Result<Option<usize>> {
+async fn publish<R: Region>(place: &Path, region: &R) -> Result<Option<Done>> {
     let lives = region.incarnations().borrow().clone();
     let log = place.join("log");
     let origins = {
@@ -108,10 +148,13 @@ async fn publish<R: Region>(place: &Path, region: &R) -> Result<Option<usize>> {
         })
         .await??
     };
-    let mut total = 0;
+    let mut done = Done { events: 0, clean: true };
     for name in origins {
-        let origin = Origin::parse(&name)
-            .with_context(|| format!("{} holds `{name}`, which is no log", log.display()))?;
+        let Ok(origin) = Origin::parse(&name) else {
+            tracing::warn!(place = %log.display(), name, "this is no log, and is passed over");
+            done.clean = false;
+            continue;
+        };
         let end = match end_of(&lives, &origin) {
             End::At(end) => end,
             End::Alive => continue,
@@ -121,67 +164,96 @@ async fn publish<R: Region>(place: &Path, region: &R) -> Result<Option<usize>> {
         let log = log.clone();
         let reading = tokio::task::spawn_blocking(move || read_parts(&log, &origin, end, &parts));
         while let Some(events) = read.recv().await {
-            total += events.len();
-            if !write(region, &events).await? {
+            done.events += events.len();
+            if !write_again(region, &events).await? {
                 return Ok(None);
             }
         }
-        reading.await??;
+        done.clean &= reading.await??;
+    }
+    if !done.clean {
+        return Ok(Some(done));
     }
     File::create(place.join(MARK)).and_then(|mark| mark.sync_all())?;
     File::open(place)?.sync_all()?;
-    Ok(Some(total))
+    Ok(Some(done))
 }
 
-/// Reads a log that was put aside beyond its end, part by part.
+/// Reads a log that was put aside beyond its end, part by part. False if not all can be read.
 fn read_parts(
     log: &Path,
     origin: &Origin,
     end: u64,
     parts: &mpsc::Sender<Vec<Event>>,
-) -> Result<()> {
+) -> Result<bool> {
     let disk = LocalDisk::open_to_read(log)?;
-    let (mut events, mut bytes) = (Vec::new(), 0);
+    let (mut events, mut bytes, mut clean) = (Vec::new(), 0, true);
     for entry in linckia_log::dump(&disk, origin.as_str())? {
         let entry = match entry {
             Ok(entry) => entry,
             // Told once for a file, a torn end too; the next file follows.
             Err(error) => {
                 tracing::warn!(%error, %origin, "what was put aside is not readable to its end");
+                clean = false;
                 continue;
             }
         };
         if entry.sequence <= end || entry.kind != EntryKind::Event {
             continue;
         }
-        bytes += entry.payload.len();
         let dot = Dot::new(origin.clone(), entry.sequence);
-        let event = decode_event(dot, &entry.payload, &Vector::new())
-            .with_context(|| format!("{} holds what is no event", entry.file))?;
-        events.push(event);
+        match decode_event(dot, &entry.payload, &Vector::new()) {
+            Ok(event) => events.push(event),
+            Err(error) => {
+                let (file, sequence) = (&entry.file, entry.sequence);
+                tracing::warn!(%error, %origin, %file, sequence, "this is no event: passed over");
+                clean = false;
+                continue;
+            }
+        }
+        bytes += entry.payload.len();
         if events.len() >= PART || bytes >= PART_BYTES {
             bytes = 0;
             // Whoever reads may have given up.
             if parts.blocking_send(std::mem::take(&mut events)).is_err() {
-                return Ok(());
+                return Ok(clean);
             }
         }
     }
     if !events.is_empty() {
         let _ = parts.blocking_send(events);
     }
-    Ok(())
+    Ok(clean)
 }
 
 /// False if it has to be tried again later.
-async fn write<R: Region>(region: &R, events: &[Event]) -> Result<bool> {
-    let write = Write {
-        events: events.iter().map(on_record).collect(),
-        atomic: false,
-        precondition: Some(Precondition::Absent),
-        entity_tag: false,
-        ack: Ack::default(),
-    };
+async fn write_again<R: Region>(region: &R, events: &[Event]) -> Result<bool> {
+    // Records that return, as they were, need not be absent: what they note would be lost.
+    let (notes, records): (Vec<NewEvent>, Vec<NewEvent>) =
+        events.iter().map(on_record).partition(|new| new.operation == Operation::Patch);
+    for (events, precondition) in [(records, Some(Precondition::Absent)), (notes, None)] {
+        let mut pause = RETRY_FIRST;
+        let mut tries = 0;
+        while !events.is_empty() && !write(region, events.clone(), precondition.clone()).await? {
+            tries += 1;
+            if tries == TRIES {
+                return Ok(false);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_LAST);
+        }
+    }
+    Ok(true)
+}
+
+/// False if not all of it is written.
+async fn write<R: Region>(
+    region: &R,
+    events: Vec<NewEvent>,
+    precondition: Option<Precondition>,
+) -> Result<bool> {
+    let write =
+        Write { events, atomic: false, precondition, entity_tag: false, ack: Ack::default() };
     let Ok(answers) = region.write(write).await else { return Ok(false) };
     for answer in answers {
         match answer {

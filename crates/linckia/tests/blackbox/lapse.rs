@@ -97,6 +97,15 @@ fn what_returned_is_on_record_and_admitted(fleet: &Fleet, alone: &str) {
     let of = |door: &Door| door.thing("thing").unwrap()["data"].clone();
     assert_eq!(of(&a), json!({"n": 1, "back": true}), "nothing is replayed");
 
+    // Of what a dry run has shown, no more than that is decided.
+    let only = json!({"where": {"dots": [alone]}, "decision": "admit", "dryRun": true});
+    let shown = b.ask("POST", "/v1/returned", Some(&only)).json();
+    assert_eq!(shown["items"].as_array().unwrap().len(), 1, "{shown}");
+    assert_eq!(
+        (&shown["items"][0]["dot"], &shown["items"][0]["late"]),
+        (&json!(alone), &json!(null))
+    );
+
     let words = ["returned", "admit", "--where", "eventId=alone", "--region", &b.name];
     let dry = fleet.cli(&[&words[..], &["--dry-run"]].concat()).done().stdout;
     assert!(dry.contains("1 events would be written again"), "{dry}");
@@ -110,7 +119,12 @@ fn what_returned_is_on_record_and_admitted(fleet: &Fleet, alone: &str) {
     for door in &fleet.doors {
         assert_eq!(of(door), json!({"n": 1, "back": true, "alone": true}), "{}", door.name);
         assert!(door.items("/v1/returned?state=returned").is_empty(), "{}", door.name);
-        assert_eq!(door.items("/v1/returned?state=admitted")[0]["event"]["eventId"], "alone");
+        let admitted = &door.items("/v1/returned?state=admitted")[0];
+        assert_eq!(
+            (&admitted["event"]["eventId"], &admitted["state"]),
+            (&json!("alone"), &json!("admitted"))
+        );
+        assert!(admitted["admitted"]["note"].is_string(), "{admitted}");
     }
     // Its client repeats it: it was written.
     let again = c.ask(

@@ -12,8 +12,9 @@ use linckia_net::{DevelopmentCa, SubjectNames};
 use serde_json::json;
 
 use crate::configured::{Processes, free_port, toml};
-use crate::door::{Answer, Door, event};
+use crate::door::{Door, event};
 use crate::fleet::PROGRAM;
+use crate::http::Answer;
 use crate::processes::{Permit, eventually};
 
 /// A region that is started is ready within this, or says why it is not.
@@ -59,8 +60,8 @@ impl Two {
         );
         let config = self.path(&format!("{dir}.toml"));
         fs::write(&config, text).unwrap();
-        let log = File::options().append(true).create(true);
-        let log = log.clone().open(self.path(&format!("{dir}.log"))).unwrap();
+        let log = self.path(&format!("{dir}.log"));
+        let log = File::options().append(true).create(true).open(log).unwrap();
         let mut command = Command::new(PROGRAM);
         command.args(["region", "--config"]).arg(config).args(words).stdin(Stdio::null());
         self.processes.0.push(command.stdout(log).stderr(Stdio::null()).spawn().unwrap());
