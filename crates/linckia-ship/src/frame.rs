@@ -88,8 +88,8 @@ pub enum Frame {
         region: RegionName,
         protocol: u16,
     },
-    /// The answer where there is no such protocol, the fleet does not know the dialler, or its region
-    /// is alive elsewhere.
+    /// The answer where there is no such protocol, the fleet does not know the dialler, or its
+    /// region is alive elsewhere.
     Refuse {
         reason: String,
         /// The dialler's region is alive in another place.

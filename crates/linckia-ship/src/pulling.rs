@@ -44,8 +44,8 @@ pub enum Reaction {
     NoSnapshot(u64),
     /// The answer to the comparing question of that number, and the epoch in which it was read.
     Compared(u64, u64, Tell),
-    /// The other end will not talk to us; the reason is for the operator. True: this region is alive
-    /// in another place.
+    /// The other end will not talk to us; the reason is for the operator. True: this region is
+    /// alive in another place.
     Refused(String, bool),
 }
 

@@ -344,6 +344,26 @@ fn members(
     [Ok(name.clone())].into_iter().chain(peers).collect()
 }
 
+/// What follows the agreement in this region's name.
+fn own(
+    config: &Config,
+    name: &RegionName,
+    regions: Vec<RegionName>,
+    (origin, held, restored, place): (Origin, Vec<Origin>, Option<Box<Restored>>, Place),
+) -> agreed::Own {
+    agreed::Own {
+        name: name.clone(),
+        origin,
+        regions,
+        held,
+        dir: config.dir.clone(),
+        place: Some(place),
+        restored,
+        lapse_after: config.ship.lapse_after,
+        lapse_at: config.ship.lapse_at_per_million,
+    }
+}
+
 /// The door's socket, with room for as many connections as it takes.
 fn bind(settings: &config::Door) -> Result<Door> {
     let tls = match &settings.tls {
@@ -383,17 +403,7 @@ async fn serve(
     let moved_from = place.moved_from.clone();
     let (enters, entered) = watch::channel(false);
     let (lives, incarnations) = watch::channel(Arc::default());
-    let own = agreed::Own {
-        name: name.clone(),
-        origin: origin.clone(),
-        regions: regions.clone(),
-        held,
-        dir: config.dir.clone(),
-        place: Some(place),
-        restored,
-        lapse_after: config.ship.lapse_after,
-        lapse_at: config.ship.lapse_at_per_million,
-    };
+    let own = own(config, name, regions.clone(), (origin.clone(), held, restored, place));
     let told = agreed::Told { entered: enters, incarnations: lives };
     let (orders, said) = (core.orders(), core.said());
     let following = agreed::follow(own, agreement.clone(), orders, said, time, core.stands(), told);

@@ -1,5 +1,5 @@
-//! Where a region's directory is: host and path. Two directories that hold one region's identity are
-//! told from each other by it.
+//! Where a region's directory is: host and path. Two directories that hold one region's identity
+//! are told from each other by it.
 //!
 //! Kept in the directory (`place`) once the region is known to live nowhere else. What always
 //! holds: a directory that was copied or moved is not written in before a peer, or an operator, has
