@@ -34,6 +34,8 @@ fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let Value::Object(keywords) = schema else { return Err(format!("{schema} is no schema")) };
     for (keyword, wanted) in keywords {
         match keyword.as_str() {
+            // They speak of objects.
+            "required" | "properties" | "additionalProperties" if !value.is_object() => {}
             "$ref" => {
                 let pointer = wanted.as_str().unwrap().trim_start_matches('#');
                 fits(document, document.pointer(pointer).unwrap(), value)?;
