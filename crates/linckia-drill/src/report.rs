@@ -9,7 +9,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::account::{Level, Receipt, Written};
-use crate::io::{Mode, Plan, Soak};
+use crate::io::{Mode, Plan, Restore, Soak};
+use crate::restored::Restored;
 
 /// The width of a bar of the timeline, in milliseconds.
 const STEP: u64 = 250;
@@ -71,6 +72,25 @@ pub struct Outcome {
     pub timeline: Timeline,
 }
 
+/// What a restore took, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Times {
+    /// The moment that was restored.
+    #[serde(rename = "moment")]
+    pub time: String,
+    #[serde(rename = "backupMilliseconds")]
+    pub backup: u64,
+    #[serde(rename = "verifyMilliseconds")]
+    pub verify: u64,
+    /// From an empty directory to a fleet whose regions are all ready.
+    #[serde(rename = "rtoMilliseconds")]
+    pub restore: u64,
+    /// How old the moment was when restoring began.
+    #[serde(rename = "rpoMilliseconds")]
+    pub age: u64,
+}
+
 /// A drill's outcome, judged.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -100,6 +120,15 @@ pub enum Drill {
         region: String,
         mode: &'static str,
     },
+    Restore {
+        region: String,
+        #[serde(flatten)]
+        times: Times,
+        #[serde(flatten)]
+        restored: Restored,
+        /// The regions of the restored fleet hold the same.
+        restored_equal: bool,
+    },
     Soak {
         seed: u64,
         /// Writes a second that were acknowledged.
@@ -117,6 +146,9 @@ impl Drill {
     pub fn name(&self) -> String {
         match self {
             Self::RegionLoss { region, mode } => format!("{mode} of {region}"),
+            Self::Restore { region, times, .. } => {
+                format!("restore of {region} as of {}", times.time)
+            }
             Self::Soak { seed, rate, failures, .. } => {
                 format!("{} failures of seed {seed} at {rate} writes/s", failures.len())
             }
@@ -147,6 +179,20 @@ impl Report {
         Self::new(drill, plan.destroys, &plan.ledger, outcome)
     }
 
+    pub(crate) fn of_restore(
+        plan: &Restore,
+        outcome: Outcome,
+        times: Times,
+        restored: Restored,
+        restored_equal: bool,
+    ) -> Self {
+        let right = restored.is_right() && restored_equal;
+        let region = plan.region.clone();
+        let drill = Drill::Restore { region, times, restored, restored_equal };
+        let report = Self::new(drill, false, &plan.ledger, outcome);
+        Self { passed: report.passed && right, ..report }
+    }
+
     fn new(drill: Drill, disks_lost: bool, ledger: &Path, outcome: Outcome) -> Self {
         let Outcome { levels, digests_equal, broken, surprises, timeline } = outcome;
         let kept = levels.iter().all(|level| keeps(disks_lost, level));
@@ -167,7 +213,8 @@ impl Report {
     /// The page.
     pub fn html(&self) -> String {
         let mut page = String::from(HEAD);
-        let verdict = if self.passed { ("passed", "Passed") } else { ("failed", "Failed") };
+        let (class, verdict) =
+            if self.passed { ("passed", "Passed") } else { ("failed", "Failed") };
         let (title, story) = match &self.drill {
             Drill::RegionLoss { region, mode } => {
                 let what = match *mode {
@@ -180,6 +227,22 @@ impl Report {
                     format!("While clients wrote and read, <b>{region}</b> {what}, and came back.");
                 (format!("Losing {region}"), story)
             }
+            Drill::Restore { region, times, restored, .. } => {
+                let (region, time) = (escape(region), escape(&times.time));
+                let story = format!(
+                    "While clients wrote and read, <b>{region}</b> was backed up, and a fleet was \
+                     restored beside, as of {time}. It was ready after {} ms, and the moment was \
+                     {} ms old when restoring began. Of {} writes that had been acknowledged by \
+                     then {} are missing in it; of {} that were begun later {} are in it.",
+                    times.restore,
+                    times.age,
+                    restored.owed,
+                    restored.missing_ids.len(),
+                    restored.later,
+                    restored.too_late_ids.len()
+                );
+                (format!("Restoring {region}"), story)
+            }
             Drill::Soak { failures, rate, .. } => (
                 "A soak".to_owned(),
                 format!(
@@ -189,7 +252,6 @@ impl Report {
                 ),
             ),
         };
-        let (class, verdict) = verdict;
         let _ = write!(
             page,
             "<h1>{title} <span class=\"{class}\">{verdict}</span></h1>\n<p>{story} {}</p>\n",
@@ -289,7 +351,7 @@ impl Report {
             WIDTH + 6,
             WIDTH + 6,
         );
-        if let [Band { from, until, .. }] = bands.as_slice() {
+        if let ([Band { from, until, .. }], Drill::RegionLoss { .. }) = (&bands[..], &self.drill) {
             for (at, what) in [(from, "lost"), (until, "back")] {
                 let (x, y) = (x(*at), HEIGHT + 18);
                 let _ = writeln!(page, "<text x=\"{x}\" y=\"{y}\">{what}</text>");
@@ -331,6 +393,13 @@ impl Report {
         }
         for surprise in &self.surprises {
             let _ = writeln!(page, "<p class=\"failed\">Not expected: {}</p>", escape(surprise));
+        }
+        if let Drill::Restore { restored, .. } = &self.drill {
+            let lists = [("Missing", &restored.missing_ids), ("Too late", &restored.too_late_ids)];
+            for (what, ids) in lists.into_iter().filter(|(_, ids)| !ids.is_empty()) {
+                let ids = escape(&ids.join("\n"));
+                let _ = writeln!(page, "<h2>{what} in the restored fleet</h2><pre>{ids}</pre>");
+            }
         }
         for level in self.levels.iter().filter(|level| level.lost > 0) {
             let ids = escape(&level.lost_ids.join("\n"));

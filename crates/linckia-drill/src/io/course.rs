@@ -4,7 +4,7 @@
 //! breaks and heals by his own means. What always holds: the judgement comes after every region
 //! shows the same, or after it is clear that they do not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 use super::Operator;
 use super::client::Caller;
 use super::end::{converged, ends, read_all};
-use super::ledger::Ledger;
+use super::ledger::{Ledger, Notes};
 use super::visitor::{DrillDoor, Visitor};
-use crate::account::{account, lost};
+use crate::account::{Written, account, lost};
 use crate::failure::Failure;
 use crate::history;
 use crate::report::{Band, Outcome, Report, Timeline};
@@ -83,55 +83,111 @@ pub async fn run(
     operator: &impl Operator,
     say: &dyn Fn(&str),
 ) -> anyhow::Result<Report> {
-    let home = doors.iter().position(|door| door.region == plan.region);
-    let home = home.ok_or_else(|| anyhow::anyhow!("the fleet has no region {}", plan.region))?;
-    let (doors, kind): (Arc<[DrillDoor]>, Arc<str>) = (doors.into(), Arc::from(&*plan.run));
-    let ledger = Arc::new(Ledger::create(&plan.ledger, plan.levels.len())?);
-    let mut clients = JoinSet::new();
-    let last = (plan.span + LAST_ATTEMPTS).as_millis() as u64;
-    for (level, ack) in plan.levels.iter().enumerate() {
-        for number in 0..CLIENTS {
-            let visitor = Visitor {
-                doors: Arc::clone(&doors),
-                kind: Arc::clone(&kind),
-                ack: ack.clone(),
-                at: home,
-                token: String::new(),
-            };
-            let caller = Caller {
-                ledger: Arc::clone(&ledger),
-                visitor,
-                level,
-                number,
-                home,
-                session: ledger.session(),
-                deeds: 0,
-                own: BTreeMap::new(),
-                reborn: plan.mode == Mode::Destroy,
-            };
-            clients.spawn(caller.run(last));
+    let home = place_of(&doors, &plan.region)?;
+    let crew = Crew {
+        doors: doors.into(),
+        kind: Arc::from(&*plan.run),
+        ledger: Arc::new(Ledger::create(&plan.ledger, plan.levels.len())?),
+        levels: plan.levels.clone(),
+    };
+    let clients = crew.clients(|_| home, plan.span, plan.mode == Mode::Destroy);
+    say(&format!("{} clients write and read in {}", clients.len(), plan.region));
+    let band = drive(plan, &crew.ledger, operator, say).await;
+    crew.end(clients).await?;
+    let (outcome, _) = crew.judge(vec![band?], say).await?;
+    Ok(Report::of_region_loss(plan, outcome))
+}
+
+/// The place of a region among the doors.
+pub(super) fn place_of(doors: &[DrillDoor], region: &str) -> anyhow::Result<usize> {
+    let place = doors.iter().position(|door| door.region == region);
+    place.ok_or_else(|| anyhow::anyhow!("the fleet has no region {region}"))
+}
+
+/// What the clients of a drill share.
+pub(super) struct Crew {
+    pub(super) doors: Arc<[DrillDoor]>,
+    /// The aggregate type of this drill.
+    pub(super) kind: Arc<str>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) levels: Vec<String>,
+}
+
+pub(super) type Clients = JoinSet<anyhow::Result<()>>;
+
+impl Crew {
+    /// A session at the region of that place.
+    pub(super) fn visitor(&self, ack: &str, at: usize) -> Visitor {
+        Visitor {
+            doors: Arc::clone(&self.doors),
+            kind: Arc::clone(&self.kind),
+            ack: ack.to_owned(),
+            at,
+            token: String::new(),
         }
     }
-    say(&format!("{} clients write and read in {}", clients.len(), plan.region));
-    let band = drive(plan, &ledger, operator, say).await;
-    ledger.end();
-    while let Some(ended) = clients.join_next().await {
-        ended??;
+
+    /// Begins to write and read: clients of each level, each at `home` of its number.
+    pub(super) fn clients(
+        &self,
+        home: impl Fn(usize) -> usize,
+        span: Duration,
+        reborn: bool,
+    ) -> Clients {
+        let mut clients = JoinSet::new();
+        let last = (span + LAST_ATTEMPTS).as_millis() as u64;
+        for (level, ack) in self.levels.iter().enumerate() {
+            for number in 0..CLIENTS {
+                let home = home(number);
+                let caller = Caller {
+                    ledger: Arc::clone(&self.ledger),
+                    visitor: self.visitor(ack, home),
+                    level,
+                    number,
+                    home,
+                    session: self.ledger.session(),
+                    deeds: 0,
+                    own: BTreeMap::new(),
+                    reborn,
+                };
+                clients.spawn(caller.run(last));
+            }
+        }
+        clients
     }
-    let band = band?;
-    say("waiting until all regions show the same");
-    let digests_equal = converged(&doors).await;
-    let notes = ledger.take()?;
-    say("reading everything everywhere");
-    let keys = notes.written.iter().map(|write| write.key.as_str()).collect();
-    let end = read_all(&doors, &kind, keys).await?;
-    let lost = lost(&notes.written, &end);
-    let broken = history::check(&notes.history, &lost).err().map(|broken| broken.to_string());
-    let levels = account(&plan.levels, &notes.written, &notes.stale, &end, &ends(&doors).await);
-    let regions = doors.iter().map(|door| door.region.clone()).collect();
-    let timeline = Timeline::of(regions, &notes.written, vec![band], &plan.levels);
-    let outcome = Outcome { levels, digests_equal, broken, surprises: notes.surprises, timeline };
-    Ok(Report::of_region_loss(plan, outcome))
+
+    /// Nothing new is written from here on; returns when all have ended.
+    pub(super) async fn end(&self, mut clients: Clients) -> anyhow::Result<()> {
+        self.ledger.end();
+        while let Some(ended) = clients.join_next().await {
+            ended??;
+        }
+        Ok(())
+    }
+
+    /// Waits until all regions show the same, and accounts for everything.
+    pub(super) async fn judge(
+        &self,
+        bands: Vec<Band>,
+        say: &dyn Fn(&str),
+    ) -> anyhow::Result<(Outcome, Vec<Written>)> {
+        say("waiting until all regions show the same");
+        let digests_equal = converged(&self.doors).await;
+        let Notes { written, history, stale, surprises } = self.ledger.take()?;
+        say("reading everything everywhere");
+        let end = read_all(&self.doors, &self.kind, keys(&written)).await?;
+        let lost = lost(&written, &end);
+        let broken = history::check(&history, &lost).err().map(|broken| broken.to_string());
+        let levels = account(&self.levels, &written, &stale, &end, &ends(&self.doors).await);
+        let regions = self.doors.iter().map(|door| door.region.clone()).collect();
+        let timeline = Timeline::of(regions, &written, bands, &self.levels);
+        Ok((Outcome { levels, digests_equal, broken, surprises, timeline }, written))
+    }
+}
+
+/// The aggregates that were written.
+pub(super) fn keys(written: &[Written]) -> BTreeSet<&str> {
+    written.iter().map(|write| write.key.as_str()).collect()
 }
 
 /// Breaks after three tenths of the time, heals after seven; when that was.

@@ -1,12 +1,14 @@
 //! The hands of a drill: clients over sockets, the clock, the observer's ledger.
 //!
-//! `course.rs` loses one region, `soak.rs` lets many things fail; both end in `end.rs`.
+//! `course.rs` loses one region, `restore.rs` brings a fleet back from a backup, `soak.rs` lets
+//! many things fail; all end in `end.rs`.
 
 mod client;
 mod course;
 mod end;
 mod graves;
 mod ledger;
+mod restore;
 mod soak;
 mod visitor;
 mod wanderer;
@@ -14,6 +16,7 @@ mod wanderer;
 use std::future::Future;
 
 pub use course::{Mode, Plan, run};
+pub use restore::{Restore, restore};
 pub use soak::{Soak, soak};
 pub use visitor::DrillDoor;
 
@@ -25,4 +28,14 @@ pub trait Operator {
     fn strike(&self, failure: &Failure) -> impl Future<Output = anyhow::Result<()>>;
     /// Returns when a region that was down is ready.
     fn heal(&self, failure: &Failure) -> impl Future<Output = anyhow::Result<()>>;
+}
+
+/// Who takes backups and makes fleets of them, by an operator's means.
+pub trait Keeper {
+    /// Adds to the backup what came since, or begins it.
+    fn back_up(&self) -> impl Future<Output = anyhow::Result<()>>;
+    /// Reads the whole backup; what is damaged is an error.
+    fn verify(&self) -> impl Future<Output = anyhow::Result<()>>;
+    /// Makes a fleet as it was at that time, beside the running one; its doors, once it is ready.
+    fn restore(&self, time: &str) -> impl Future<Output = anyhow::Result<Vec<DrillDoor>>>;
 }

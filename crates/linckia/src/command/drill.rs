@@ -1,18 +1,21 @@
 //! `drill`: rehearses a failure on a fleet and says what was lost.
 //!
-//! The drill itself is `linckia-drill`; here stand the words and what is printed, in `means.rs` the
-//! operator's means. What always holds: exit code 1 if a promise was not kept.
+//! The drill itself is `linckia-drill`; here stand the words and what is printed, in `means.rs` and
+//! `keeper.rs` the operator's means. What always holds: exit code 1 if a promise was not kept.
 
+mod keeper;
 mod means;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use linckia_drill::report::{Drill, Report};
-use linckia_drill::{DrillDoor, Mode, Plan, Soak};
+use keeper::Spare;
+use linckia_drill::report::{Drill, Report, Times};
+use linckia_drill::restored::Restored;
+use linckia_drill::{DrillDoor, Mode, Plan, Restore, Soak};
 use means::Means;
 
 use super::text::{number, print, remark, table};
@@ -67,6 +70,10 @@ pub struct RunArguments {
     /// Where the observer keeps the ids that were acknowledged.
     #[arg(long, value_name = "FILE", default_value = "drill-ledger.txt")]
     ledger: PathBuf,
+    /// In restore: the directory that the backup and the restored fleet lie in, which is made, and
+    /// removed if the drill passes; drill-restore without it.
+    #[arg(long, value_name = "DIR")]
+    beside: Option<PathBuf>,
     /// In place of the local fleet's supervisor: a shell command that loses the region.
     #[arg(long, value_name = "COMMAND", requires = "heal_with")]
     break_with: Option<String>,
@@ -79,6 +86,8 @@ pub struct RunArguments {
 enum DrillName {
     /// A region is lost and comes back.
     RegionLoss,
+    /// A fleet is restored from a backup, beside the one that runs on.
+    Restore,
     /// Kills, cuts and wrong clocks, drawn from a seed, while sessions hop between regions.
     Soak,
 }
@@ -118,6 +127,7 @@ pub async fn run(
     let clients: Vec<DrillDoor> = clients.collect::<anyhow::Result<_>>()?;
     let mut report = match arguments.drill {
         DrillName::RegionLoss => region_loss(global, arguments, clients).await?,
+        DrillName::Restore => restore(global, arguments, clients).await?,
         DrillName::Soak => soak(global, arguments, clients).await?,
     };
     if let Some(path) = &arguments.report {
@@ -138,21 +148,12 @@ async fn region_loss(
     arguments: &RunArguments,
     doors: Vec<DrillDoor>,
 ) -> anyhow::Result<Report> {
-    if arguments.seed.is_some() || arguments.rate.is_some() || arguments.destroy {
-        return Err(wrong_use("--seed, --rate and --destroy are a soak's: leave them out"));
-    }
-    let region = match (&global.region, doors.first()) {
-        (Some(region), _) => region.clone(),
-        (None, Some(first)) => first.region.clone(),
-        (None, None) => bail!("the fleet has no region"),
-    };
-    let names: Vec<&str> = doors.iter().map(|door| door.region.as_str()).collect();
-    if !names.contains(&region.as_str()) {
-        let names = names.join(", ");
-        return Err(wrong_use(format!("there is no region `{region}`: the regions are {names}")));
+    no_soak(arguments)?;
+    if arguments.beside.is_some() {
+        return Err(wrong_use("--beside is of restore"));
     }
     let plan = Plan {
-        region,
+        region: region_of(global, &doors)?,
         mode: arguments.mode.unwrap_or(ModeName::Stop).into(),
         levels: arguments.ack.clone(),
         span: arguments.span,
@@ -172,14 +173,63 @@ async fn region_loss(
     linckia_drill::run(&plan, doors, &means, &remark).await
 }
 
+fn no_soak(arguments: &RunArguments) -> anyhow::Result<()> {
+    if arguments.seed.is_some() || arguments.rate.is_some() || arguments.destroy {
+        return Err(wrong_use("--seed, --rate and --destroy are a soak's: leave them out"));
+    }
+    Ok(())
+}
+
+/// The region that a drill is about: the named one, or the first.
+fn region_of(global: &GlobalArguments, doors: &[DrillDoor]) -> anyhow::Result<String> {
+    let region = match (&global.region, doors.first()) {
+        (Some(region), _) => region.clone(),
+        (None, Some(first)) => first.region.clone(),
+        (None, None) => bail!("the fleet has no region"),
+    };
+    let names: Vec<&str> = doors.iter().map(|door| door.region.as_str()).collect();
+    if !names.contains(&region.as_str()) {
+        let names = names.join(", ");
+        return Err(wrong_use(format!("there is no region `{region}`: the regions are {names}")));
+    }
+    Ok(region)
+}
+
+/// A fleet is restored beside the running one.
+async fn restore(
+    global: &GlobalArguments,
+    arguments: &RunArguments,
+    doors: Vec<DrillDoor>,
+) -> anyhow::Result<Report> {
+    no_soak(arguments)?;
+    if arguments.mode.is_some() || arguments.break_with.is_some() {
+        return Err(wrong_use("--mode and --break-with are of region-loss: leave them out"));
+    }
+    let plan = Restore {
+        region: region_of(global, &doors)?,
+        levels: arguments.ack.clone(),
+        span: arguments.span,
+        run: run_name("Restore"),
+        ledger: arguments.ledger.clone(),
+    };
+    let regions = doors.iter().map(|door| door.region.clone()).collect();
+    let dir = arguments.beside.as_deref().unwrap_or_else(|| Path::new("drill-restore"));
+    let spare = Spare::create(global, &plan.region, regions, dir)?;
+    let ran = linckia_drill::restore(&plan, doors, &spare, &remark).await;
+    let ended = spare.end(ran.as_ref().is_ok_and(|report| report.passed)).await;
+    let report = ran?;
+    ended?;
+    Ok(report)
+}
+
 async fn soak(
     global: &GlobalArguments,
     arguments: &RunArguments,
     doors: Vec<DrillDoor>,
 ) -> anyhow::Result<Report> {
     let region_loss = arguments.mode.is_some() || arguments.break_with.is_some();
-    if region_loss || global.region.is_some() {
-        return Err(wrong_use("--mode, --break-with and --region are of region-loss"));
+    if region_loss || arguments.beside.is_some() || global.region.is_some() {
+        return Err(wrong_use("--mode, --break-with, --beside and --region are of other drills"));
     }
     if global.url.is_some() {
         return Err(wrong_use("a soak breaks a local fleet by its supervisor: name it by --dir"));
@@ -256,6 +306,9 @@ fn show(report: &Report) -> String {
             number(*sessions_given_up)
         ));
     }
+    if let Drill::Restore { times, restored, restored_equal, .. } = &report.drill {
+        text.push_str(&show_restored(times, restored, *restored_equal));
+    }
     let equal = if report.digests_equal { "are equal" } else { "DIFFER" };
     let verdict = if report.passed { "Passed" } else { "FAILED" };
     text.push_str(&format!(
@@ -265,6 +318,30 @@ fn show(report: &Report) -> String {
     ));
     if let Some(path) = &report.report {
         text.push_str(&format!(" The page: {path}"));
+    }
+    text
+}
+
+fn show_restored(times: &Times, restored: &Restored, equal: bool) -> String {
+    let Times { time, backup, verify, restore, age } = times;
+    let mut text = format!(
+        "\n\nRestored as of {time}: ready after {} ms (RTO), {} ms after that moment (RPO); the \
+         second backup took {} ms, `backup verify` {} ms.\nOf {} writes acknowledged by then {} \
+         are missing in the restored fleet; of {} begun later {} are in it; its digests {}.",
+        number(*restore),
+        number(*age),
+        number(*backup),
+        number(*verify),
+        number(restored.owed),
+        number(restored.missing_ids.len() as u64),
+        number(restored.later),
+        number(restored.too_late_ids.len() as u64),
+        if equal { "are equal" } else { "DIFFER" },
+    );
+    for (what, ids) in [("missing", &restored.missing_ids), ("too late", &restored.too_late_ids)] {
+        for id in ids.iter().take(LOST_SHOWN) {
+            text.push_str(&format!("\n  {what}: {id}"));
+        }
     }
     text
 }

@@ -36,6 +36,11 @@ pub struct FleetDirectory {
     _lock: File,
 }
 
+/// Makes a fleet's directory, into which a region may be restored before the first start.
+pub fn make(dir: &Path) -> anyhow::Result<()> {
+    hold(dir).map(drop)
+}
+
 /// Takes the directory, which is made if it is not there.
 pub fn hold(dir: &Path) -> anyhow::Result<FleetDirectory> {
     fs::create_dir_all(dir)

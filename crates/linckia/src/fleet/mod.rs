@@ -28,6 +28,7 @@ pub mod wan;
 pub(crate) use client::Fleet;
 pub use commands::{RuleArguments, StartArguments, StopArguments, WanCommand};
 pub(crate) use control::{CutOrder, HealOrder, StartOrder, StopOrder};
+pub(crate) use directory::make as make_directory;
 pub use ports::PortsChoice;
 pub use process::{ENV_CONTROL, ENV_PARENT_PIPE};
 pub use state::{FleetState, RegionState};

@@ -4,8 +4,9 @@
 //! the ledger that it kept beside.
 
 use std::fs;
+use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
 
@@ -111,6 +112,36 @@ fn a_short_soak_breaks_nothing() {
     assert!(fs::read_to_string(page).unwrap().contains("What failed"));
     let wrong = fleet.cli(&["drill", "run", "soak", "--destroy"]);
     assert_eq!(wrong.code, Some(2), "local does not survive a disk");
+}
+
+#[test]
+fn a_fleet_is_restored_beside_the_running_one() {
+    let fleet = Fleet::near();
+    let [ledger, page, beside] =
+        ["ledger-restore.txt", "restore.html", "beside"].map(|name| fleet.dir().join(name));
+    let [ledger, page, beside] = [&ledger, &page, &beside].map(|path| path.to_str().unwrap());
+    let region = fleet.doors[1].name.clone();
+    let arguments = [
+        "drill", "run", "restore", "--region", &region, "--for", "5s", "--ledger", ledger,
+        "--report", page, "--beside", beside, "--json",
+    ];
+    let ran = fleet.cli(&arguments);
+    let report = ran.json();
+    assert_eq!((&report["passed"], ran.code), (&Value::Bool(true), Some(0)), "{report}");
+    assert_eq!((&report["drill"], &report["region"]), (&"restore".into(), &json!(region)));
+    assert_eq!((&report["missingIds"], &report["tooLateIds"]), (&json!([]), &json!([])));
+    for count in ["owed", "later", "rtoMilliseconds", "rpoMilliseconds"] {
+        assert!(report[count].as_u64().unwrap() > 20, "{count}: {report}");
+    }
+    let acknowledged = fs::read_to_string(ledger).unwrap().lines().count() as u64;
+    let accounted = ["owed", "later"].map(|count| report[count].as_u64().unwrap());
+    assert!(accounted[0] < acknowledged && accounted[1] < acknowledged, "{report}");
+    assert!(fs::read_to_string(page).unwrap().contains("a fleet was restored beside"));
+    assert!(!Path::new(beside).exists(), "what passed leaves nothing");
+    fs::create_dir(beside).unwrap();
+    let again = fleet.cli(&arguments).ended(1);
+    assert!(again.stderr.contains("name a new directory with --beside"), "{}", again.stderr);
+    fleet.converged();
 }
 
 #[test]
