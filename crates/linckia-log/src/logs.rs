@@ -260,6 +260,14 @@ impl Logs {
         Ok(Position { sequence: log.tail, chain: log.chain })
     }
 
+    /// The last record of an origin's whole transactions, on their way to the disk included.
+    ///
+    /// # Errors
+    /// [`Error::UnknownOrigin`].
+    pub fn complete(&self, origin: &str) -> Result<u64> {
+        Ok(self.log(origin)?.complete)
+    }
+
     /// A handle that reads this log from any thread.
     ///
     /// # Errors

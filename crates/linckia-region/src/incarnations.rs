@@ -166,7 +166,8 @@ impl Region {
         let agreed = Arc::new(agreed);
         let (mut changed, mut freed) = (false, false);
         for (origin, closing) in &agreed.closings {
-            let tail = || logs.tail(origin.as_str()).map_or(0, |position| position.sequence);
+            // Of a transaction that there was no room for the rest may never come.
+            let tail = || logs.complete(origin.as_str()).unwrap_or(0);
             let attempt = closing.attempt;
             if closing.end.is_some() {
                 freed |= self.lives.frozen.remove(origin).is_some();

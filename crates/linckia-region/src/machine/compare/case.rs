@@ -291,7 +291,7 @@ impl Machine {
         }
         let name = self.region.settings.name.clone();
         let sides: Vec<Side> = [(name.clone(), own_digest)].into_iter().chain(told).collect();
-        let verdict = self.verdict(&case.suspect.mandate, own.refolded, &sides);
+        let verdict = self.verdict(&case.suspect.mandate, own.refolded, own.of_all, &sides);
         let Ok(key) = Key::from_bytes(&case.suspect.key) else { return };
         let right = verdict.as_ref().map(|verdict| verdict.right);
         let wrong = |side: &&Side| right.is_some_and(|right| side.1 != right);
@@ -350,12 +350,20 @@ impl Machine {
         &self,
         mandate: &Mandate,
         refolded: Option<Digest>,
+        of_all: bool,
         sides: &[Side],
     ) -> Option<Verdict> {
         let of = |region: &RegionName| sides.iter().find(|side| side.0 == *region);
         if let Some(from) = &mandate.from {
             let (_, right) = of(from)?;
             return Some(Verdict { right: *right, by: JudgedBy::Operator });
+        }
+        let votes = |right: &Digest| sides.iter().filter(|side| side.1 == *right).count();
+        let most = sides.iter().find(|(_, right)| 2 * votes(right) > sides.len());
+        let most = most.filter(|_| sides.len() > 2);
+        let most = most.map(|(_, right)| Verdict { right: *right, by: JudgedBy::Majority });
+        if !of_all && most.is_some() {
+            return most;
         }
         let shown = |right: &Digest| sides.iter().any(|side| side.1 == *right);
         if let Some(right) = refolded.filter(shown) {
@@ -367,9 +375,7 @@ impl Machine {
             };
             return Some(Verdict { right, by: JudgedBy::Logs });
         }
-        let votes = |right: &Digest| sides.iter().filter(|side| side.1 == *right).count();
-        let (_, right) = sides.iter().find(|(_, right)| 2 * votes(right) > sides.len())?;
-        (sides.len() > 2).then_some(Verdict { right: *right, by: JudgedBy::Majority })
+        most
     }
 
     /// The state that is to take the place of the one here has come.

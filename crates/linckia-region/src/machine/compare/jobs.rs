@@ -84,6 +84,8 @@ pub(in crate::machine) struct Judged {
     pub(super) seen: KeySeen,
     /// The digest that the logs give, where they have all of its events.
     pub(super) refolded: Option<Option<[u8; 32]>>,
+    /// The logs let go of nothing: that is the fold of all events.
+    pub(super) of_all: bool,
     pub(super) records: Vec<Pair>,
 }
 
@@ -191,12 +193,13 @@ impl Judge {
         let Self { key, logs, known, policies, fold } = self;
         let seen = look_at(store, &key, &known)?;
         let records = records_of(store, &key, usize::MAX)?;
+        let of_all = logs.iter().all(|(_, log)| log.first() <= 1);
         let source = Logged { logs, known: &known, view: store };
         let refolded = match Key::from_bytes(&key) {
             Ok(name) => refold(store, &key, &source, policies.of(&name), &fold, &known)?,
             Err(_) => None,
         };
-        Ok(Judged { key, at: stored_at(store)?, seen, refolded, records })
+        Ok(Judged { key, at: stored_at(store)?, seen, refolded, of_all, records })
     }
 }
 
