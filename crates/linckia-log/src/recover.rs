@@ -116,15 +116,21 @@ pub(crate) fn recover(
     Ok(Some((log, recovered)))
 }
 
-/// A first segment without header and without a byte of content was being created.
+/// Segments without header and without a byte of content were being created, and nothing was before
+/// them: one, or several at different places in turn, where there was no room.
 fn never_created(disk: &dyn Disk, dir: &str, files: &[Found]) -> Result<bool> {
     match files {
         [] => Ok(true),
-        [only] if only.header.is_none() => {
-            if has_content(only)? {
-                return Err(corrupt(only, 0, only.first, "both copies of the header are lost"));
+        all if all.iter().all(|found| found.header.is_none()) => {
+            for found in all {
+                if has_content(found)? {
+                    let advice = "both copies of the header are lost";
+                    return Err(corrupt(found, 0, found.first, advice));
+                }
             }
-            disk.remove(&only.path).map_err(Error::io("remove", &only.path))?;
+            for found in all {
+                disk.remove(&found.path).map_err(Error::io("remove", &found.path))?;
+            }
             disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
             Ok(true)
         }

@@ -4,7 +4,7 @@
 use std::error::Error as _;
 use std::sync::Arc;
 
-use linckia_log::{Error, Logs, MemoryDisk, Position, Result, Scope, Settings};
+use linckia_log::{Disk as _, Error, Logs, MemoryDisk, Position, Result, Scope, Settings};
 
 use crate::support::{self, Random};
 
@@ -137,6 +137,20 @@ fn a_first_segment_that_grows_is_whole_wherever_that_is_cut_off() {
             assert!(places > 8, "{places}");
         }
     }
+}
+
+#[test]
+fn logs_that_there_was_no_room_to_create_are_not_there() {
+    let disk = Arc::new(MemoryDisk::new());
+    let mut random = Random::new(3);
+    drop(support::open(&disk, &mut random).unwrap());
+    disk.create_dir_all("logs/a").unwrap();
+    for first in [1, 5] {
+        disk.create(&format!("logs/a/{first:020}.segment")).unwrap();
+    }
+    let (mut logs, _) = support::open(&disk, &mut random).unwrap();
+    assert_eq!(logs.origins().count(), 0);
+    logs.create("a").unwrap();
 }
 
 #[test]
