@@ -135,6 +135,8 @@ pub(crate) enum Step {
 #[derive(Default)]
 pub(crate) struct Catching {
     pub(crate) wanted: bool,
+    /// The logs go on behind what the state would be folded from again: nothing is applied to it.
+    pub(crate) beyond: bool,
     /// The donor passes on all logs, whoever else is heard.
     pub(crate) donor: Option<RegionName>,
     /// The state is here, and what was logged since is being applied: so much was at that moment.
@@ -295,6 +297,11 @@ impl Region {
         rooms: Rooms<'_>,
         steps: &mut Vec<Step>,
     ) -> Result<()> {
+        if self.catch_up.beyond {
+            self.more = false;
+            self.pump(now, rooms, steps);
+            return Ok(());
+        }
         let events = Durable { logs: rooms.logs, known: &self.durable, view: Some(rooms.view) };
         let offerable = self.apply.offerable().total();
         let below = self.apply.below().len();

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use linckia_control::Roster;
 use linckia_drill::history::{Entry, Mark};
 use linckia_log::MemoryDisk;
-use linckia_model::{Agreed, Dot, Fault, Hlc, Key, Now, Origin, RegionName, Vector};
+use linckia_model::{Agreed, Dot, Fault, Hlc, Key, Now, Origin, RegionName, Vector, with_causes};
 use linckia_region::{Input, Machine, Role, StoreJob};
 use linckia_ship::Frame;
 use linckia_store::MemoryStore;
@@ -429,7 +429,9 @@ impl World {
         self.inputs += 1;
         let outputs = match machine.handle(now, input) {
             Ok(outputs) => outputs,
-            Err(error) => return self.fail(format!("region {region} stops: {error}")),
+            Err(error) => {
+                return self.fail(format!("region {region} stops: {}", with_causes(&error)));
+            }
         };
         self.archive(region);
         self.sync(region, now);

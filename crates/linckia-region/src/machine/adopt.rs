@@ -53,6 +53,7 @@ impl Machine {
         }
         joining.bases = later;
         if restarted {
+            self.region.catch_up.beyond = true;
             self.pull_anew(now)?;
         }
         Ok(())
@@ -93,7 +94,7 @@ impl Machine {
         self.joining = None;
         self.pages = linckia_apply::Pages::default();
         self.begin_state_anew()?;
-        self.region.catch_up.donor = None;
+        (self.region.catch_up.donor, self.region.catch_up.beyond) = (None, false);
         self.region.catch_up.settling = Some((self.region.applied().total(), now.monotonic));
         self.region.more = true;
         Ok(true)

@@ -183,7 +183,7 @@ impl Machine {
             self.store.discard()?;
         }
         self.joining = Some(restored.unwrap_or_else(|| Joining::new(now)));
-        self.region.catch_up.wanted = true;
+        (self.region.catch_up.wanted, self.region.catch_up.beyond) = (true, true);
         Ok(())
     }
 
