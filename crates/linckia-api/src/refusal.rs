@@ -83,6 +83,14 @@ pub(crate) fn problem_of(refusal: &Refusal, data: &str) -> Box<Problem> {
             );
             Problem::new(Kind::Unavailable, detail).retry_after(RETRY_FULL_SECONDS)
         }
+        Refusal::Unreadable(why) => {
+            tracing::error!(why, "the first copy of an id cannot be read");
+            let detail = format!(
+                "this event id was used on this aggregate, and its first copy cannot be read here \
+                 ({why}), so nothing is written; the same request in another region is answered"
+            );
+            Problem::new(Kind::Unreadable, detail)
+        }
         Refusal::Unattainable(Unattainable::Alone) => Problem::parameter(
             "`Linckia-Ack`: the fleet has one region, and no other one can hold the event; ask \
              for `local`, or add a region",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use linckia_model::{
     Answer, Cause, Claim, ClaimRef, Clock, Dot, Event, EventSource, FoldSettings, Hlc, Identity,
     Key, KeyState, Map, NewEvent, Now, Operation, Origin, Policies, Precondition, RecordChange,
-    Refusal, Stamp, Transaction, Unread, Vector, Write, canonical, content_hash, map,
+    Refusal, Stamp, Transaction, Vector, Write, canonical, content_hash, map, with_causes,
 };
 
 use crate::check::check;
@@ -294,9 +294,11 @@ impl Capture {
         copies.sort_unstable();
         // Of copies that are older than the window nothing may be left.
         for copy in &copies {
-            let event = standing.event(&copy.dot).map_err(|cause| Unread::new(&new.key, cause))?;
-            if let Some(event) = event {
-                return Ok(Some(repeated(new, &event)));
+            match standing.event(&copy.dot) {
+                Ok(Some(event)) => return Ok(Some(repeated(new, &event))),
+                Ok(None) => {}
+                // Whether it is the same is not to be known, and nobody else has to wait for it.
+                Err(cause) => return Ok(Some(Err(Refusal::Unreadable(with_causes(&*cause))))),
             }
             if let Some(left) = standing.abridged(copy)? {
                 let same = left.content == content_hash(new.operation, &new.event_type, &new.data);

@@ -21,6 +21,8 @@ struct Here {
     events: BTreeMap<Dot, Arc<Event>>,
     /// The log has let go of all events.
     dropped: bool,
+    /// No event can be read.
+    damaged: bool,
 }
 
 impl EventSource for Here {
@@ -50,6 +52,9 @@ impl Standing for Here {
     }
 
     fn event(&self, dot: &Dot) -> Result<Option<Arc<Event>>, Cause> {
+        if self.damaged {
+            return Err("a record is damaged".into());
+        }
         Ok(self.events.get(dot).filter(|_| !self.dropped).cloned())
     }
 
@@ -166,6 +171,24 @@ fn a_repeated_id_with_other_content_is_refused() {
     bench.here.dropped = true;
     let made = bench.write(&single("y", Operation::Patch, json!({"n": 2})));
     assert!(matches!(refusal(&made), Refusal::IdReused(dot) if dot.sequence == 2));
+}
+
+#[test]
+fn an_id_whose_first_copy_cannot_be_read_is_refused_and_nothing_else_is() {
+    let mut bench = Bench::new();
+    let first = bench.write(&single("x", Operation::Increment, json!({"n": 1})));
+    bench.apply(&first.events);
+    bench.here.damaged = true;
+    let again = new("x", Operation::Increment, json!({"n": 1}));
+    let made = bench.write(&write(vec![again.clone()], false, None));
+    assert!(matches!(refusal(&made), Refusal::Unreadable(why) if why.contains("damaged")));
+    let fresh = new("y", Operation::Increment, json!({"n": 1}));
+    let made = bench.write(&write(vec![again.clone(), fresh.clone()], false, None));
+    assert!(made.answers[0].is_err() && made.answers[1].is_ok());
+    assert_eq!(made.events.len(), 1);
+    let made = bench.write(&write(vec![new("z", Operation::Record, json!({})), again], true, None));
+    assert!(made.events.is_empty());
+    assert!(matches!(made.answers[..], [Err(Refusal::Sibling), Err(Refusal::Unreadable(_))]));
 }
 
 #[test]

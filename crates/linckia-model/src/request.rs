@@ -105,6 +105,8 @@ pub enum Refusal {
     Closed,
     /// The log met an I/O error and takes nothing until the region restarts.
     Poisoned(String),
+    /// The id was used on this aggregate, and its first copy cannot be read: why.
+    Unreadable(String),
     /// The fleet can never hold the event as it was asked for.
     Unattainable(Unattainable),
     /// The event is written and stays written; it is not known to be durable where it was asked to
