@@ -1,13 +1,14 @@
 //! What a region brought back from beyond the end of a closed log, as it stands on record.
 //!
 //! Each such event is the document of an aggregate of a data set of the fleet's own, named by its
-//! dot, so that it is there once, in every region (contract 9). What always holds: what goes on
-//! record can be written again as it was, under its own id.
+//! dot, so that it is there once, in every region (contract 9). Where two directories gave one dot
+//! to two events, each is there. What always holds: what goes on record can be written again as it
+//! was, under its own id.
 
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use linckia_model::{Dot, Event, Extras, Key, NewEvent, Operation};
+use linckia_model::{Dot, Event, Extras, Key, NewEvent, Operation, content_hash};
 use serde_json::{Map, Value, json};
 
 use crate::render::event::{EventForm, write};
@@ -17,6 +18,12 @@ pub(crate) const DATA_SET: &str = "linckia";
 
 /// The type of the aggregates that hold them.
 pub(crate) const AGGREGATE_TYPE: &str = "ReturnedEvent";
+
+/// The type of the events that put one on record.
+const WHAT: &str = "EventReturned";
+
+/// In the id of a record, between log and sequence, where another one has its place.
+const FORKED: &str = "~:";
 
 /// What has become of one.
 pub(crate) const RETURNED: &str = "returned";
@@ -40,9 +47,30 @@ pub fn on_record(event: &Event) -> NewEvent {
     if let Some(label) = event.extras.label.as_deref() {
         data.insert("label".to_owned(), label.into());
     }
+    if event.identity.place > 0 {
+        data.insert("place".to_owned(), event.identity.place.into());
+    }
     data.insert("event".to_owned(), native);
+    let hash = content_hash(event.operation, WHAT, &data.clone().into());
+    data.insert("hash".to_owned(), format!("{:032x}", u128::from_be_bytes(hash)).into());
     let event_id = format!("{RETURNED}.{}", event.dot);
-    changed(key_of(&event.dot), "EventReturned", Operation::Put, data.into(), event_id)
+    changed(key_of(&event.dot), WHAT, Operation::Put, data.into(), event_id)
+}
+
+/// The same beside another event that is on record under its dot: two directories wrote one log.
+/// None if that is not what stands there.
+pub fn on_record_apart(new: &NewEvent, there: &Value) -> Option<NewEvent> {
+    let hash = new.data["hash"].as_str()?;
+    if there["hash"] == hash {
+        return None;
+    }
+    let mut new = new.clone();
+    new.data["fork"] = true.into();
+    // Behind all of the log, so that what was written together lies together.
+    let id = new.key.aggregate_id.replacen(':', FORKED, 1);
+    new.key = Key::new(DATA_SET, AGGREGATE_TYPE, &format!("{id}:{hash}"));
+    new.event_id = format!("{}.{hash}", new.event_id).into();
+    Some(new)
 }
 
 fn key_of(dot: &Dot) -> Key {
@@ -58,6 +86,8 @@ fn changed(key: Key, what: &str, operation: Operation, data: Value, event_id: St
 
 /// One that is on record.
 pub(crate) struct Returned {
+    /// Of the aggregate.
+    pub(crate) key: Key,
     /// The aggregate's document.
     pub(crate) data: Value,
     /// Of the document, as it was read.
@@ -99,9 +129,17 @@ impl Returned {
         self.data["transaction"].as_u64().unwrap_or_default()
     }
 
-    /// True if both were written in one transaction.
+    /// Among the events of its batch that have its id on its aggregate.
+    pub(crate) fn place(&self) -> u64 {
+        self.data["place"].as_u64().unwrap_or_default()
+    }
+
+    /// True if both were written in one transaction; of forks that is not known.
     pub(crate) fn is_with(&self, other: &Self) -> bool {
-        let of = |one: &Self| Some((one.dot()?.origin, one.transaction()));
+        let of = |one: &Self| {
+            let is_fork = one.data["fork"] == true;
+            Some((one.dot().filter(|_| !is_fork)?.origin, one.transaction()))
+        };
         of(self).is_some_and(|own| of(other) == Some(own))
     }
 
@@ -134,15 +172,16 @@ impl Returned {
     /// What notes in its record what was decided, and by whom. A record that was put again is
     /// decided again: its version is in the id.
     pub(crate) fn decided(&self, state: &str, actor: Option<&str>) -> Option<NewEvent> {
-        let dot = self.dot()?;
-        let note = format!("{state}.{dot}.{}", self.version);
+        let id = &self.key.aggregate_id;
+        let note = format!("{state}.{id}.{}", self.version);
         let mut said = json!({"note": note});
         if let Some(actor) = actor {
             said["by"] = actor.into();
         }
         let mut data = Map::new();
         data.insert(state.to_owned(), said);
-        let mut event = changed(key_of(&dot), "ReturnDecided", Operation::Patch, data.into(), note);
+        let key = self.key.clone();
+        let mut event = changed(key, "ReturnDecided", Operation::Patch, data.into(), note);
         event.extras.actor = actor.map(Box::from);
         Some(event)
     }
@@ -186,10 +225,11 @@ mod tests {
         };
         let record = on_record(&event);
         assert_eq!(&*record.key.aggregate_id, "a.0000000000000001:00000000000000000007");
-        let returned = Returned { data: record.data, version: 1, entity_tag: None };
+        let (key, data) = (record.key.clone(), record.data);
+        let returned = Returned { key, data, version: 1, entity_tag: None };
         assert_eq!((returned.state(), returned.dot().unwrap()), (RETURNED, event.dot.clone()));
         let again = returned.event().unwrap();
-        assert_eq!((again.key, again.data), (event.key, event.data));
+        assert_eq!((again.key, &again.data), (event.key.clone(), &event.data));
         assert_eq!((&*again.event_id, again.operation), ("e-7", Operation::Increment));
         assert_eq!(again.extras, extras);
         let noted = returned.decided(ADMITTED, Some("bob")).unwrap();
@@ -199,9 +239,45 @@ mod tests {
     }
 
     #[test]
+    fn two_events_under_one_dot_are_both_on_record() {
+        let event = |sequence, paid| {
+            let origin = Origin::parse("a.0000000000000001").unwrap();
+            Event {
+                dot: Dot::new(origin, sequence),
+                hlc: Hlc::from_milliseconds(1_000),
+                deps: Vector::new(),
+                transaction: Transaction::single(sequence),
+                key: Key::new("shop", "Order", "1"),
+                event_type: "OrderPaid".into(),
+                operation: Operation::Increment,
+                data: json!({"paid": paid}),
+                ctx: None,
+                identity: Identity { event_id: "e-7".into(), place: 0 },
+                version: 3,
+                policy_epoch: 0,
+                schema_version: 0,
+                extras: Extras::default(),
+            }
+        };
+        let (first, same, other) =
+            (on_record(&event(7, 5)), on_record(&event(7, 5)), on_record(&event(7, 6)));
+        assert_eq!(on_record_apart(&same, &first.data), None);
+        let apart = on_record_apart(&other, &first.data).unwrap();
+        assert_ne!(apart.event_id, other.event_id);
+        assert!(apart.key.aggregate_id > on_record(&event(99, 5)).key.aggregate_id);
+        let of =
+            |new: NewEvent| Returned { key: new.key, data: new.data, version: 1, entity_tag: None };
+        let (first, apart) = (of(first), of(apart));
+        assert_eq!((first.dot(), first.is_with(&apart)), (apart.dot(), false));
+        let notes = [&first, &apart].map(|one| one.decided(ADMITTED, None).unwrap());
+        assert!(notes[0].event_id != notes[1].event_id && notes[1].key == apart.key);
+    }
+
+    #[test]
     fn of_two_decisions_the_one_to_admit_counts() {
         let check = |data: Value, state: &str| {
-            let one = Returned { data, version: 1, entity_tag: None };
+            let key = Key::new(DATA_SET, AGGREGATE_TYPE, "a:1");
+            let one = Returned { key, data, version: 1, entity_tag: None };
             assert_eq!(one.state(), state);
             assert_eq!(one.shown()["state"], state);
         };

@@ -3,7 +3,7 @@
 //! Under `/v1/returned`. What always holds: what is admitted is written under its own id in the
 //! transaction that notes it, so that it counts once however often it is admitted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
 use linckia_apply::{AggregateView, Found, Query};
@@ -32,6 +32,10 @@ const TOGETHER_MAX: usize = 1_000;
 
 /// Dots that one decision names at most.
 const DOTS_MAX: usize = 2_000;
+
+/// Why one is left that was written in one batch with others of its id: it is to be admitted with
+/// those, which `where` leaves out.
+const PARTED: &str = "batch-parted";
 
 /// A page ends where its records take so much.
 const PAGE_BYTES: usize = 8 << 20;
@@ -143,7 +147,8 @@ async fn page<R: Region>(
         };
         scanned += views.len();
         for AggregateView { key, data, version, entity_tag, .. } in views {
-            let one = Returned { data, version, entity_tag: Some(entity_tag) };
+            let id = key.aggregate_id.to_string();
+            let one = Returned { key, data, version, entity_tag: Some(entity_tag) };
             if wanted(&one) {
                 let full = found.len() >= limit || bytes >= PAGE_BYTES;
                 // What was written together is decided together.
@@ -155,7 +160,7 @@ async fn page<R: Region>(
                 bytes += one.data.to_string().len();
                 found.push(one);
             }
-            passed = Some(key.aggregate_id.to_string());
+            passed = Some(id);
         }
         match more {
             Some(id) if scanned < SCANNED_MAX => (at, after) = (Some(vector), Some(id)),
@@ -203,7 +208,7 @@ pub(super) async fn decide<R: Region>(mut asked: Asked<'_, R>) -> Outcome<Answer
     let mut rest = &found[..];
     while let Some(first) = rest.first() {
         let same = |one: &&Returned| one.is_with(first);
-        let count = rest.iter().take(TOGETHER_MAX).take_while(same).count();
+        let count = 1 + rest[1..].iter().take(TOGETHER_MAX - 1).take_while(same).count();
         let (together, later) = rest.split_at(count);
         rest = later;
         let outcome = match dry_run {
@@ -239,6 +244,17 @@ fn item(one: &Returned, at: usize, outcome: &Written) -> Value {
     })
 }
 
+/// True if events of one id get the places among themselves that they had: else one would be taken
+/// for another.
+fn have_their_places(events: &[NewEvent], together: &[Returned]) -> bool {
+    let mut places = BTreeMap::new();
+    events.iter().zip(together).all(|(event, one)| {
+        let next = places.entry((&event.key, &event.event_id)).or_insert(0);
+        let place = std::mem::replace(next, *next + 1);
+        place == one.place()
+    })
+}
+
 /// Writes what was decided of the events of one transaction, all or nothing.
 async fn write<R: Region>(
     asked: &Asked<'_, R>,
@@ -257,6 +273,9 @@ async fn write<R: Region>(
     };
     if events.iter().any(|event: &NewEvent| is_reserved(Some(&*event.key.data_set))) {
         return Ok(Err("forbidden"));
+    }
+    if !have_their_places(&events, together) {
+        return Ok(Err(PARTED));
     }
     let count = events.len();
     let judged = noted.iter().zip(together);

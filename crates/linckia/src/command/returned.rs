@@ -190,6 +190,13 @@ fn finish(
     for item in &left {
         remark(&format!("{} was refused: {}", text(item, "/dot"), text(item, "/left")));
     }
+    for item in items.iter().filter(|item| item["late"].is_object()) {
+        let (dot, late) = (text(item, "/writtenAs"), &item["late"]);
+        remark(&format!(
+            "{dot} is written; it was not known in time to be in {}",
+            names(&late["unconfirmed"])
+        ));
+    }
     let duplicates = items.iter().filter(|item| item["duplicate"] == true).count();
     let verb = if dry_run { "would be" } else { "were" };
     let done = if decision == "admit" { "written again" } else { "discarded" };
@@ -223,6 +230,11 @@ async fn pages(door: &Door, path: &str, body: Option<Value>) -> anyhow::Result<V
         }
         remark(&format!("{} events so far", all.len()));
     }
+}
+
+fn names(regions: &Value) -> String {
+    let names = regions.as_array().into_iter().flatten().filter_map(Value::as_str);
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn text(value: &Value, pointer: &str) -> String {

@@ -2,7 +2,8 @@
 //!
 //! Beside the core, once the region takes writes: an event at a time is read from what was put
 //! aside and written, in parts, into the fleet's own data set. What always holds: an event is on
-//! record once, however often this begins anew; nothing that was put aside is changed or removed.
+//! record once, however often this begins anew, and no other one keeps it from there; nothing that
+//! was put aside is changed or removed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,10 +13,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use linckia_api::Region;
-use linckia_api::returned::on_record;
+use linckia_api::returned::{on_record, on_record_apart};
+use linckia_apply::{Found, Query};
 use linckia_log::{Disk as _, EntryKind, LocalDisk};
 use linckia_model::{
-    Ack, Dot, Event, Incarnations, NewEvent, Operation, Origin, Precondition, Refusal, Vector,
+    Ack, Dot, Event, Incarnations, Key, NewEvent, Operation, Origin, Precondition, Refusal, Vector,
     Write, decode_event,
 };
 use tokio::sync::mpsc;
@@ -231,39 +233,76 @@ async fn write_again<R: Region>(region: &R, events: &[Event]) -> Result<bool> {
     // Records that return, as they were, need not be absent: what they note would be lost.
     let (notes, records): (Vec<NewEvent>, Vec<NewEvent>) =
         events.iter().map(on_record).partition(|new| new.operation == Operation::Patch);
-    for (events, precondition) in [(records, Some(Precondition::Absent)), (notes, None)] {
-        let mut pause = RETRY_FIRST;
-        let mut tries = 0;
-        while !events.is_empty() && !write(region, events.clone(), precondition.clone()).await? {
-            tries += 1;
-            if tries == TRIES {
-                return Ok(false);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETRY_LAST);
-        }
+    let absent = || Some(Precondition::Absent);
+    let Some(taken) = write_patiently(region, &records, absent()).await? else {
+        return Ok(false);
+    };
+    let mut forks = Vec::new();
+    for new in taken {
+        let Some(there) = document(region, &new.key).await else { return Ok(false) };
+        forks.extend(on_record_apart(&new, &there));
     }
-    Ok(true)
+    if let Some(fork) = forks.first() {
+        tracing::error!(
+            record = &*fork.key.aggregate_id,
+            events = forks.len(),
+            "another event has its dot: two directories wrote the same log, and both are on record"
+        );
+    }
+    let apart = write_patiently(region, &forks, absent()).await?;
+    Ok(apart.is_some() && write_patiently(region, &notes, None).await?.is_some())
 }
 
-/// False if not all of it is written.
+/// Those whose place is taken; none if it has to be tried again later.
+async fn write_patiently<R: Region>(
+    region: &R,
+    events: &[NewEvent],
+    precondition: Option<Precondition>,
+) -> Result<Option<Vec<NewEvent>>> {
+    if events.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let mut pause = RETRY_FIRST;
+    for _ in 1..TRIES {
+        let taken = write(region, events.to_vec(), precondition.clone()).await?;
+        if taken.is_some() {
+            return Ok(taken);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_LAST);
+    }
+    write(region, events.to_vec(), precondition).await
+}
+
+/// Those whose place is taken; none if not all of the others are written.
 async fn write<R: Region>(
     region: &R,
     events: Vec<NewEvent>,
     precondition: Option<Precondition>,
-) -> Result<bool> {
+) -> Result<Option<Vec<NewEvent>>> {
+    let (sent, mut taken) = (events.clone(), Vec::new());
     let write =
         Write { events, atomic: false, precondition, entity_tag: false, ack: Ack::default() };
-    let Ok(answers) = region.write(write).await else { return Ok(false) };
-    for answer in answers {
+    let Ok(answers) = region.write(write).await else { return Ok(None) };
+    for (new, answer) in sent.into_iter().zip(answers) {
         match answer {
-            // Another region, or an earlier start of this one, had it before.
-            Ok(_) | Err(Refusal::VersionConflict { .. } | Refusal::IdReused(_)) => {}
+            Ok(_) => {}
+            // Another region, or an earlier start of this one, had it before: or another event.
+            Err(Refusal::VersionConflict { .. } | Refusal::IdReused(_)) => taken.push(new),
             Err(Refusal::Inadmissible(why)) => {
                 anyhow::bail!("the policy of the fleet's own data set refuses it: {why:?}")
             }
-            Err(_) => return Ok(false),
+            Err(_) => return Ok(None),
         }
     }
-    Ok(true)
+    Ok(Some(taken))
+}
+
+/// What stands on record there; none if that cannot be read for now.
+async fn document<R: Region>(region: &R, key: &Key) -> Option<serde_json::Value> {
+    let reading = region.read(Query::Aggregate { key: key.clone() }).await.ok()?;
+    match reading.found {
+        Found::Aggregate { view, .. } => Some(view?.data),
+        _ => None,
+    }
 }

@@ -4,11 +4,13 @@
 //! Scenarios over `fleet` and `door`.
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::door::{Door, JSON, dot_of, event};
 use crate::fleet::Fleet;
+use crate::fleet::runs;
 use crate::processes::eventually;
 
 /// A region leaves its log, is started again, and gets what it has missed within this.
@@ -141,6 +143,93 @@ fn what_returned_is_on_record_and_admitted(fleet: &Fleet, alone: &str) {
         a.ask("POST", "/v1/returned", Some(&json!({"where": {}, "decision": "admit"}))).status,
         400
     );
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn two_events_that_two_directories_gave_one_dot_are_both_on_record_and_decided_apart() {
+    let fleet = Fleet::start(&["--wan", "none", "--restart-after", "never"]);
+    let [a, b, c] = [0, 1, 2].map(|at| fleet.doors[at].clone());
+    a.write(&event("first", "thing", "put", &json!({"n": 1})));
+    fleet.converged();
+    // Two directories of one log, one after the other, and nobody hears of either.
+    let data = fleet.region_dir(&c.name).join("data");
+    let [before, first] = ["before", "first"].map(|name| fleet.dir().join(name));
+    fleet.cli(&["stop", &c.name]).done();
+    fleet.cli(&["wan", "cut", &c.name]).done();
+    copy(&data, &before);
+    fleet.cli(&["start", &c.name]).done();
+    let dot = dot_of(&c.write(&event("one", "thing", "patch", &json!({"one": 1}))));
+    fleet.cli(&["stop", &c.name]).done();
+    fs::rename(&data, &first).unwrap();
+    fs::rename(&before, &data).unwrap();
+    fleet.cli(&["start", &c.name]).done();
+    let other = dot_of(&c.write(&event("two", "thing", "patch", &json!({"two": 2}))));
+    assert_eq!(dot, other);
+
+    let order = ["region", "lapse", &c.name, "--region", &a.name, "--reason", "cut", "--yes"];
+    fleet.cli(&order).done();
+    fleet.cli(&["wan", "heal"]).done();
+    eventually(BACK_SECONDS, "it ends, to leave its log", || {
+        let said = fleet.region_log(&c.name).contains("was away for too long");
+        (said && fleet.pid_of(&c.name).is_none_or(|number| !runs(number))).then_some(())
+    });
+    let start = fleet.begin(&["start", &c.name]);
+    eventually(BACK_SECONDS, "it is back", || c.is_ready().then_some(()));
+    let on_record = |count| {
+        eventually(BACK_SECONDS, "what was written there is on record", || {
+            Some(b.items("/v1/returned")).filter(|items| items.len() == count)
+        })
+    };
+    on_record(1);
+    drop(start);
+    // The other directory turns up, its log damaged behind what matters.
+    fleet.cli(&["stop", &c.name]).done();
+    copy(&first.join("log"), &data.join("aside").join("found").join("log"));
+    fs::create_dir_all(data.join("aside").join("found").join("log/logs/no-log")).unwrap();
+    fleet.cli(&["start", &c.name]).done();
+    let items = on_record(2);
+    let of = |item: &Value| (item["dot"].clone(), item["event"]["eventId"].clone());
+    assert_eq!(of(&items[0]), (json!(dot), json!("two")));
+    assert_eq!((of(&items[1]), &items[1]["fork"]), ((json!(dot), json!("one")), &json!(true)));
+    let log = fleet.region_log(&c.name);
+    assert!(log.contains("two directories wrote the same log"), "{log}");
+    assert!(log.contains("is no log, and is passed over"), "{log}");
+
+    // Two regions that do not hear each other decide of one: to admit it counts.
+    fleet.converged();
+    fleet.cli(&["wan", "cut", &a.name]).done();
+    let discard = json!({"where": {"eventId": "one"}, "decision": "discard"});
+    let done = a.ask("POST", "/v1/returned", Some(&discard));
+    assert_eq!((done.status, done.json()["items"].as_array().unwrap().len()), (200, 1));
+    let admit = json!({"where": {"eventId": "one"}, "decision": "admit"}).to_string();
+    let headers = [JSON, ("linckia-ack", "all;timeout=300ms")];
+    let done = b.try_ask("POST", "/v1/returned", &headers, admit.as_bytes()).unwrap().json();
+    let item = &done["items"][0];
+    assert_eq!((&item["eventId"], &item["left"]), (&json!("one"), &json!(null)), "{done}");
+    assert_eq!(item["late"]["unconfirmed"], json!([a.name]), "it is written: {done}");
+    fleet.cli(&["wan", "heal"]).done();
+    fleet.converged();
+    for door in &fleet.doors {
+        let shown = door.items("/v1/returned?state=admitted");
+        assert_eq!((shown.len(), of(&shown[0]).1), (1, json!("one")), "{}", door.name);
+        assert!(shown[0]["discarded"].is_object(), "both are told: {}", shown[0]);
+        let thing = door.thing("thing").unwrap();
+        assert_eq!(thing["data"], json!({"n": 1, "one": 1}), "{}", door.name);
+    }
+    // Whoever decides of what he has seen before that is told that there is nothing left.
+    let again = c.ask("POST", "/v1/returned", Some(&discard)).json();
+    assert_eq!(again["items"], json!([]));
 }
 
 #[test]
