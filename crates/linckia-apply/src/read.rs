@@ -35,8 +35,11 @@ const PAGES_MAX: usize = 16;
 /// Events looked at for one page: a selective filter is answered in several short pages.
 const SCANNED_MAX: usize = 10_000;
 
-/// A page of events ends where its documents take so much.
-const HISTORY_BYTES: usize = 8 << 20;
+/// A page of events, or of aggregates, ends where its documents take so much.
+const PAGE_BYTES: usize = 8 << 20;
+
+/// Aggregates read at once for a page of them: of the largest ones that is much.
+const ROWS_AT_ONCE: usize = 64;
 
 /// Rows looked at for one page of records.
 const RECORDS_SCANNED_MAX: usize = 10_000;
@@ -175,20 +178,22 @@ impl Apply {
             None => [&start[..], &[0], wanted.prefix.as_bytes()].concat(),
         };
         let until = at(wanted.prefix, 0xff);
-        let mut items = Vec::new();
+        let (mut items, mut weight) = (Vec::new(), 0);
+        let at_once = (wanted.limit + 1).min(ROWS_AT_ONCE);
         loop {
-            let rows = view.scan(Table::States, &from, &until, wanted.limit + 1, false)?;
-            let full = rows.len() > wanted.limit;
+            let rows = view.scan(Table::States, &from, &until, at_once, false)?;
+            let full = rows.len() == at_once;
             for (bytes, value) in rows {
                 from = [&bytes[..], &[0]].concat();
                 let key = Key::from_bytes(&bytes).map_err(row("states"))?;
                 let entry = Entry::decode(&value, &self.applied)?;
                 let Some(item) = view_of(&key, &entry) else { continue };
-                if items.len() == wanted.limit {
+                if items.len() == wanted.limit || weight >= PAGE_BYTES {
                     let last: Option<&AggregateView> = items.last();
                     let next = last.map(|item| item.key.aggregate_id.to_string());
                     return Ok(Found::Aggregates(items, next));
                 }
+                weight += value.len();
                 items.push(item);
             }
             if !full {
@@ -225,7 +230,7 @@ impl Apply {
             scanned += rows.len();
             for (bytes, _) in rows {
                 let stamp = rows::history_stamp(&bytes, prefix.len(), &self.applied)?;
-                if found.len() == limit || weight >= HISTORY_BYTES {
+                if found.len() == limit || weight >= PAGE_BYTES {
                     return Ok(Found::History(found, last));
                 }
                 if backward {
@@ -279,7 +284,7 @@ impl Apply {
             self.head(origin, next.get(origin), VecDeque::new(), events, &mut heads)?;
         }
         let (mut found, mut scanned, mut weight) = (Vec::new(), 0, 0);
-        while found.len() < limit && scanned < SCANNED_MAX && weight < HISTORY_BYTES {
+        while found.len() < limit && scanned < SCANNED_MAX && weight < PAGE_BYTES {
             let Some((_, (event, rest))) = heads.pop_first() else { break };
             scanned += 1;
             let dot = event.dot.clone();

@@ -341,6 +341,33 @@ fn pages_of_a_list_are_read_at_the_first_ones_vector() {
 }
 
 #[test]
+fn a_page_of_a_list_ends_where_its_documents_take_too_much() {
+    let mut bench = Bench::with(Settings::default());
+    let text = "x".repeat(700 << 10);
+    for number in 10..30 {
+        let (id, key) = (format!("e{number}"), format!("k{number}"));
+        let outputs = bench.write(&id, &key, Operation::Put, json!({ "text": text }));
+        assert_eq!(refusals(&outputs), Vec::<&Refusal>::new());
+        bench.sync();
+    }
+    bench.flush();
+    let (mut after, mut ids, mut pages) = (None::<String>, Vec::new(), 0);
+    loop {
+        let Found::Aggregates(items, next) = bench.list(after.as_deref(), None, 1_000).found else {
+            panic!()
+        };
+        assert!(items.len() <= 12, "{} of 700 KiB", items.len());
+        ids.extend(items.iter().map(|item| item.key.aggregate_id.to_string()));
+        (after, pages) = (next, pages + 1);
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((ids.len(), pages), (20, 2));
+    assert!(ids.is_sorted());
+}
+
+#[test]
 fn the_logs_are_listed_beyond_a_vector_until_caught_up() {
     let mut bench = Bench::new();
     for n in 0..5 {
