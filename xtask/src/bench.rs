@@ -15,10 +15,12 @@ mod conflicts;
 mod connections;
 mod door;
 mod fleet;
+mod growth;
 mod import;
 mod lag;
 mod load;
 mod machine;
+mod plot;
 mod postgres;
 mod process;
 mod recover;
@@ -40,7 +42,7 @@ pub use scratch::Scratch;
 
 pub const HELP: &str = "\
 cargo xtask bench append|ack|session|conflicts|connections|lag|import|recover|catch-up|
-                  compare|sim [OPTIONS]
+                  growth|compare|sim [OPTIONS]
 
   append   durable appends a CPU-second with two peers pulling, then beside PostgreSQL
            (--without-postgres: not beside it)
@@ -52,6 +54,8 @@ cargo xtask bench append|ack|session|conflicts|connections|lag|import|recover|ca
   import   all flights into three regions: time and memory
   recover  1,000,000 events, kill -9, time until ready again
   catch-up     5,000,000 events behind: from the logs, then from a snapshot
+  growth   what an event costs with up to 10,000,000 of them in the store, and what the disk
+           holds while a region is away (--svg FILE: a plot of the first)
   compare  1,000,000 equal keys in two regions
   sim      handled inputs a CPU-second of the simulation
 
@@ -67,6 +71,7 @@ pub struct Options {
     pub quick: bool,
     pub profile: Profile,
     pub json: Option<PathBuf>,
+    pub svg: Option<PathBuf>,
     pub without_postgres: bool,
     pub no_build: bool,
 }
@@ -80,7 +85,7 @@ pub struct Bench<'a> {
 
 type Measure = fn(&Bench, &mut Report) -> anyhow::Result<()>;
 
-const MEASURES: [(&str, Measure); 11] = [
+const MEASURES: [(&str, Measure); 12] = [
     ("append", append::measure),
     ("ack", ack::measure),
     ("session", session::measure),
@@ -90,6 +95,7 @@ const MEASURES: [(&str, Measure); 11] = [
     ("import", import::measure),
     ("recover", recover::measure),
     ("catch-up", catch_up::measure),
+    ("growth", growth::measure),
     ("compare", compare::measure),
     ("sim", sim::measure),
 ];
@@ -107,6 +113,7 @@ pub fn run(root: &Path, arguments: &[String]) -> anyhow::Result<ExitCode> {
         !options.without_postgres || *name == "append",
         "--without-postgres is about append"
     );
+    anyhow::ensure!(options.svg.is_none() || *name == "growth", "--svg is about growth");
     let scratch = Scratch::new()?;
     let command = format!("cargo xtask bench {}", arguments.join(" "));
     let mut report = Report::default();
@@ -136,6 +143,7 @@ impl Options {
             quick: false,
             profile: Profile::Release,
             json: None,
+            svg: None,
             without_postgres: false,
             no_build: false,
         };
@@ -148,6 +156,7 @@ impl Options {
                 "--without-postgres" => options.without_postgres = true,
                 "--profile" => options.profile = Profile::parse(value()?)?,
                 "--json" => options.json = Some(value()?.into()),
+                "--svg" => options.svg = Some(value()?.into()),
                 _ => bail!("bench does not know {word:?}\n\n{HELP}"),
             }
         }
@@ -186,6 +195,7 @@ mod tests {
             quick: true,
             profile: Profile::Sim,
             json: Some("x.json".into()),
+            svg: None,
             without_postgres: true,
             no_build: true,
         };
