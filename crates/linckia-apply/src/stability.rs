@@ -152,12 +152,12 @@ impl Stability {
 
     fn tell(&mut self, origin: &Origin, hlc: Hlc, deps: &Vector, epoch: u64) {
         let member = self.told.iter_mut().find(|(region, _)| origin.is_of(region));
-        if let Some((_, told)) = member
-            && told.hlc < hlc
-        {
+        let Some((_, told)) = member else { return };
+        // Events say no epoch, and where there are always some they overtake every heartbeat.
+        told.epoch = told.epoch.max(epoch);
+        if told.hlc < hlc {
             told.hlc = hlc;
             told.deps.clone_from(deps);
-            told.epoch = told.epoch.max(epoch);
             self.changed = true;
         }
     }
@@ -316,6 +316,24 @@ mod tests {
         stability.count(&vector(&[("a", 9)]));
         advance(&mut stability, &vector(&[("a", 9)]));
         assert_eq!(stability.stable(), Hlc::from_bits(39));
+    }
+
+    #[test]
+    fn an_epoch_is_heard_of_also_where_events_overtake_the_heartbeat() {
+        let mut stability = two();
+        let b = RegionName::parse("b").unwrap();
+        stability.heard(Heartbeat { epoch: 7, ..heartbeat("b", 1, 15, &[("b", 1)]) });
+        assert_eq!(stability.told_in(&b), (0, Hlc::ZERO), "its deps are not applied");
+        for sequence in 1..=2 {
+            stability.applied(
+                &origin("b"),
+                sequence,
+                Hlc::from_bits(sequence * 10),
+                &Vector::new(),
+            );
+        }
+        stability.count(&vector(&[("b", 2)]));
+        assert_eq!(stability.told_in(&b), (7, Hlc::from_bits(20)), "and nothing goes back");
     }
 
     #[test]
