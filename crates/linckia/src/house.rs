@@ -9,6 +9,7 @@ mod backup;
 mod calls;
 mod consult;
 mod core;
+mod disk;
 mod files;
 mod forward;
 mod hands;

@@ -18,7 +18,7 @@ use linckia::command::{
     events, export, import, keys, lock, log, policy, regions, returned, status, undo,
 };
 use linckia::config::Config;
-use linckia::fleet::{StartArguments, StopArguments, UpArguments, WanCommand};
+use linckia::fleet::{DiskCommand, StartArguments, StopArguments, UpArguments, WanCommand};
 use linckia::house::Word;
 
 /// Folding makes and drops many small values; the system's allocator took a third of the time.
@@ -44,6 +44,9 @@ enum Command {
     /// Shows and changes the emulated links of a local fleet.
     #[command(subcommand)]
     Wan(WanCommand),
+    /// Rehearses a full disk of a region of a local fleet.
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Starts a region of a local fleet that was stopped.
     Start(StartArguments),
     /// Stops a region of a local fleet; it stays down until it is started.
@@ -149,6 +152,7 @@ fn run_with_runtime(cli: &Cli) -> anyhow::Result<ExitCode> {
         match &cli.command {
             Command::Up(arguments) => arguments.run(&cli.global).await,
             Command::Wan(order) => order.run(&cli.global).await,
+            Command::Disk(order) => order.run(&cli.global).await,
             Command::Start(arguments) => arguments.run(&cli.global).await,
             Command::Stop(arguments) => arguments.run(&cli.global).await,
             _ => Ok(command::finish(ask(cli).await, cli.global.json)),
@@ -190,6 +194,7 @@ async fn ask(cli: &Cli) -> anyhow::Result<Outcome> {
         // Handled by the callers, which never come here with them.
         Command::Up(_)
         | Command::Wan(_)
+        | Command::Disk(_)
         | Command::Start(_)
         | Command::Stop(_)
         | Command::Region(_)

@@ -1,4 +1,4 @@
-//! `linckia wan`, `start` and `stop`: orders to the supervisor of a running fleet.
+//! `linckia wan`, `disk`, `start` and `stop`: orders to the supervisor of a running fleet.
 //!
 //! Where it stands: beside `up`, in other processes; they find it by the directory. What always
 //! holds: each returns when what was asked is so; with `--json` stdout has one line, the answer.
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::client::Fleet;
-use super::control::{CutOrder, HealOrder, SetOrder, StartOrder, StopOrder};
+use super::control::{CutOrder, DiskOrder, HealOrder, SetOrder, StartOrder, StopOrder};
 use super::table;
 use super::wan::{LinkItem, Rule, RuleChange};
 use crate::arguments::GlobalArguments;
@@ -54,6 +54,21 @@ pub enum WanCommand {
         from: Option<String>,
         #[arg(value_name = "B")]
         to: Option<String>,
+    },
+}
+
+/// `linckia disk`: rehearses a full disk in a local fleet.
+#[derive(Debug, Clone, Subcommand)]
+pub enum DiskCommand {
+    /// A region takes its disk for full, until it is healed or the fleet is stopped.
+    Full {
+        #[arg(value_name = "REGION")]
+        name: String,
+    },
+    /// It takes its disk for what it is again.
+    Heal {
+        #[arg(value_name = "REGION")]
+        name: String,
     },
 }
 
@@ -121,6 +136,20 @@ impl WanCommand {
         }
         let items: Vec<LinkItem> = serde_json::from_value(answer["items"].clone())?;
         print(&table::links(&items))
+    }
+}
+
+impl DiskCommand {
+    pub async fn run(&self, global: &GlobalArguments) -> anyhow::Result<ExitCode> {
+        let (name, free, how) = match self {
+            Self::Full { name } => (name, Some(0), "is taken for full"),
+            Self::Heal { name } => (name, None, "has all the room that it really has"),
+        };
+        let answer = ask_region(global, name, "disk", Some(&json!(DiskOrder { free }))).await?;
+        if global.json {
+            return print(&format!("{answer}\n"));
+        }
+        print(&format!("The disk of {name} {how}, within a second.\n"))
     }
 }
 

@@ -1,11 +1,12 @@
 //! The supervisor's own small door: links of the emulator, stop and start of regions.
 //!
-//! Where it stands: on loopback, for `linckia wan`, `start`, `stop`, and for the regions' own
-//! `/v1/links`. What always holds: an answer comes when the change is in force; a refusal is a
-//! problem (RFC 9457) that says what to do; requests that a web page could send are refused;
-//! connections, bodies and waiting are bounded.
+//! Where it stands: on loopback, for `linckia wan`, `disk`, `start`, `stop`, and for the regions'
+//! own `/v1/links`. What always holds: an answer comes when the change is in force (a disk's,
+//! within a second); a refusal is a problem (RFC 9457) that says what to do; requests that a web
+//! page could send are refused; connections, bodies and waiting are bounded.
 //!
-//! `GET /fleet`, `GET /links`, `POST /links/set | cut | heal`, `POST /regions/{name}/stop | start`.
+//! `GET /fleet`, `GET /links`, `POST /links/set | cut | heal`,
+//! `POST /regions/{name}/stop | start | disk`.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,7 +29,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{address_of, is_ready, why_not_ready};
-use super::plan::log_of;
+use super::plan::{disk_of, leave_free, log_of};
 use super::process::last_lines;
 use super::state::FleetState;
 use super::supervisor::{Order, Started};
@@ -96,6 +97,15 @@ pub struct StartOrder {
     /// The wall clock is off by so much until the next start by order: `-3s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_offset: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskOrder {
+    /// Bytes that its disk has left at most, until the next such order or the fleet's end; without
+    /// it, as many as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<u64>,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -175,7 +185,11 @@ async fn outcome(control: &Control, request: Request<Incoming>) -> Outcome {
             let StartOrder { clock_offset } = order(body).await?;
             start(control, name, clock_offset).await
         }
-        (_, ["fleet" | "links", ..] | ["regions", _, "stop" | "start"]) => Err(Refusal(
+        (&Method::POST, ["regions", name, "disk"]) => {
+            let DiskOrder { free } = order(body).await?;
+            disk(control, name, free)
+        }
+        (_, ["fleet" | "links", ..] | ["regions", _, "stop" | "start" | "disk"]) => Err(Refusal(
             StatusCode::METHOD_NOT_ALLOWED,
             format!("{} is not answered at {path}", head.method),
         )),
@@ -232,6 +246,24 @@ async fn start(control: &Control, region: &str, clock_offset: Option<String>) ->
     let order = Order::Start { region: region.to_owned(), clock_offset, answer };
     let started = asked(control, region, order, started).await?;
     ready(control, region, started).await
+}
+
+/// A region looks every second, so it takes that long to be in force.
+fn disk(control: &Control, region: &str, free: Option<u64>) -> Outcome {
+    let fleet = control.fleet.borrow();
+    let Some(state) = fleet.region(region) else {
+        let detail = format!(
+            "there is no region \"{region}\" in this fleet: its regions are {}",
+            fleet.names()
+        );
+        return Err(Refusal(StatusCode::BAD_REQUEST, detail));
+    };
+    leave_free(&state.dir, free).map_err(|error| {
+        let file = disk_of(&state.dir);
+        let detail = format!("cannot change {}: {error}", file.display());
+        Refusal(StatusCode::INTERNAL_SERVER_ERROR, detail)
+    })?;
+    Ok(json!({"region": region, "free": free}))
 }
 
 async fn asked<T>(

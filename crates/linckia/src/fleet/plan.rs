@@ -23,6 +23,7 @@ use crate::command::keys::create_if_absent;
 
 const CONFIG_FILE: &str = "linckia.toml";
 const LOG_FILE: &str = "region.log";
+const DISK_FILE: &str = "disk-free";
 const DATA: &str = "data";
 const SESSION_KEYS: &str = "session.keys";
 
@@ -83,6 +84,25 @@ impl RegionPlan {
             dir: self.dir.clone(),
             restarts: 0,
         }
+    }
+}
+
+/// The file that says, while it is there, how many bytes are free on a region's disk at most.
+#[must_use]
+pub fn disk_of(dir: &Path) -> PathBuf {
+    dir.join(DISK_FILE)
+}
+
+/// Leaves so many bytes on the disk of the region in `dir`, as it takes it; none: as many as there
+/// are.
+pub fn leave_free(dir: &Path, bytes: Option<u64>) -> io::Result<()> {
+    let file = disk_of(dir);
+    match bytes {
+        Some(bytes) => replace(&file, bytes.to_string().as_bytes()),
+        None => match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
     }
 }
 

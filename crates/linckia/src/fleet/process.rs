@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::directory::process_of;
-use super::plan::RegionPlan;
+use super::plan::{RegionPlan, disk_of};
 
 /// A region gets this long after SIGTERM; with it the whole fleet is gone within ten seconds.
 pub const STOP_GRACE: Duration = Duration::from_secs(8);
@@ -40,6 +40,9 @@ const REQUESTS_MAX: usize = 4;
 pub const ENV_PARENT_PIPE: &str = "LINCKIA_PARENT_PIPE";
 /// Tells the region where `/links` of the emulator is.
 pub const ENV_CONTROL: &str = "LINCKIA_FLEET_CONTROL";
+
+/// Tells the region where a file says, in a rehearsal, how much room its disk has.
+pub const ENV_DISK: &str = "LINCKIA_FLEET_DISK";
 
 /// How regions are started: `program arguments… --config FILE`.
 #[derive(Debug, Clone)]
@@ -93,6 +96,7 @@ impl Process {
             .arg(plan.config())
             .env(ENV_PARENT_PIPE, "1")
             .env(ENV_CONTROL, &launch.control)
+            .env(ENV_DISK, disk_of(&plan.dir))
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)

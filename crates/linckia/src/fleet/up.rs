@@ -178,6 +178,11 @@ impl UpArguments {
             .collect();
         let wan = Wan::start(&peers, profile).await.context("cannot open the emulated links")?;
         let plans = plan::plan(&directory.path, &ports, &wan, self.otlp.as_deref(), &self.set)?;
+        for plan in &plans {
+            // A rehearsal ends with its fleet.
+            plan::leave_free(&plan.dir, None)
+                .with_context(|| format!("cannot remove {}", plan::disk_of(&plan.dir).display()))?;
+        }
         let state = FleetState {
             dir: directory.path.clone(),
             control: format!("http://{}", loopback(ports.control)),

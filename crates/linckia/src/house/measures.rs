@@ -16,6 +16,7 @@ use metrics::{
     histogram,
 };
 
+use super::disk::Disk;
 use super::telemetry;
 
 /// Buckets of all histograms, in seconds: from the fastest disk to a link around the world.
@@ -80,7 +81,9 @@ pub(super) fn synced(seconds: f64) {
 
 /// What the driver of the core counts.
 pub(super) struct Measures {
-    dir: PathBuf,
+    disk: Disk,
+    /// As it was last measured.
+    free: Option<u64>,
     /// When writes came, by the last sequence that they were given.
     appending: VecDeque<(u64, Instant)>,
     given: u64,
@@ -109,7 +112,8 @@ impl Measures {
             counter!(name).absolute(0);
         }
         Self {
-            dir,
+            disk: Disk::of(dir),
+            free: None,
             appending: VecDeque::new(),
             given,
             append: histogram!(APPEND),
@@ -161,14 +165,15 @@ impl Measures {
     }
 
     /// Bytes left on the disk of the directory.
-    pub(super) fn disk_free(&self) -> Option<u64> {
-        rustix::fs::statvfs(&self.dir).ok().map(|disk| disk.f_bavail * disk.f_frsize)
+    pub(super) fn disk_free(&mut self) -> Option<u64> {
+        self.free = self.disk.free();
+        self.free
     }
 
     pub(super) fn status(&self, status: &Status, usage: Usage, queues: &Queues) {
         gauge!("linckia_log_size_bytes").set(usage.used as f64);
         gauge!("linckia_log_bound_bytes").set(usage.bound as f64);
-        if let Some(free) = self.disk_free() {
+        if let Some(free) = self.free {
             gauge!("linckia_log_disk_free_bytes").set(free as f64);
         }
         counter!(CONFLICTS).absolute(status.conflicts);
