@@ -19,6 +19,11 @@ pub enum Failure {
     /// Its process is killed and started with a wall clock that is wrong by so much, in
     /// milliseconds; healed, it is killed and started with the right one.
     Clock { region: String, offset: i64 },
+    /// It is cut off, so that it holds what nobody else has, then killed, and stays away; healed,
+    /// it is started, as often as it takes.
+    Leave { region: String },
+    /// Its disk has no room left.
+    Fill { region: String },
     /// What one region sends to another is swallowed, or what it sends and is sent by all.
     Cut { from: String, to: Option<String>, one_way: bool },
 }
@@ -53,6 +58,8 @@ impl Display for Failure {
             Self::Clock { region, offset } => {
                 write!(f, "{region} is started with its clock {offset:+} ms off")
             }
+            Self::Leave { region } => write!(f, "{region} is away"),
+            Self::Fill { region } => write!(f, "{region}'s disk is full"),
             Self::Cut { from, to: None, one_way: false } => write!(f, "{from} is cut off"),
             Self::Cut { from, to: None, one_way: true } => {
                 write!(f, "what {from} sends is swallowed")

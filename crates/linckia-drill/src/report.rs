@@ -3,13 +3,19 @@
 //! Pure. What always holds: the page needs nothing from elsewhere, and says what was promised
 //! beside what was found.
 
+mod drill;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
 
+use crate::absent::Absent;
 use crate::account::{Level, Receipt, Written};
-use crate::io::{Mode, Plan, Restore, Soak};
+pub use drill::Drill;
+
+use crate::full::Full;
+use crate::io::{Absence, DiskFull, Mode, Plan, Restore, Soak};
 use crate::restored::Restored;
 
 /// The width of a bar of the timeline, in milliseconds.
@@ -112,50 +118,6 @@ pub struct Report {
     timeline: Timeline,
 }
 
-/// Which drill it was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "drill", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-pub enum Drill {
-    RegionLoss {
-        region: String,
-        mode: &'static str,
-    },
-    Restore {
-        region: String,
-        #[serde(flatten)]
-        times: Times,
-        #[serde(flatten)]
-        restored: Restored,
-        /// The regions of the restored fleet hold the same.
-        restored_equal: bool,
-    },
-    Soak {
-        seed: u64,
-        /// Writes a second that were acknowledged.
-        rate: u64,
-        failures: Vec<Band>,
-        /// Deletions that met a write which did not know of them.
-        deletions: u64,
-        /// Sessions that waited for what was lost with a disk.
-        sessions_given_up: u64,
-    },
-}
-
-impl Drill {
-    /// What happened, as a noun.
-    pub fn name(&self) -> String {
-        match self {
-            Self::RegionLoss { region, mode } => format!("{mode} of {region}"),
-            Self::Restore { region, times, .. } => {
-                format!("restore of {region} as of {}", times.time)
-            }
-            Self::Soak { seed, rate, failures, .. } => {
-                format!("{} failures of seed {seed} at {rate} writes/s", failures.len())
-            }
-        }
-    }
-}
-
 impl Report {
     pub(crate) fn of_region_loss(plan: &Plan, outcome: Outcome) -> Self {
         let drill = Drill::RegionLoss { region: plan.region.clone(), mode: plan.mode.name() };
@@ -193,6 +155,20 @@ impl Report {
         Self { passed: report.passed && right, ..report }
     }
 
+    pub(crate) fn of_absence(plan: &Absence, outcome: Outcome, absent: Absent) -> Self {
+        let right = absent.is_right() && absent.lapsed.is_some() >= plan.lapse;
+        let drill = Drill::Absence { region: plan.region.clone(), absent };
+        let report = Self::new(drill, false, &plan.ledger, outcome);
+        Self { passed: report.passed && right, ..report }
+    }
+
+    pub(crate) fn of_disk_full(plan: &DiskFull, outcome: Outcome, full: Full) -> Self {
+        let right = full.is_right();
+        let drill = Drill::DiskFull { region: plan.region.clone(), full };
+        let report = Self::new(drill, false, &plan.ledger, outcome);
+        Self { passed: report.passed && right, ..report }
+    }
+
     fn new(drill: Drill, disks_lost: bool, ledger: &Path, outcome: Outcome) -> Self {
         let Outcome { levels, digests_equal, broken, surprises, timeline } = outcome;
         let kept = levels.iter().all(|level| keeps(disks_lost, level));
@@ -215,43 +191,7 @@ impl Report {
         let mut page = String::from(HEAD);
         let (class, verdict) =
             if self.passed { ("passed", "Passed") } else { ("failed", "Failed") };
-        let (title, story) = match &self.drill {
-            Drill::RegionLoss { region, mode } => {
-                let what = match *mode {
-                    "stop" => "was killed and started again",
-                    "cut" => "was cut off from all other regions",
-                    _ => "was killed, and its disk destroyed",
-                };
-                let region = escape(region);
-                let story =
-                    format!("While clients wrote and read, <b>{region}</b> {what}, and came back.");
-                (format!("Losing {region}"), story)
-            }
-            Drill::Restore { region, times, restored, .. } => {
-                let (region, time) = (escape(region), escape(&times.time));
-                let story = format!(
-                    "While clients wrote and read, <b>{region}</b> was backed up, and a fleet was \
-                     restored beside, as of {time}. It was ready after {} ms, and the moment was \
-                     {} ms old when restoring began. Of {} writes that had been acknowledged by \
-                     then {} are missing in it; of {} that were begun later {} are in it.",
-                    times.restore,
-                    times.age,
-                    restored.owed,
-                    restored.missing_ids.len(),
-                    restored.later,
-                    restored.too_late_ids.len()
-                );
-                (format!("Restoring {region}"), story)
-            }
-            Drill::Soak { failures, rate, .. } => (
-                "A soak".to_owned(),
-                format!(
-                    "While clients hopped between the regions and wrote {rate} events a second, \
-                     {} failures came and went; they are listed below.",
-                    failures.len()
-                ),
-            ),
-        };
+        let (title, story) = self.drill.story();
         let _ = write!(
             page,
             "<h1>{title} <span class=\"{class}\">{verdict}</span></h1>\n<p>{story} {}</p>\n",
@@ -351,8 +291,8 @@ impl Report {
             WIDTH + 6,
             WIDTH + 6,
         );
-        if let ([Band { from, until, .. }], Drill::RegionLoss { .. }) = (&bands[..], &self.drill) {
-            for (at, what) in [(from, "lost"), (until, "back")] {
+        if let ([Band { from, until, .. }], Some(words)) = (&bands[..], self.drill.words()) {
+            for (at, what) in [from, until].into_iter().zip(words) {
                 let (x, y) = (x(*at), HEIGHT + 18);
                 let _ = writeln!(page, "<text x=\"{x}\" y=\"{y}\">{what}</text>");
             }
@@ -400,6 +340,12 @@ impl Report {
                 let ids = escape(&ids.join("\n"));
                 let _ = writeln!(page, "<h2>{what} in the restored fleet</h2><pre>{ids}</pre>");
             }
+        }
+        if let Drill::Absence { absent: Absent { unrecorded_ids, .. }, .. } = &self.drill
+            && !unrecorded_ids.is_empty()
+        {
+            let ids = escape(&unrecorded_ids.join("\n"));
+            let _ = writeln!(page, "<h2>Neither in all regions nor on record</h2><pre>{ids}</pre>");
         }
         for level in self.levels.iter().filter(|level| level.lost > 0) {
             let ids = escape(&level.lost_ids.join("\n"));

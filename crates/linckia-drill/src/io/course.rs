@@ -5,7 +5,7 @@
 //! shows the same, or after it is clear that they do not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use super::client::Caller;
 use super::end::{converged, ends, read_all};
 use super::ledger::{Ledger, Notes};
 use super::visitor::{DrillDoor, Visitor};
-use crate::account::{Written, account, lost};
+use crate::account::{Final, Written, account, lost};
 use crate::failure::Failure;
-use crate::history;
+use crate::history::{self, Mark};
 use crate::report::{Band, Outcome, Report, Timeline};
 
 /// Clients of each level.
@@ -84,12 +84,7 @@ pub async fn run(
     say: &dyn Fn(&str),
 ) -> anyhow::Result<Report> {
     let home = place_of(&doors, &plan.region)?;
-    let crew = Crew {
-        doors: doors.into(),
-        kind: Arc::from(&*plan.run),
-        ledger: Arc::new(Ledger::create(&plan.ledger, plan.levels.len())?),
-        levels: plan.levels.clone(),
-    };
+    let crew = Crew::gather(doors, &plan.run, &plan.levels, &plan.ledger)?;
     let clients = crew.clients(|_| home, plan.span, plan.mode == Mode::Destroy);
     say(&format!("{} clients write and read in {}", clients.len(), plan.region));
     let band = drive(plan, &crew.ledger, operator, say).await;
@@ -116,6 +111,21 @@ pub(super) struct Crew {
 pub(super) type Clients = JoinSet<anyhow::Result<()>>;
 
 impl Crew {
+    /// Of a drill that writes aggregates of the type `run`; the ledger is a new file.
+    pub(super) fn gather(
+        doors: Vec<DrillDoor>,
+        run: &str,
+        levels: &[String],
+        ledger: &Path,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            doors: doors.into(),
+            kind: run.into(),
+            ledger: Arc::new(Ledger::create(ledger, levels.len())?),
+            levels: levels.to_owned(),
+        })
+    }
+
     /// A session at the region of that place.
     pub(super) fn visitor(&self, ack: &str, at: usize) -> Visitor {
         Visitor {
@@ -171,18 +181,46 @@ impl Crew {
         bands: Vec<Band>,
         say: &dyn Fn(&str),
     ) -> anyhow::Result<(Outcome, Vec<Written>)> {
+        let notes = self.ledger.take()?;
+        let seen = self.see(&notes.written, say).await?;
+        let lost = lost(&notes.written, &seen.end);
+        self.account(notes, &seen, &lost, bands).await
+    }
+
+    /// What all regions show once they show the same, or clearly do not.
+    pub(super) async fn see(
+        &self,
+        written: &[Written],
+        say: &dyn Fn(&str),
+    ) -> anyhow::Result<Seen> {
         say("waiting until all regions show the same");
-        let digests_equal = converged(&self.doors).await;
-        let Notes { written, history, stale, surprises } = self.ledger.take()?;
+        let equal = converged(&self.doors).await;
         say("reading everything everywhere");
-        let end = read_all(&self.doors, &self.kind, keys(&written)).await?;
-        let lost = lost(&written, &end);
-        let broken = history::check(&history, &lost).err().map(|broken| broken.to_string());
-        let levels = account(&self.levels, &written, &stale, &end, &ends(&self.doors).await);
+        Ok(Seen { equal, end: read_all(&self.doors, &self.kind, keys(written)).await? })
+    }
+
+    /// Accounts for everything that was noted; `lost` marks nobody had to see.
+    pub(super) async fn account(
+        &self,
+        notes: Notes,
+        Seen { equal, end }: &Seen,
+        lost: &BTreeSet<Mark>,
+        bands: Vec<Band>,
+    ) -> anyhow::Result<(Outcome, Vec<Written>)> {
+        let Notes { written, history, stale, surprises } = notes;
+        let broken = history::check(&history, lost).err().map(|broken| broken.to_string());
+        let levels = account(&self.levels, &written, &stale, end, &ends(&self.doors).await);
         let regions = self.doors.iter().map(|door| door.region.clone()).collect();
         let timeline = Timeline::of(regions, &written, bands, &self.levels);
-        Ok((Outcome { levels, digests_equal, broken, surprises, timeline }, written))
+        Ok((Outcome { levels, digests_equal: *equal, broken, surprises, timeline }, written))
     }
+}
+
+/// What the regions show at the end.
+pub(super) struct Seen {
+    /// They have equal digests at equal vectors.
+    pub(super) equal: bool,
+    pub(super) end: Final,
 }
 
 /// The aggregates that were written.

@@ -1,21 +1,28 @@
 //! The hands of a drill: clients over sockets, the clock, the observer's ledger.
 //!
-//! `course.rs` loses one region, `restore.rs` brings a fleet back from a backup, `soak.rs` lets
-//! many things fail; all end in `end.rs`.
+//! `course.rs` loses one region, `absence.rs` does without one for long, `disk_full.rs` leaves one
+//! no room, `restore.rs` brings a fleet back from a backup, `soak.rs` lets many things fail; all
+//! end in `end.rs`.
 
+mod absence;
 mod client;
 mod course;
+mod disk_full;
 mod end;
+mod gauges;
 mod graves;
 mod ledger;
 mod restore;
+mod returned;
 mod soak;
 mod visitor;
 mod wanderer;
 
 use std::future::Future;
 
+pub use absence::{Absence, absence};
 pub use course::{Mode, Plan, run};
+pub use disk_full::{DiskFull, disk_full};
 pub use restore::{Restore, restore};
 pub use soak::{Soak, soak};
 pub use visitor::DrillDoor;

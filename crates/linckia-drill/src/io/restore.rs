@@ -5,7 +5,6 @@
 //! acknowledged when, once nothing is written any more; the running one is judged as ever.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -13,7 +12,6 @@ use anyhow::{Context as _, bail};
 use super::Keeper;
 use super::course::{Crew, keys, place_of};
 use super::end::{converged, read_all};
-use super::ledger::Ledger;
 use super::visitor::{DrillDoor, Tried, Visitor, path};
 use crate::report::{Band, Report, Times};
 use crate::restored::{Moment, restored};
@@ -52,12 +50,7 @@ pub async fn restore(
     say: &dyn Fn(&str),
 ) -> anyhow::Result<Report> {
     let home = place_of(&doors, &plan.region)?;
-    let crew = Crew {
-        doors: doors.into(),
-        kind: Arc::from(&*plan.run),
-        ledger: Arc::new(Ledger::create(&plan.ledger, plan.levels.len())?),
-        levels: plan.levels.clone(),
-    };
+    let crew = Crew::gather(doors, &plan.run, &plan.levels, &plan.ledger)?;
     let clients = crew.clients(|_| home, plan.span, false);
     // A client that was sent elsewhere comes back for its next deed.
     crew.ledger.heal();

@@ -17,7 +17,7 @@ const ANSWER_LONGEST: Duration = Duration::from_secs(3);
 const CONNECT_LONGEST: Duration = Duration::from_secs(1);
 
 /// How long a region may wait for others' disks, and for what the client has seen.
-const ACK_TIMEOUT: &str = "1500ms";
+pub(super) const ACK_TIMEOUT: &str = "1500ms";
 const BEHIND: &str = "wait=1s";
 
 /// A region's door.
@@ -43,6 +43,34 @@ impl DrillDoor {
         let (status, _, body) = self.client.request(Method::GET, path, &[], "").await.ok()?;
         Some((status.as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
     }
+
+    /// The status and JSON of a POST; none if there is no answer.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> Option<(u16, Value)> {
+        let mut all = vec![("content-type", "application/json")];
+        all.extend(headers);
+        let answer = self.client.request(Method::POST, path, &all, body.to_string()).await;
+        let (status, _, body) = answer.ok()?;
+        Some((status.as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    /// The text of a GET that succeeds.
+    pub(super) async fn text(&self, path: &str) -> Option<String> {
+        let (status, _, body) = self.client.request(Method::GET, path, &[], "").await.ok()?;
+        status.is_success().then(|| String::from_utf8_lossy(&body).into_owned())
+    }
+}
+
+/// An event that leaves a mark, named by its id.
+pub(super) fn marking(kind: &str, key: &str, id: &str) -> Value {
+    json!({
+        "eventId": id, "eventType": "Marked", "aggregateType": kind, "aggregateId": key,
+        "operation": "patch", "eventData": { id: true },
+    })
 }
 
 /// The path of an aggregate.
@@ -101,10 +129,7 @@ impl Visitor {
 
     /// Leaves a mark, named by its id.
     pub(super) async fn mark(&mut self, key: &str, id: &str) -> Tried {
-        let body = json!({
-            "eventId": id, "eventType": "Marked", "aggregateType": &*self.kind,
-            "aggregateId": key, "operation": "patch", "eventData": { id: true },
-        });
+        let body = marking(&self.kind, key, id);
         self.write(Method::POST, "/v1/events", body.to_string()).await
     }
 

@@ -1,24 +1,29 @@
 //! `drill`: rehearses a failure on a fleet and says what was lost.
 //!
-//! The drill itself is `linckia-drill`; here stand the words and what is printed, in `means.rs` and
-//! `keeper.rs` the operator's means. What always holds: exit code 1 if a promise was not kept.
+//! The drill itself is `linckia-drill`; here stand the words, in `shown.rs` what is printed, in
+//! `means.rs` and `keeper.rs` the operator's means, in `attended.rs` how they are put back. What
+//! always holds: exit code 1 if a promise was not kept; what a drill broke is healed when it ends,
+//! also by Ctrl-C.
 
+mod attended;
 mod keeper;
 mod means;
+mod shown;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use attended::{Attended, Signals};
 use clap::{Args, Subcommand, ValueEnum};
 use keeper::Spare;
-use linckia_drill::report::{Drill, Report, Times};
-use linckia_drill::restored::Restored;
-use linckia_drill::{DrillDoor, Mode, Plan, Restore, Soak};
+use linckia_drill::report::Report;
+use linckia_drill::{Absence, DiskFull, DrillDoor, Mode, Plan, Restore, Soak};
 use means::Means;
+use shown::show;
 
-use super::text::{number, print, remark, table};
+use super::text::{print, remark};
 use super::{Context, Outcome, wrong_use};
 use crate::arguments::GlobalArguments;
 use crate::config::units::parse_duration;
@@ -28,9 +33,6 @@ const SPAN_MIN: Duration = Duration::from_secs(3);
 
 /// A soak's writes a second, if nothing else is asked for: what a laptop does beside other work.
 const RATE: u64 = 500;
-
-/// Ids that are printed of what was lost; all are in the JSON and on the page.
-const LOST_SHOWN: usize = 10;
 
 /// Rehearsed failures.
 #[derive(Debug, Subcommand)]
@@ -61,6 +63,9 @@ pub struct RunArguments {
     /// Writes a second, in a soak; 500 without it.
     #[arg(long)]
     rate: Option<u64>,
+    /// In absence: the others are told to wait for the region no more.
+    #[arg(long)]
+    lapse: bool,
     /// In a soak, disks are lost too: only for levels that survive it.
     #[arg(long)]
     destroy: bool,
@@ -74,7 +79,8 @@ pub struct RunArguments {
     /// removed if the drill passes; drill-restore without it.
     #[arg(long, value_name = "DIR")]
     beside: Option<PathBuf>,
-    /// In place of the local fleet's supervisor: a shell command that loses the region.
+    /// In place of the local fleet's supervisor: a shell command that loses the region, or fills
+    /// its disk.
     #[arg(long, value_name = "COMMAND", requires = "heal_with")]
     break_with: Option<String>,
     /// A shell command that brings it back.
@@ -86,6 +92,10 @@ pub struct RunArguments {
 enum DrillName {
     /// A region is lost and comes back.
     RegionLoss,
+    /// A region is away for long, perhaps for too long, and comes back.
+    Absence,
+    /// A region's disk is full, and has room again.
+    DiskFull,
     /// A fleet is restored from a backup, beside the one that runs on.
     Restore,
     /// Kills, cuts and wrong clocks, drawn from a seed, while sessions hop between regions.
@@ -127,6 +137,8 @@ pub async fn run(
     let clients: Vec<DrillDoor> = clients.collect::<anyhow::Result<_>>()?;
     let mut report = match arguments.drill {
         DrillName::RegionLoss => region_loss(global, arguments, clients).await?,
+        DrillName::Absence => absence(global, arguments, clients).await?,
+        DrillName::DiskFull => disk_full(global, arguments, clients).await?,
         DrillName::Restore => restore(global, arguments, clients).await?,
         DrillName::Soak => soak(global, arguments, clients).await?,
     };
@@ -148,10 +160,7 @@ async fn region_loss(
     arguments: &RunArguments,
     doors: Vec<DrillDoor>,
 ) -> anyhow::Result<Report> {
-    no_soak(arguments)?;
-    if arguments.beside.is_some() {
-        return Err(wrong_use("--beside is of restore"));
-    }
+    only(arguments, &[MODE])?;
     let plan = Plan {
         region: region_of(global, &doors)?,
         mode: arguments.mode.unwrap_or(ModeName::Stop).into(),
@@ -160,24 +169,87 @@ async fn region_loss(
         run: run_name("Drill"),
         ledger: arguments.ledger.clone(),
     };
-    let means = match (&arguments.break_with, &arguments.heal_with) {
-        (Some(to_break), Some(to_heal)) => Means::Commands { to_break, to_heal },
-        _ if global.url.is_some() => {
-            return Err(wrong_use(
-                "a fleet behind --url is broken and healed by your own means: give --break-with \
-                 and --heal-with",
-            ));
-        }
-        _ => Means::Local { dir: &global.dir },
-    };
-    linckia_drill::run(&plan, doors, &means, &remark).await
+    let means = Attended::by(means_of(global, arguments)?);
+    means.attend(linckia_drill::run(&plan, doors, &means, &remark)).await
 }
 
-fn no_soak(arguments: &RunArguments) -> anyhow::Result<()> {
-    if arguments.seed.is_some() || arguments.rate.is_some() || arguments.destroy {
-        return Err(wrong_use("--seed, --rate and --destroy are a soak's: leave them out"));
+/// A region goes, and the others go on without it.
+async fn absence(
+    global: &GlobalArguments,
+    arguments: &RunArguments,
+    doors: Vec<DrillDoor>,
+) -> anyhow::Result<Report> {
+    only(arguments, &[LAPSE])?;
+    let plan = Absence {
+        region: region_of(global, &doors)?,
+        lapse: arguments.lapse,
+        levels: arguments.ack.clone(),
+        span: arguments.span,
+        run: run_name("Absence"),
+        ledger: arguments.ledger.clone(),
+    };
+    let means = Attended::by(means_of(global, arguments)?);
+    means.attend(linckia_drill::absence(&plan, doors, &means, &remark)).await
+}
+
+/// A region has no room left for a while.
+async fn disk_full(
+    global: &GlobalArguments,
+    arguments: &RunArguments,
+    doors: Vec<DrillDoor>,
+) -> anyhow::Result<Report> {
+    only(arguments, &[])?;
+    let plan = DiskFull {
+        region: region_of(global, &doors)?,
+        levels: arguments.ack.clone(),
+        span: arguments.span,
+        run: run_name("DiskFull"),
+        ledger: arguments.ledger.clone(),
+    };
+    let means = Attended::by(means_of(global, arguments)?);
+    means.attend(linckia_drill::disk_full(&plan, doors, &means, &remark)).await
+}
+
+/// By the supervisor, or by the two commands that were named.
+fn means_of<'a>(
+    global: &'a GlobalArguments,
+    arguments: &'a RunArguments,
+) -> anyhow::Result<Means<'a>> {
+    match (&arguments.break_with, &arguments.heal_with) {
+        (Some(to_break), Some(to_heal)) => Ok(Means::Commands { to_break, to_heal }),
+        _ if global.url.is_some() => Err(wrong_use(
+            "a fleet behind --url is broken and healed by your own means: give --break-with and \
+             --heal-with",
+        )),
+        _ => Ok(Means::Local { dir: &global.dir }),
     }
-    Ok(())
+}
+
+/// Words that not every drill takes, and whose they are.
+const MODE: &str = "--mode (region-loss)";
+const LAPSE: &str = "--lapse (absence)";
+const BESIDE: &str = "--beside (restore)";
+const SOAK: &str = "--seed, --rate, --destroy (soak)";
+const COMMANDS: &str = "--break-with, --heal-with (region-loss, absence, disk-full)";
+
+/// Refuses words of other drills; those that this one breaks things with are its own.
+fn only(arguments: &RunArguments, own: &[&str]) -> anyhow::Result<()> {
+    let soak = arguments.seed.is_some() || arguments.rate.is_some() || arguments.destroy;
+    let breaks = !matches!(arguments.drill, DrillName::Restore | DrillName::Soak);
+    let said = [
+        (MODE, arguments.mode.is_some()),
+        (LAPSE, arguments.lapse),
+        (BESIDE, arguments.beside.is_some()),
+        (SOAK, soak),
+        (COMMANDS, arguments.break_with.is_some() && !breaks),
+    ];
+    let mut foreign = said.iter().filter(|(word, said)| *said && !own.contains(word));
+    match foreign.next() {
+        Some((word, _)) => {
+            Err(wrong_use(format!("this drill does not take {word}: leave that out")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The region that a drill is about: the named one, or the first.
@@ -201,10 +273,7 @@ async fn restore(
     arguments: &RunArguments,
     doors: Vec<DrillDoor>,
 ) -> anyhow::Result<Report> {
-    no_soak(arguments)?;
-    if arguments.mode.is_some() || arguments.break_with.is_some() {
-        return Err(wrong_use("--mode and --break-with are of region-loss: leave them out"));
-    }
+    only(arguments, &[BESIDE])?;
     let plan = Restore {
         region: region_of(global, &doors)?,
         levels: arguments.ack.clone(),
@@ -215,7 +284,11 @@ async fn restore(
     let regions = doors.iter().map(|door| door.region.clone()).collect();
     let dir = arguments.beside.as_deref().unwrap_or_else(|| Path::new("drill-restore"));
     let spare = Spare::create(global, &plan.region, regions, dir)?;
-    let ran = linckia_drill::restore(&plan, doors, &spare, &remark).await;
+    let mut signals = Signals::catch()?;
+    let ran = tokio::select! {
+        ran = linckia_drill::restore(&plan, doors, &spare, &remark) => ran,
+        () = signals.next() => Err(anyhow!("the drill was given up")),
+    };
     let ended = spare.end(ran.as_ref().is_ok_and(|report| report.passed)).await;
     let report = ran?;
     ended?;
@@ -227,9 +300,9 @@ async fn soak(
     arguments: &RunArguments,
     doors: Vec<DrillDoor>,
 ) -> anyhow::Result<Report> {
-    let region_loss = arguments.mode.is_some() || arguments.break_with.is_some();
-    if region_loss || arguments.beside.is_some() || global.region.is_some() {
-        return Err(wrong_use("--mode, --break-with, --beside and --region are of other drills"));
+    only(arguments, &[SOAK])?;
+    if global.region.is_some() {
+        return Err(wrong_use("a soak strikes all regions: leave --region out"));
     }
     if global.url.is_some() {
         return Err(wrong_use("a soak breaks a local fleet by its supervisor: name it by --dir"));
@@ -246,7 +319,8 @@ async fn soak(
         run: run_name("Soak"),
         ledger: arguments.ledger.clone(),
     };
-    linckia_drill::soak(&plan, doors, &Means::Local { dir: &global.dir }, &remark).await
+    let means = Attended::by(Means::Local { dir: &global.dir });
+    means.attend(linckia_drill::soak(&plan, doors, &means, &remark)).await
 }
 
 /// An aggregate type that no drill had before.
@@ -256,92 +330,4 @@ fn run_name(drill: &str) -> String {
 
 fn since_epoch() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
-}
-
-fn show(report: &Report) -> String {
-    let rows = report.levels.iter().map(|level| {
-        vec![
-            level.ack.clone(),
-            number(level.acknowledged),
-            number(level.lost),
-            number(level.declared_lost),
-            number(level.duplicated),
-            number(level.interrupted),
-            number(level.rto_milliseconds.p50),
-            number(level.rto_milliseconds.p99),
-            number(level.stale_reads),
-        ]
-    });
-    let header = [
-        "ACK",
-        "ACKNOWLEDGED",
-        "LOST",
-        "DECLARED",
-        "TWICE",
-        "INTERRUPTED",
-        "RTO P50 MS",
-        "P99",
-        "STALE READS",
-    ];
-    let mut text = table(&header, &[1, 2, 3, 4, 5, 6, 7, 8], rows.collect());
-    for level in report.levels.iter().filter(|level| level.lost > 0) {
-        text.push_str(&format!("\n\nLost of `{}`:", level.ack));
-        for id in level.lost_ids.iter().take(LOST_SHOWN) {
-            text.push_str(&format!("\n  {id}"));
-        }
-        if level.lost_ids.len() > LOST_SHOWN {
-            text.push_str(&format!("\n  and {} more", level.lost_ids.len() - LOST_SHOWN));
-        }
-    }
-    if let Some(broken) = &report.broken_guarantee {
-        text.push_str(&format!("\n\nA session guarantee was broken: {broken}"));
-    }
-    for surprise in &report.surprises {
-        text.push_str(&format!("\n\nNot expected: {surprise}"));
-    }
-    if let Drill::Soak { deletions, sessions_given_up, .. } = &report.drill {
-        text.push_str(&format!(
-            "\n\n{} deletions met a write that did not know of them; {} sessions were given up.",
-            number(*deletions),
-            number(*sessions_given_up)
-        ));
-    }
-    if let Drill::Restore { times, restored, restored_equal, .. } = &report.drill {
-        text.push_str(&show_restored(times, restored, *restored_equal));
-    }
-    let equal = if report.digests_equal { "are equal" } else { "DIFFER" };
-    let verdict = if report.passed { "Passed" } else { "FAILED" };
-    text.push_str(&format!(
-        "\n\n{verdict}: {}; digests {equal}; acknowledged ids in {}.",
-        report.drill.name(),
-        report.ledger
-    ));
-    if let Some(path) = &report.report {
-        text.push_str(&format!(" The page: {path}"));
-    }
-    text
-}
-
-fn show_restored(times: &Times, restored: &Restored, equal: bool) -> String {
-    let Times { time, backup, verify, restore, age } = times;
-    let mut text = format!(
-        "\n\nRestored as of {time}: ready after {} ms (RTO), {} ms after that moment (RPO); the \
-         second backup took {} ms, `backup verify` {} ms.\nOf {} writes acknowledged by then {} \
-         are missing in the restored fleet; of {} begun later {} are in it; its digests {}.",
-        number(*restore),
-        number(*age),
-        number(*backup),
-        number(*verify),
-        number(restored.owed),
-        number(restored.missing_ids.len() as u64),
-        number(restored.later),
-        number(restored.too_late_ids.len() as u64),
-        if equal { "are equal" } else { "DIFFER" },
-    );
-    for (what, ids) in [("missing", &restored.missing_ids), ("too late", &restored.too_late_ids)] {
-        for id in ids.iter().take(LOST_SHOWN) {
-            text.push_str(&format!("\n  {what}: {id}"));
-        }
-    }
-    text
 }

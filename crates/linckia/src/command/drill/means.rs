@@ -13,12 +13,17 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::config::units::offset_text;
-use crate::fleet::{CutOrder, Fleet, FleetState, HealOrder, RegionState, StartOrder, StopOrder};
+use crate::fleet::{
+    CutOrder, DiskOrder, Fleet, FleetState, HealOrder, RegionState, StartOrder, StopOrder,
+};
 
 /// A region that died by itself is started again within this, and ready.
 const AGAIN_LONGEST: Duration = Duration::from_secs(60);
 
-/// A region that burns is cut off for so long before it dies.
+/// A region that was away is ready within this: it may have much to catch up with.
+const BACK_LONGEST: Duration = Duration::from_secs(600);
+
+/// A region that burns, or leaves, is cut off for so long before it dies.
 const CUT_OFF: Duration = Duration::from_millis(300);
 
 /// Between two looks whether it is.
@@ -40,15 +45,12 @@ impl Operator for Means<'_> {
             Failure::Stop { region } => stop(&fleet, region, true).await,
             Failure::Restart { region } => stop(&fleet, region, false).await,
             Failure::Die { region } => die(dir, region).await,
+            Failure::Leave { region } => leave(&fleet, region).await,
+            Failure::Fill { region } => leave_free(&fleet, region, Some(0)).await,
             Failure::Destroy { region, cut_off } => {
-                let links = json!({"from": region});
-                if *cut_off {
-                    fleet.ask(Method::POST, "/links/cut", Some(&links)).await?;
-                    tokio::time::sleep(CUT_OFF).await;
-                }
-                stop(&fleet, region, true).await?;
-                if *cut_off {
-                    fleet.ask(Method::POST, "/links/heal", Some(&links)).await?;
+                match cut_off {
+                    true => leave(&fleet, region).await?,
+                    false => stop(&fleet, region, true).await?,
                 }
                 let data = state_of(dir, region)?.dir.join("data");
                 fs::remove_dir_all(&data)
@@ -76,6 +78,8 @@ impl Operator for Means<'_> {
             | Failure::Restart { region }
             | Failure::Destroy { region, .. } => start(&fleet, region, None).await,
             Failure::Die { region } => again(&fleet, dir, region).await,
+            Failure::Leave { region } => come_back(dir, region).await,
+            Failure::Fill { region } => leave_free(&fleet, region, None).await,
             Failure::Clock { region, .. } => {
                 stop(&fleet, region, true).await?;
                 start(&fleet, region, None).await
@@ -92,6 +96,36 @@ fn state_of(dir: &Path, region: &str) -> anyhow::Result<RegionState> {
     let state = FleetState::read(dir)?.context("the fleet has ended")?;
     let found = state.regions.into_iter().find(|known| known.name == region);
     found.context("the fleet has lost the region")
+}
+
+/// Cuts it off, kills it a moment later, and heals its links.
+async fn leave(fleet: &Fleet<'_>, region: &str) -> anyhow::Result<()> {
+    let links = json!({"from": region});
+    fleet.ask(Method::POST, "/links/cut", Some(&links)).await?;
+    tokio::time::sleep(CUT_OFF).await;
+    stop(fleet, region, true).await?;
+    fleet.ask(Method::POST, "/links/heal", Some(&links)).await.map(drop)
+}
+
+/// Starts it until it is ready: one that lapsed ends on its way, and one that has much to catch up
+/// with takes longer than a start waits.
+async fn come_back(dir: &Path, region: &str) -> anyhow::Result<()> {
+    // It may have been given up half way.
+    let links = json!({"from": region});
+    Fleet::find(dir)?.ask(Method::POST, "/links/heal", Some(&links)).await?;
+    let deadline = tokio::time::Instant::now() + BACK_LONGEST;
+    loop {
+        // A fleet that has ended starts nothing.
+        match start(&Fleet::find(dir)?, region, None).await {
+            Err(_) if tokio::time::Instant::now() < deadline => tokio::time::sleep(LOOK).await,
+            started => return started,
+        }
+    }
+}
+
+async fn leave_free(fleet: &Fleet<'_>, region: &str, free: Option<u64>) -> anyhow::Result<()> {
+    let order = json!(DiskOrder { free });
+    fleet.ask(Method::POST, &format!("/regions/{region}/disk"), Some(&order)).await.map(drop)
 }
 
 /// Kills it behind its supervisor's back, and waits until that has noticed.
