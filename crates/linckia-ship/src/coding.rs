@@ -296,10 +296,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame, Error> {
     let none = Vector::new();
     Ok(match reader.byte("kind")? {
         1 => hello(&mut reader)?,
-        2 => Frame::Welcome {
-            region: region(&mut reader)?,
-            protocol: reader.number("protocol")? as u16,
-        },
+        2 => Frame::Welcome { region: region(&mut reader)?, protocol: protocol(&mut reader)? },
         3 => refuse(&mut reader)?,
         4 => Frame::Pull(Pull {
             session: reader.number("session")?,
@@ -387,16 +384,20 @@ fn forward(reader: &mut Reader<'_>) -> Result<Forward, linckia_model::Error> {
     })
 }
 
-/// Another protocol may say more, or less.
+/// Every protocol begins with these: its kind, the region, the lowest and the highest number that
+/// it speaks. What follows is another's to add to or to leave out.
 fn hello(reader: &mut Reader<'_>) -> Result<Frame, linckia_model::Error> {
     let region = region(reader)?;
-    let protocol_min = reader.number("protocol")? as u16;
-    let protocol_max = reader.number("protocol")? as u16;
+    let (protocol_min, protocol_max) = (protocol(reader)?, protocol(reader)?);
     let place = match reader.0.is_empty() {
         true => String::new(),
         false => reader.text("place", TEXT_BYTES_MAX)?.to_owned(),
     };
     Ok(Frame::Hello { region, protocol_min, protocol_max, place })
+}
+
+fn protocol(reader: &mut Reader<'_>) -> Result<u16, linckia_model::Error> {
+    Ok(u16::try_from(reader.number("protocol")?).unwrap_or(u16::MAX))
 }
 
 fn refuse(reader: &mut Reader<'_>) -> Result<Frame, linckia_model::Error> {

@@ -163,6 +163,16 @@ impl Pulling {
         }
         self.heard_at = Some(now.monotonic);
         match frame {
+            Frame::Welcome { region, protocol }
+                if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&protocol) =>
+            {
+                let reason = format!(
+                    "{region} chose protocol {protocol}, which was not offered: {} speaks \
+                     {PROTOCOL_MIN} to {PROTOCOL_MAX}",
+                    self.own
+                );
+                Reaction::Refused(reason, false)
+            }
             Frame::Welcome { .. } => {
                 self.welcomed = true;
                 self.start_over();

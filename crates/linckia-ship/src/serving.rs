@@ -81,10 +81,20 @@ impl Serving {
     pub fn hello(&mut self, own: &RegionName, protocol_min: u16, protocol_max: u16) -> Frame {
         let protocol = protocol_max.min(PROTOCOL_MAX);
         if protocol < protocol_min.max(PROTOCOL_MIN) {
+            let advice = match protocol_max < PROTOCOL_MIN {
+                true => {
+                    "the dialler is too old for this one: upgrade it, or put this one back to \
+                         a version that speaks both"
+                }
+                false => {
+                    "the dialler is too new for this one: upgrade this one, or put the \
+                          dialler back to a version that speaks both"
+                }
+            };
             return Frame::Refuse {
                 reason: format!(
-                    "{own} speaks protocols {PROTOCOL_MIN} to {PROTOCOL_MAX}, the dialler \
-                     {protocol_min} to {protocol_max}: upgrade the older one"
+                    "{own} speaks peer protocols {PROTOCOL_MIN} to {PROTOCOL_MAX}, the dialler \
+                     {protocol_min} to {protocol_max}; {advice}"
                 ),
                 elsewhere: false,
             };

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use linckia_model::{Heartbeat, Hlc, Now, Origin, RegionName, Vector};
 
 use crate::{
-    Base, Chunk, Cut, Encoder, Forward, Forwarded, Frame, Gap, News, Page, Pull, Pulling, Reaction,
-    Records, Serving, SnapshotPull, decode,
+    Base, Chunk, Cut, Encoder, Forward, Forwarded, Frame, Gap, News, PROTOCOL_MAX, PROTOCOL_MIN,
+    Page, Pull, Pulling, Reaction, Records, Serving, SnapshotPull, decode,
 };
 
 fn region(name: &str) -> RegionName {
@@ -189,11 +189,33 @@ fn a_region_heard_directly_is_not_relayed_until_it_is_silent() {
 }
 
 #[test]
+fn the_highest_protocol_that_both_speak_is_taken() {
+    for (min, max) in [(1, PROTOCOL_MAX), (PROTOCOL_MIN, PROTOCOL_MAX + 9)] {
+        let welcome = Serving::new().hello(&region("a"), min, max);
+        assert_eq!(welcome, Frame::Welcome { region: region("a"), protocol: PROTOCOL_MAX });
+    }
+}
+
+#[test]
 fn protocols_that_do_not_meet_are_refused_with_advice() {
-    let Frame::Refuse { reason, .. } = Serving::new().hello(&region("a"), 8, 9) else {
-        panic!("no common protocol")
-    };
-    assert!(reason.contains("upgrade"), "{reason}");
+    let (old, new) = ((1, PROTOCOL_MIN - 1), (PROTOCOL_MAX + 1, PROTOCOL_MAX + 2));
+    for ((min, max), advice) in [(old, "too old"), (new, "too new")] {
+        let Frame::Refuse { reason, .. } = Serving::new().hello(&region("a"), min, max) else {
+            panic!("no common protocol")
+        };
+        let speaks = format!("protocols {PROTOCOL_MIN} to {PROTOCOL_MAX}");
+        assert!(reason.contains(&speaks) && reason.contains(&format!("{min} to {max}")));
+        assert!(reason.contains(advice) && reason.contains("upgrade"), "{reason}");
+    }
+}
+
+#[test]
+fn a_protocol_that_was_not_offered_is_no_welcome() {
+    let mut pulling = Pulling::new(region("b"), origin("b"), String::new(), 1);
+    pulling.opened(at(0));
+    let welcome = Frame::Welcome { region: region("a"), protocol: PROTOCOL_MAX + 1 };
+    assert!(matches!(pulling.receive(at(1), welcome), Reaction::Refused(_, false)));
+    assert!(!pulling.due(at(2), 0), "nothing is asked of it");
 }
 
 #[test]
