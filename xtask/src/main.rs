@@ -1,11 +1,13 @@
 //! The project's only automation, called as `cargo xtask <command>`: `test` is what CI runs, `tidy`
 //! its check of the house rules, `sim` a walk through fresh seeds, `soak` a real fleet under
-//! failures, `bench` the figures. Each command is a module; this file only chooses one. Nothing
-//! else in the repository starts a build or a check, so what a developer runs and what CI runs
-//! cannot differ.
+//! failures, `mixed` a fleet of two builds, `fixtures` keeps the present formats, `bench` the
+//! figures. Each command is a module; this file only chooses one. Nothing else in the repository
+//! starts a build or a check, so what a developer runs and what CI runs cannot differ.
 
 mod bench;
+mod fixtures;
 mod fuzz;
+mod mixed;
 mod sim;
 mod soak;
 mod test;
@@ -23,6 +25,8 @@ cargo xtask <command>
   tidy                 the house rules: sizes, floors, heads and hands, names, pages
   sim [ARGUMENTS]      the simulation over seeds nobody has run yet; gates nothing
   soak [OPTIONS]       a fleet under load while it is killed, cut, and its clocks are set wrong
+  mixed [--older REV]  a fleet of an older build and of this one, replaced forward and back
+  fixtures             keeps the present formats for the tests of later versions
   fuzz [TARGET ...]    arbitrary bytes for what reads bytes of others; needs a C++ compiler
   bench [NAME ...]     the figures of docs/measurements/; alone it lists them
 ";
@@ -57,6 +61,8 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
             ("tidy", [extra, ..]) => anyhow::bail!("tidy takes no argument, got {extra:?}"),
             ("sim", rest) => sim::run(root, rest),
             ("soak", rest) => soak::run(root, rest),
+            ("mixed", rest) => mixed::run(root, rest),
+            ("fixtures", rest) => fixtures::run(root, rest),
             ("fuzz", rest) => fuzz::run(root, rest),
             ("bench", rest) => bench::run(root, rest),
             (unknown, _) => anyhow::bail!("no command {unknown:?}\n\n{HELP}"),

@@ -124,12 +124,17 @@ pub enum Error {
         advice: &'static str,
     },
     /// The file was written by a version that this one does not know.
-    #[error("{file} has format version {found}")]
+    #[error(
+        "{file} is of format {found}, and this version reads format {known}: start the version \
+         that wrote it; nothing was changed"
+    )]
     Version {
         /// The file.
         file: String,
         /// Its version.
         found: u32,
+        /// The version that is read here.
+        known: u32,
     },
     /// Another process has the directory open.
     #[error("{path} is in use by {holder}")]

@@ -20,13 +20,18 @@ pub struct Identity {
 impl Identity {
     /// The small file that holds it.
     pub const FILE: &str = "identity";
-    const TITLE: &str = "linckia identity 1";
+    const TITLE: &str = "linckia identity";
+    const VERSION: u32 = 1;
 
     pub(crate) fn read(disk: &dyn Disk) -> Result<Option<Identity>> {
         let Some(bytes) = small::read(disk, Identity::FILE)? else { return Ok(None) };
-        let identity = std::str::from_utf8(&bytes).ok().and_then(Identity::decode);
-        identity.map(Some).ok_or_else(|| Error::Corrupt {
-            file: format!("{}/{}", small::DIR, Identity::FILE),
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        let file = || format!("{}/{}", small::DIR, Identity::FILE);
+        if let Some(found) = Identity::version(text).filter(|found| *found > Identity::VERSION) {
+            return Err(Error::Version { file: file(), found, known: Identity::VERSION });
+        }
+        Identity::decode(text).map(Some).ok_or_else(|| Error::Corrupt {
+            file: file(),
             offset: 0,
             sequence: 0,
             advice: "the identity is intact but not one that this version writes",
@@ -39,16 +44,22 @@ impl Identity {
         }
         let Identity { region, incarnation, created_ms } = self;
         Ok(format!(
-            "{}\nregion {region}\nincarnation {incarnation}\ncreated_ms {created_ms}\n",
-            Identity::TITLE
+            "{} {}\nregion {region}\nincarnation {incarnation}\ncreated_ms {created_ms}\n",
+            Identity::TITLE,
+            Identity::VERSION
         ))
     }
 
+    /// What the first line says.
+    fn version(text: &str) -> Option<u32> {
+        text.lines().next()?.strip_prefix(Identity::TITLE)?.strip_prefix(' ')?.parse().ok()
+    }
+
     fn decode(text: &str) -> Option<Identity> {
-        let mut lines = text.lines();
-        if lines.next()? != Identity::TITLE {
+        if Identity::version(text)? != Identity::VERSION {
             return None;
         }
+        let mut lines = text.lines().skip(1);
         let region = lines.next()?.strip_prefix("region ")?.to_owned();
         let incarnation = lines.next()?.strip_prefix("incarnation ")?.parse().ok()?;
         let created_ms = lines.next()?.strip_prefix("created_ms ")?.parse().ok()?;
@@ -70,5 +81,6 @@ mod tests {
         assert_eq!(Identity::decode("linckia identity 1\nregion a\n"), None);
         let broken = Identity { region: "a\nincarnation 9".into(), incarnation: 1, created_ms: 0 };
         assert!(broken.encode().is_err());
+        assert_eq!(Identity::version("linckia identity 12\nwhatever"), Some(12));
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn open(disk: &dyn Disk, dir: &str, origin: &str, first: u64) -> Resu
     let header = match (front, back) {
         (Header::Known(header), _) | (Header::Damaged, Header::Known(header)) => Some(header),
         (Header::Foreign(found), _) | (_, Header::Foreign(found)) => {
-            return Err(Error::Version { file: path, found });
+            return Err(Error::Version { file: path, found, known: format::VERSION });
         }
         (Header::Damaged, Header::Damaged) => None,
     };

@@ -43,7 +43,7 @@ pub(crate) fn read(disk: &dyn Disk, name: &str) -> Result<Option<Vec<u8>>> {
         return Err(corrupt(8, "a small file does not verify; restore it from a backup"));
     }
     if version != VERSION {
-        return Err(Error::Version { file: path, found: version });
+        return Err(Error::Version { file: path, found: version, known: VERSION });
     }
     bytes.drain(..HEADER);
     Ok(Some(bytes))

@@ -20,7 +20,7 @@ pub enum Error {
     Short(&'static str),
     #[error("{what} has {bytes} bytes, more than the {bound} that are allowed")]
     Long { what: &'static str, bytes: usize, bound: usize },
-    #[error("event format {0} was written by a newer version; this one reads format 1")]
+    #[error("format {0} was written by a newer version: start that version")]
     Format(u8),
     #[error("unknown {what} {code}")]
     Code { what: &'static str, code: u64 },

@@ -11,6 +11,7 @@ mod consult;
 mod core;
 mod disk;
 mod files;
+pub(crate) mod format;
 mod forward;
 mod hands;
 mod lapsing;
@@ -103,6 +104,7 @@ pub struct Word {
 /// What kept it from starting or from ending cleanly, for the operator.
 pub fn run_region(config: &Config, word: Word) -> Result<Outcome> {
     install_tracing(config.telemetry.json_lines);
+    format::check(&config.dir)?;
     if config.witness {
         return witness::run(config, word.begin_anew);
     }
@@ -130,6 +132,7 @@ fn run(config: &Config, name: &RegionName, word: Word) -> Result<Outcome> {
     let clocks = Clocks::start(offset);
     mending::begin(&config.dir)?;
     let mut logs = open_logs(config)?;
+    format::keep(&config.dir)?;
     mending::go_on(config, &mut logs)?;
     let mut logs = leaving::leave(config, name, clocks.now().wall, logs)?;
     let identity = identity(&mut logs, name, &clocks)?;

@@ -30,6 +30,8 @@ mod door;
 mod drills;
 #[path = "blackbox/fleet.rs"]
 mod fleet;
+#[path = "blackbox/formats.rs"]
+mod formats;
 #[path = "blackbox/history.rs"]
 mod history;
 #[path = "blackbox/http.rs"]
@@ -44,6 +46,10 @@ mod lapse;
 mod ledger;
 #[path = "blackbox/locks.rs"]
 mod locks;
+#[path = "blackbox/mixed.rs"]
+mod mixed;
+#[path = "blackbox/newer.rs"]
+mod newer;
 #[path = "blackbox/past.rs"]
 mod past;
 #[path = "blackbox/places.rs"]

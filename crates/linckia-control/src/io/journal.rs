@@ -186,9 +186,17 @@ fn encode(line: &Line) -> io::Result<Vec<u8>> {
 
 /// What the bytes come to, and where the last whole line ends.
 fn replay(bytes: &[u8]) -> io::Result<(Memory, u64)> {
-    let expected = [&MAGIC[..], &VERSION.to_le_bytes()].concat();
-    if bytes.get(..HEADER as usize) != Some(&expected[..]) {
-        return Err(damaged(0, "it does not begin as a journal of this version does"));
+    let header = bytes.get(..HEADER as usize).and_then(|header| header.strip_prefix(&MAGIC[..]));
+    match header.and_then(|version| version.try_into().ok()).map(u32::from_le_bytes) {
+        Some(VERSION) => {}
+        Some(found) => {
+            let what = format!(
+                "{FILE} is of format {found}, and this version reads format {VERSION}: start the \
+                 version that wrote it; nothing was changed"
+            );
+            return Err(io::Error::new(io::ErrorKind::Unsupported, what));
+        }
+        None => return Err(damaged(0, "it does not begin as a journal does")),
     }
     let mut memory = Memory::default();
     let mut at = HEADER as usize;

@@ -11,6 +11,22 @@ use serde::{Deserialize, Serialize};
 /// Of what stands here, and of the frames that it stands among.
 pub(crate) const FORMAT: u32 = 1;
 
+/// The part of every manifest and head that no version changes.
+#[derive(Deserialize)]
+struct Stated {
+    format: u32,
+}
+
+/// What is wrong with bytes that say another format than this version reads, if they do.
+pub(crate) fn other_format(json: &[u8]) -> Option<String> {
+    let found = serde_json::from_slice::<Stated>(json).ok()?.format;
+    let said = format!(
+        "it is of backup format {found}, and this version reads format {FORMAT}: use the version \
+         that took it"
+    );
+    (found != FORMAT).then_some(said)
+}
+
 /// Sequences by origin.
 pub(crate) type Logs = BTreeMap<String, u64>;
 

@@ -9,5 +9,7 @@ pub(crate) mod frame;
 mod head;
 mod restored;
 
-pub(crate) use head::{Base, End, FORMAT, Head, Logs, State, hex, logs_of, unhex, vector_of};
+pub(crate) use head::{
+    Base, End, FORMAT, Head, Logs, State, hex, logs_of, other_format, unhex, vector_of,
+};
 pub(crate) use restored::{forget_restored, read_restored, write_restored};

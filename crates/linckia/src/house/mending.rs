@@ -71,6 +71,10 @@ impl Damage {
 
 fn of_rows(error: &linckia_apply::Error) -> Option<Damage> {
     use linckia_apply::Error::{Row, Store};
+    // A newer version wrote it, and reads it.
+    if matches!(error, Row { source: linckia_model::Error::Format(_), .. }) {
+        return None;
+    }
     matches!(error, Store(_) | Row { .. }).then_some(Damage::Store)
 }
 
@@ -150,11 +154,19 @@ pub(super) fn go_on(config: &Config, logs: &mut Logs) -> Result<()> {
 /// The same process, from its beginning: comes back only if that cannot be.
 pub(super) fn start_over() -> anyhow::Error {
     let program = match std::env::current_exe() {
-        Ok(program) => program,
+        Ok(program) => in_place_of(program),
         Err(error) => return error.into(),
     };
     let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
     anyhow::Error::from(error).context("the region cannot start over; start it again")
+}
+
+/// What lies where this program lay: Linux says so of one that was replaced by another version.
+fn in_place_of(program: PathBuf) -> PathBuf {
+    match program.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+        Some(path) if !program.exists() => PathBuf::from(path),
+        _ => program,
+    }
 }
 
 #[cfg(test)]

@@ -12,12 +12,14 @@ use super::consult::{Beginning, Consults, FleetTime};
 use super::forward::Forwards;
 use super::links::{self, Takers};
 use super::time::Clocks;
-use super::{DRAIN, leave, members, runtime};
+use super::{DRAIN, format, leave, members, runtime};
 use crate::command::Outcome;
 use crate::config::Config;
 
 /// Runs until a signal, or the end of the supervisor, ends it.
 pub(super) fn run(config: &Config, begin_anew: bool) -> Result<Outcome> {
+    std::fs::create_dir_all(&config.dir)?;
+    format::keep(&config.dir)?;
     let runtime = runtime()?;
     let served = runtime.block_on(serve(config, begin_anew));
     runtime.shutdown_timeout(DRAIN);

@@ -37,6 +37,8 @@ const LOG_LINES: usize = 25;
 
 pub struct Fleet {
     dir: tempfile::TempDir,
+    /// What its commands are run with, its supervisor among them.
+    pub program: PathBuf,
     up: Option<Up>,
     pub doors: Vec<Door>,
     /// The line that `up --json` printed.
@@ -54,12 +56,17 @@ impl Fleet {
     /// Three regions with these arguments of `up`.
     #[track_caller]
     pub fn start(arguments: &[&str]) -> Self {
-        let permit = Permit::take();
-        let dir = tempfile::tempdir().unwrap();
-        let mut fleet =
-            Self { dir, up: None, doors: Vec::new(), line: Value::Null, _permit: permit };
+        let mut fleet = Self::resting();
         fleet.up(arguments);
         fleet
+    }
+
+    /// A fleet that was not started yet, in an empty directory.
+    pub fn resting() -> Self {
+        let permit = Permit::take();
+        let dir = tempfile::tempdir().unwrap();
+        let (doors, line, program) = (Vec::new(), Value::Null, PathBuf::from(PROGRAM));
+        Self { dir, program, up: None, doors, line, _permit: permit }
     }
 
     /// Three regions without delays between them.
@@ -121,7 +128,7 @@ impl Fleet {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&self.program);
         command.args(arguments).arg("--dir").arg(self.dir()).env_remove("RUST_LOG");
         command
     }

@@ -26,6 +26,7 @@ use super::walk::{Piece, Walk};
 use crate::backup::{Base, Head, unhex, write_restored};
 use crate::command::text::{count, print, remark};
 use crate::command::{Context, Outcome, wrong_use};
+use crate::house::format;
 
 /// Restored logs are synced after so many bytes.
 const SYNC_BYTES: usize = 64 << 20;
@@ -249,6 +250,7 @@ impl Restoring {
             ends.insert(origin, end);
         }
         let restored = self.roster.restored(ends.clone(), self.hlc, self.until, &self.written);
+        format::keep(dir)?;
         write_restored(dir, &restored)?;
         drop(self.store);
         let since = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -13,7 +13,7 @@ use linckia_model::Hlc;
 use serde::{Deserialize, Serialize};
 
 use super::place::Place;
-use crate::backup::{FORMAT, Logs};
+use crate::backup::{Logs, other_format};
 
 const MANIFEST: &str = "manifest.json";
 
@@ -108,15 +108,14 @@ impl Manifest {
         let file = format!("{}/{MANIFEST}", run_name(number));
         let bytes = place.get(&file).await?;
         let flaw = |offset, what: String| Flaw { file: place.shown(&file), offset, what };
+        if let Some(what) = other_format(&bytes) {
+            return Err(flaw(0, what).into());
+        }
         let manifest: Self = serde_json::from_slice(&bytes).map_err(|error| {
             // A manifest is one line.
             let offset = error.column().saturating_sub(1) as u64;
             flaw(offset, format!("it is no manifest that this version reads: {error}"))
         })?;
-        if manifest.format != FORMAT {
-            let what = format!("format {}, and this version reads {FORMAT}", manifest.format);
-            return Err(flaw(0, what).into());
-        }
         if manifest.number != number || manifest.hash()? != manifest.blake3 {
             return Err(flaw(0, "the manifest does not verify".to_owned()).into());
         }
@@ -239,6 +238,7 @@ pub(crate) fn range(line: &[Manifest]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backup::FORMAT;
 
     fn manifest(number: u64, previous: Option<&Manifest>, times: [u64; 3]) -> Manifest {
         let [from, complete, latest] = times.map(|time| Hlc::from_milliseconds(time).bits());

@@ -15,7 +15,7 @@ use linckia_store::Batch;
 use super::place::Place;
 use super::set::{Flaw, Manifest, Part, part_name};
 use crate::backup::frame::{self, Kind, MAGIC};
-use crate::backup::{Base, End, FORMAT, Head, unhex};
+use crate::backup::{Base, End, Head, other_format, unhex};
 
 /// A piece of a backup.
 pub(crate) enum Piece<'a> {
@@ -196,10 +196,12 @@ fn check_part(part: &Part, bytes: &[u8]) -> Result<(), (usize, String)> {
 }
 
 fn read_head(raw: &[u8], manifest: &Manifest) -> Result<Head, &'static str> {
-    let head: Head = serde_json::from_slice(raw).map_err(|_| "a head does not read")?;
-    if head.format != FORMAT {
-        return Err("a head of another format than this version reads");
+    if other_format(raw).is_some() {
+        return Err(
+            "a head of another format than this version reads: use the version that took it",
+        );
     }
+    let head: Head = serde_json::from_slice(raw).map_err(|_| "a head does not read")?;
     let state = head.state.as_ref().map(|state| state.hlc);
     let same = head.upto == manifest.upto
         && head.after == manifest.after

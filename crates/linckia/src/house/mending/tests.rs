@@ -32,6 +32,11 @@ fn others_make_good_a_store_and_their_own_logs() {
     check(linckia_region::Error::from(applied).into(), Some(Damage::Store));
     check(store(io::ErrorKind::StorageFull.into()).into(), None);
     check(anyhow::anyhow!("the core panicked"), None);
+    let row = |source| linckia_apply::Error::Row { table: "states", source };
+    let damaged = row(linckia_model::Error::Short("digest"));
+    check(linckia_region::Error::from(damaged).into(), Some(Damage::Store));
+    let newer = row(linckia_model::Error::Format(9));
+    check(linckia_region::Error::from(newer).into(), None);
 }
 
 #[test]
@@ -62,4 +67,11 @@ fn a_log_goes_aside_though_the_process_died_on_the_way() {
         assert!(!dir.path().join(log).exists());
         assert!(dir.path().join("aside/damaged-7").join(log).exists());
     }
+}
+
+#[test]
+fn a_program_that_was_replaced_is_started_where_it_lay() {
+    let found = |path: &str| in_place_of(PathBuf::from(path));
+    assert_eq!(found("/nowhere/linckia (deleted)"), PathBuf::from("/nowhere/linckia"));
+    assert_eq!(found("/nowhere/linckia"), PathBuf::from("/nowhere/linckia"));
 }
