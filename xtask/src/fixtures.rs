@@ -1,9 +1,9 @@
 //! `cargo xtask fixtures`: writes what is kept of the present formats, where it is not kept yet.
 //!
-//! Frames of the newest peer protocol (`crates/linckia-ship/tests/protocols`), and directories and a
-//! backup of the present format (`crates/linckia/tests/fixtures`), made by a fleet that lives. The
-//! tests that read them write them when they are told to here. What always holds: a file that is
-//! there is not touched, so what was released stays as it was.
+//! Frames of the newest peer protocol (`crates/linckia-ship/tests/protocols`), and directories and
+//! a backup of the present format (`crates/linckia/tests/fixtures`), made by a fleet that lives.
+//! The tests that read them write them when they are told to here. What always holds: a file that
+//! is there is not touched, so what was released stays as it was.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};

@@ -1,10 +1,10 @@
 //! `cargo xtask mixed`: a fleet of an older revision's regions and of this tree's, under load.
 //!
-//! Builds the older revision in a worktree of its own below the target directory, and runs the black
-//! box's scenario with it (`crates/linckia/tests/blackbox/mixed.rs`): one region after the other is
-//! replaced by this tree's build, back by the older one, and forward again. What always holds: this
-//! tree is left as it is; both builds share the target directory, so that what they depend on is
-//! built once.
+//! Builds the older revision in a worktree of its own below the target directory, and runs the
+//! black box's scenario with it (`crates/linckia/tests/blackbox/mixed.rs`): one region after the
+//! other is replaced by this tree's build, back by the older one, and forward again. What always
+//! holds: this tree is left as it is; both builds share the target directory, so that what they
+//! depend on is built once.
 
 use std::fs;
 use std::path::{Path, PathBuf};

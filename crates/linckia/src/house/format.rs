@@ -2,8 +2,8 @@
 //!
 //! Its number stands in the file `format`; where there is none it is 1. A version that writes
 //! anything there which an older one would misread gives the directory the next number before. What
-//! always holds: it is looked at before anything else of the directory, and one of a newer format is
-//! left exactly as it is.
+//! always holds: it is looked at before anything else of the directory, and one of a newer format
+//! is left exactly as it is.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -30,9 +30,6 @@ const WRITE: &str = "LINCKIA_WRITE_FIXTURES";
 /// Regions close a log, take one in, or get what they lack within this.
 const BACK_SECONDS: u64 = 60;
 
-/// A kept fleet is opened so much later than it was written, for what depends on age.
-const YEARS_LATER: &str = "94608000s";
-
 /// Whatever region answers, it is this of every aggregate.
 const SHOWN: [&str; 5] = ["data", "version", "aggregateType", "aggregateId", "updatedAt"];
 
@@ -283,27 +280,6 @@ fn opens(kept: &Path, arguments: &[&str]) {
 fn every_kept_directory_is_opened_with_all_that_is_in_it() {
     for kept in kept() {
         opens(&kept, &["--wan", "none"]);
-    }
-}
-
-#[test]
-fn a_kept_fleet_goes_on_years_later() {
-    for kept in kept() {
-        let wanted = manifest(&kept);
-        let mut fleet = Fleet::resting();
-        unpack(&kept.join("fleet.tar.zst"), fleet.dir());
-        fs::write(fleet.dir().join("fleet.lock"), "").unwrap();
-        fleet.up(&["--wan", "none"]);
-        fleet.converged();
-        for region in REGIONS {
-            fleet.cli(&["stop", region, "--json"]).done();
-        }
-        let start = |region| fleet.begin(&["start", region, "--clock-offset", YEARS_LATER]);
-        for started in REGIONS.map(start) {
-            started.end(BACK_SECONDS).done();
-        }
-        assert_eq!(fleet.converged()["items"][0]["root"], wanted["digests"]["root"]);
-        holds_everything(&fleet, &wanted["shown"]);
     }
 }
 

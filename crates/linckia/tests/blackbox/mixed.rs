@@ -61,7 +61,8 @@ fn regions_of_two_builds_lose_nothing_forward_and_back() {
     let older = std::env::var_os("LINCKIA_OLDER").map_or(PathBuf::from(PROGRAM), PathBuf::from);
     let newer = Path::new(PROGRAM);
     let mut fleet = Fleet::resting();
-    let place = fleet.dir().join("linckia");
+    let programs = tempfile::tempdir().unwrap();
+    let place = programs.path().join("linckia");
     put(&place, &older);
     fleet.program.clone_from(&place);
     fleet.up(&["--wan", "real"]);
