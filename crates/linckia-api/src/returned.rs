@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use linckia_model::{Dot, Event, Extras, Key, NewEvent, Operation, content_hash};
+use linckia_model::{Dot, Event, Extras, Identity, Key, NewEvent, Operation, content_hash};
 use serde_json::{Map, Value, json};
 
 use crate::render::event::{EventForm, write};
@@ -51,17 +51,26 @@ pub fn on_record(event: &Event) -> NewEvent {
         data.insert("place".to_owned(), event.identity.place.into());
     }
     data.insert("event".to_owned(), native);
-    let hash = content_hash(event.operation, WHAT, &data.clone().into());
-    data.insert("hash".to_owned(), format!("{:032x}", u128::from_be_bytes(hash)).into());
+    data.insert("hash".to_owned(), hash_of(event).into());
     let event_id = format!("{RETURNED}.{}", event.dot);
     changed(key_of(&event.dot), WHAT, Operation::Put, data.into(), event_id)
+}
+
+/// Of what a client wrote, however it is shown.
+fn hash_of(event: &Event) -> String {
+    let Key { data_set, aggregate_type, aggregate_id } = &event.key;
+    let Identity { event_id, place } = &event.identity;
+    let whole =
+        json!([**data_set, **aggregate_type, **aggregate_id, **event_id, place, event.data]);
+    let hash = content_hash(event.operation, &event.event_type, &whole);
+    format!("{:032x}", u128::from_be_bytes(hash))
 }
 
 /// The same beside another event that is on record under its dot: two directories wrote one log.
 /// None if that is not what stands there.
 pub fn on_record_apart(new: &NewEvent, there: &Value) -> Option<NewEvent> {
-    let hash = new.data["hash"].as_str()?;
-    if there["hash"] == hash {
+    let (hash, known) = (new.data["hash"].as_str()?, there["hash"].as_str()?);
+    if known == hash {
         return None;
     }
     let mut new = new.clone();
@@ -199,7 +208,7 @@ pub(crate) fn type_name() -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use linckia_model::{Hlc, Identity, Origin, Transaction, Vector};
+    use linckia_model::{Hlc, Origin, Transaction, Vector};
 
     use super::*;
 
@@ -262,6 +271,9 @@ mod tests {
         let (first, same, other) =
             (on_record(&event(7, 5)), on_record(&event(7, 5)), on_record(&event(7, 6)));
         assert_eq!(on_record_apart(&same, &first.data), None);
+        let mut shown_otherwise = first.data.clone();
+        shown_otherwise["event"]["another"] = "member".into();
+        assert_eq!(on_record_apart(&same, &shown_otherwise), None);
         let apart = on_record_apart(&other, &first.data).unwrap();
         assert_ne!(apart.event_id, other.event_id);
         assert!(apart.key.aggregate_id > on_record(&event(99, 5)).key.aggregate_id);

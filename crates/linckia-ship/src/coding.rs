@@ -6,7 +6,7 @@
 use linckia_model::{Heartbeat, Hlc, Reader, RegionName, Vector, Writer};
 
 use crate::compare::{put_ask, put_tell, take_ask, take_tell};
-use crate::frame::{Forward, Forwarded, Frame, News, Pull};
+use crate::frame::{Forward, Forwarded, Frame, News, PROTOCOL_MAX, PROTOCOL_MIN, Pull};
 use crate::snapshot::{Base, Cut, Gap, Page, SnapshotPull};
 
 /// Records of one batch, decompressed, at most: a chunk plus one large transaction.
@@ -390,9 +390,12 @@ fn hello(reader: &mut Reader<'_>) -> Result<Frame, linckia_model::Error> {
     let region = region(reader)?;
     let (protocol_min, protocol_max) = (protocol(reader)?, protocol(reader)?);
     let place = match reader.0.is_empty() {
-        true => String::new(),
-        false => reader.text("place", TEXT_BYTES_MAX)?.to_owned(),
+        true => Ok(String::new()),
+        false => reader.text("place", TEXT_BYTES_MAX).map(str::to_owned),
     };
+    // Of one that speaks only others, anything may stand there: it is told so, and not cut off.
+    let is_known = protocol_min <= PROTOCOL_MAX && protocol_max >= PROTOCOL_MIN;
+    let place = place.or_else(|error| if is_known { Err(error) } else { Ok(String::new()) })?;
     Ok(Frame::Hello { region, protocol_min, protocol_max, place })
 }
 

@@ -146,10 +146,14 @@ fn what_every_protocol_says_first_is_read_whatever_follows() {
     bare.text("region-a");
     bare.number(9);
     bare.number(70_000);
-    let Frame::Hello { protocol_min, protocol_max, place, .. } = decode(&bare.0).unwrap() else {
-        panic!("it is no hello")
-    };
-    assert_eq!((protocol_min, protocol_max, place.as_str()), (9, u16::MAX, ""));
+    let mut otherwise = bare.0.clone();
+    otherwise.extend_from_slice(&[0xff; 4]);
+    for bytes in [&bare.0, &otherwise] {
+        let Frame::Hello { protocol_min, protocol_max, place, .. } = decode(bytes).unwrap() else {
+            panic!("it is no hello")
+        };
+        assert_eq!((protocol_min, protocol_max, place.as_str()), (9, u16::MAX, ""));
+    }
     let mut newer = kept["refuse"].clone();
     newer.extend_from_slice(b"what a later protocol adds");
     assert_eq!(decode(&newer).unwrap(), decode(&kept["refuse"]).unwrap());

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::Operator;
 use super::course::{Crew, place_of};
-use super::gauges::{Disks, Vector, described, farthest, missing, vector};
+use super::gauges::{Disks, Vector, described, farthest, missing, said, vector};
 use super::returned::{admit, on_record};
 use super::visitor::DrillDoor;
 use crate::absent::{Absent, CatchUp, unrecorded, writes_again};
@@ -34,6 +34,9 @@ const LAPSE_LONGEST: Duration = Duration::from_secs(30);
 
 /// Between two looks at a region that comes back: a small snapshot is over soon.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// What came back is admitted at most so often, while more of it comes.
+const ADMISSIONS_MAX: usize = 10;
 
 /// Between two attempts at a lapse.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -115,7 +118,7 @@ async fn drive(
     let (part, ledger) = (plan.span / 10, &crew.ledger);
     tokio::time::sleep(part * 2).await;
     disks.begin().await;
-    let before = vector(&crew.doors[home]).await.unwrap_or_default();
+    let before = said(&crew.doors[home]).await?;
     let from = ledger.now();
     let failure = Failure::Leave { region: plan.region.clone() };
     operator.strike(&failure).await?;
@@ -129,7 +132,7 @@ async fn drive(
     }
     tokio::time::sleep(left(5)).await;
     let lapsed = lapsed(crew, home, &plan.region).await;
-    let target = farthest(others(crew, home)).await;
+    let target = farthest(others(crew, home)).await?;
     let events_behind = missing(&target, &before);
     let since = ledger.now();
     say(&format!("it is started, {events_behind} events behind"));
@@ -271,13 +274,18 @@ async fn take_back(
     let is_missing = |it: &Written| missing.contains(&(it.key.clone(), it.id.clone()));
     let nothing = BTreeSet::new();
     let owed = unrecorded(written, is_missing, &nothing).into_iter().map(str::to_owned).collect();
-    let found = on_record(&crew.doors, &crew.kind, &owed).await;
+    let mut found = on_record(&crew.doors, &crew.kind, &owed).await;
     let unrecorded = unrecorded(written, is_missing, &found).into_iter().map(str::to_owned);
     absent.unrecorded_ids = unrecorded.collect();
-    absent.returned = found.len() as u64;
-    absent.admitted = match others(crew, home).next() {
-        Some(door) => admit(door, &crew.kind).await?,
-        None => 0,
-    };
+    let (mut admitted, mut waiting) = (BTreeSet::new(), found.clone());
+    // What no client was told of may come on record later.
+    for _ in 0..ADMISSIONS_MAX {
+        let Some(door) = others(crew, home).next().filter(|_| !waiting.is_empty()) else { break };
+        admitted.append(&mut admit(door, &crew.kind).await?);
+        waiting = on_record(&crew.doors, &crew.kind, &nothing).await;
+        found.extend(waiting.iter().cloned());
+    }
+    found.extend(admitted.iter().cloned());
+    (absent.returned, absent.admitted) = (found.len() as u64, admitted.len() as u64);
     Ok(())
 }

@@ -108,7 +108,7 @@ async fn drive(
     say(&format!("{failure}: {} acknowledged so far", ledger.acknowledged()));
     tokio::time::sleep(part * 4).await;
     let others = crew.doors.iter().enumerate().filter(|(place, _)| *place != home);
-    let target = farthest(others.map(|(_, door)| door)).await;
+    let target = farthest(others.map(|(_, door)| door)).await?;
     let until = ledger.now();
     operator.heal(&failure).await?;
     say(&format!("there is room again: {} acknowledged so far", ledger.acknowledged()));

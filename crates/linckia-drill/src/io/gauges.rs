@@ -16,6 +16,9 @@ use crate::absent::Disk;
 /// Between two looks at the disks.
 const EVERY: Duration = Duration::from_millis(500);
 
+/// A region that runs says within this what it has applied.
+const ANSWER_LONGEST: Duration = Duration::from_secs(30);
+
 const SIZE: &str = "linckia_log_size_bytes";
 const BOUND: &str = "linckia_log_bound_bytes";
 
@@ -28,16 +31,34 @@ pub(super) async fn vector(door: &DrillDoor) -> Option<Vector> {
     serde_json::from_value(body["vector"].clone()).ok()
 }
 
+/// The same of a region that runs, asked until it answers.
+///
+/// # Errors
+/// It does not for long.
+pub(super) async fn said(door: &DrillDoor) -> anyhow::Result<Vector> {
+    let deadline = tokio::time::Instant::now() + ANSWER_LONGEST;
+    loop {
+        match vector(door).await {
+            Some(vector) => return Ok(vector),
+            None if tokio::time::Instant::now() < deadline => tokio::time::sleep(EVERY).await,
+            None => anyhow::bail!("{} does not say what it has applied", door.region),
+        }
+    }
+}
+
 /// What all of some regions together have applied.
-pub(super) async fn farthest(doors: impl Iterator<Item = &DrillDoor>) -> Vector {
+///
+/// # Errors
+/// One that does not say.
+pub(super) async fn farthest(doors: impl Iterator<Item = &DrillDoor>) -> anyhow::Result<Vector> {
     let mut all = Vector::new();
     for door in doors {
-        for (origin, sequence) in vector(door).await.unwrap_or_default() {
+        for (origin, sequence) in said(door).await? {
             let known = all.entry(origin).or_default();
             *known = sequence.max(*known);
         }
     }
-    all
+    Ok(all)
 }
 
 /// Events of `all` that lack in `vector`.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::visitor::DrillDoor;
 
@@ -64,13 +64,13 @@ async fn listed(door: &DrillDoor, kind: &str) -> BTreeSet<String> {
     ids
 }
 
-/// Writes a drill's events on record again; how many those were.
+/// Writes a drill's events on record again; the ids of those that are written.
 ///
 /// # Errors
 /// A region that decides nothing.
-pub(super) async fn admit(door: &DrillDoor, kind: &str) -> anyhow::Result<u64> {
+pub(super) async fn admit(door: &DrillDoor, kind: &str) -> anyhow::Result<BTreeSet<String>> {
     let order = json!({"where": {"aggregateType": kind}, "decision": "admit"});
-    let (mut admitted, mut cursor) = (0, String::new());
+    let (mut admitted, mut cursor) = (BTreeSet::new(), String::new());
     for _ in 0..PAGES_MAX {
         let path = format!("/v1/returned?limit=500{cursor}");
         let answer = door.post(&path, &[], &order).await;
@@ -79,15 +79,12 @@ pub(super) async fn admit(door: &DrillDoor, kind: &str) -> anyhow::Result<u64> {
             bail!("{} does not admit what returned: {status} {page}", door.region);
         }
         let items = page["items"].as_array().into_iter().flatten();
-        admitted += items.filter(|item| is_written(item)).count() as u64;
+        let written = items.filter(|item| item["writtenAs"].is_string());
+        admitted.extend(written.filter_map(|item| item["eventId"].as_str()).map(str::to_owned));
         match page["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return Ok(admitted),
         }
     }
     bail!("{} has more on record than a drill can have brought back", door.region)
-}
-
-fn is_written(item: &Value) -> bool {
-    item["writtenAs"].is_string()
 }

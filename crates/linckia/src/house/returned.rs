@@ -285,12 +285,16 @@ async fn write<R: Region>(
         Write { events, atomic: false, precondition, entity_tag: false, ack: Ack::default() };
     let Ok(answers) = region.write(write).await else { return Ok(None) };
     for (new, answer) in sent.into_iter().zip(answers) {
+        let sent_id = Arc::clone(&new.event_id);
         match answer {
             Ok(_) => {}
             // Another region, or an earlier start of this one, had it before: or another event.
             Err(Refusal::VersionConflict { .. } | Refusal::IdReused(_)) => taken.push(new),
             Err(Refusal::Inadmissible(why)) => {
                 anyhow::bail!("the policy of the fleet's own data set refuses it: {why:?}")
+            }
+            Err(Refusal::Unreadable(why)) => {
+                anyhow::bail!("what is on record for {} cannot be read: {why}", sent_id)
             }
             Err(_) => return Ok(None),
         }

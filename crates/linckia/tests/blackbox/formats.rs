@@ -52,8 +52,12 @@ fn kept() -> Vec<PathBuf> {
         });
     }
     assert!(current.exists(), "{} is made by `cargo xtask fixtures`", current.display());
-    let mut all: Vec<_> =
-        fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let is_kept = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        name.strip_prefix("format-").is_some_and(|number| number.parse::<u64>().is_ok())
+    };
+    let entries = fs::read_dir(fixtures()).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = entries.filter(is_kept).collect();
     all.sort();
     all
 }

@@ -15,6 +15,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::command::text::remark;
 
+/// So often what is broken is put back.
+const ROUNDS: usize = 2;
+
 /// An operator, and what is broken.
 pub(super) struct Attended<O> {
     means: O,
@@ -45,26 +48,41 @@ impl<O: Operator> Attended<O> {
         };
         let Err(error) = ended else { return ended };
         tokio::select! {
-            put_back = self.put_back() => put_back?,
-            () = signals.next() => {
-                let left = self.with(|broken| broken.first().map(ToString::to_string));
-                let left = left.unwrap_or_default();
-                bail!("the drill was given up twice, and not everything was put back: {left}")
-            }
+            () = self.put_back() => {}
+            () = signals.next() => remark("given up twice: the drill puts nothing more back"),
+        }
+        let left = self.with(|broken| broken.iter().map(ToString::to_string).collect::<Vec<_>>());
+        if !left.is_empty() {
+            bail!("{error:#}; and not everything was put back: {}", left.join(", "));
         }
         Err(error)
     }
 
-    async fn put_back(&self) -> anyhow::Result<()> {
-        while let Some(failure) = self.with(|broken| broken.pop()) {
-            remark(&format!("putting back what the drill broke: {failure}"));
-            // Known until it is done, for whoever does not wait for it.
-            self.with(|broken| broken.push(failure.clone()));
-            let healed = self.means.heal(&failure).await;
-            self.with(|broken| broken.pop());
-            healed.with_context(|| format!("what the drill broke is not put back: {failure}"))?;
+    /// What was broken last comes first; what is in the way of another, behind it once more.
+    async fn put_back(&self) {
+        let mut left = self.with(|broken| broken.clone());
+        for _ in 0..ROUNDS {
+            let mut failed = Vec::new();
+            while let Some(failure) = left.pop() {
+                remark(&format!("putting back what the drill broke: {failure}"));
+                match self.means.heal(&failure).await {
+                    Ok(()) => self.forget(&failure),
+                    Err(error) => {
+                        remark(&format!("that did not succeed: {error:#}"));
+                        failed.insert(0, failure);
+                    }
+                }
+            }
+            left = failed;
         }
-        Ok(())
+    }
+
+    fn forget(&self, failure: &Failure) {
+        self.with(|broken| {
+            if let Some(place) = broken.iter().position(|known| known == failure) {
+                broken.remove(place);
+            }
+        });
     }
 }
 
@@ -76,11 +94,10 @@ impl<O: Operator> Operator for Attended<O> {
 
     async fn heal(&self, failure: &Failure) -> anyhow::Result<()> {
         self.means.heal(failure).await?;
-        self.with(|broken| {
-            if let Some(place) = broken.iter().position(|known| known == failure) {
-                broken.remove(place);
-            }
-        });
+        // One that left may be ready, hear that it has lapsed, and end once more.
+        if !matches!(failure, Failure::Leave { .. }) {
+            self.forget(failure);
+        }
         Ok(())
     }
 }
@@ -114,7 +131,7 @@ mod tests {
 
     /// Says what it was asked for.
     #[derive(Default)]
-    struct Telling(Mutex<Vec<String>>);
+    struct Telling(Mutex<Vec<String>>, Option<&'static str>);
 
     impl Telling {
         fn tell(&self, what: &str, failure: &Failure) {
@@ -130,6 +147,12 @@ mod tests {
 
         async fn heal(&self, failure: &Failure) -> anyhow::Result<()> {
             self.tell("heal", failure);
+            let (told, never) = (self.0.lock().unwrap(), self.1);
+            let first = told.iter().filter(|line| line.contains("heal: c")).count() == 1;
+            let of = |region: &str| failure.to_string().starts_with(region);
+            if (of("c") && first) || never.is_some_and(of) {
+                bail!("it does not start")
+            }
             Ok(())
         }
     }
@@ -148,6 +171,23 @@ mod tests {
         assert_eq!(failed.await.unwrap_err().to_string(), "no more");
         let told = attended.means.0.into_inner().unwrap();
         let healed: Vec<&String> = told.iter().filter(|line| line.starts_with("heal")).collect();
-        assert_eq!(healed, ["heal: b is killed", "heal: c is killed", "heal: a is killed"]);
+        let wanted = ["b", "c", "a", "c"].map(|region| format!("heal: {region} is killed"));
+        assert_eq!(healed, wanted.iter().collect::<Vec<_>>(), "c is tried again behind a");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_put_back_is_said_and_nothing_else_is_left() {
+        let attended = Attended::by(Telling(Mutex::default(), Some("b")));
+        let of = |region: &str| Failure::Stop { region: region.to_owned() };
+        let failed = attended.attend(async {
+            for region in ["a", "b"] {
+                attended.strike(&of(region)).await?;
+            }
+            bail!("no more")
+        });
+        let said = failed.await.unwrap_err().to_string();
+        assert_eq!(said, "no more; and not everything was put back: b is killed");
+        let told = attended.means.0.into_inner().unwrap();
+        assert!(told.contains(&"heal: a is killed".to_owned()), "{told:?}");
     }
 }

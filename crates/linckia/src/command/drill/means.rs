@@ -74,9 +74,16 @@ impl Operator for Means<'_> {
         };
         let fleet = Fleet::find(dir)?;
         match failure {
-            Failure::Stop { region }
-            | Failure::Restart { region }
-            | Failure::Destroy { region, .. } => start(&fleet, region, None).await,
+            Failure::Stop { region } | Failure::Restart { region } => {
+                start(&fleet, region, None).await
+            }
+            Failure::Destroy { region, cut_off } => {
+                // It may have been given up half way.
+                if *cut_off {
+                    heal_links(&fleet, region).await?;
+                }
+                start(&fleet, region, None).await
+            }
             Failure::Die { region } => again(&fleet, dir, region).await,
             Failure::Leave { region } => come_back(dir, region).await,
             Failure::Fill { region } => leave_free(&fleet, region, None).await,
@@ -104,6 +111,11 @@ async fn leave(fleet: &Fleet<'_>, region: &str) -> anyhow::Result<()> {
     fleet.ask(Method::POST, "/links/cut", Some(&links)).await?;
     tokio::time::sleep(CUT_OFF).await;
     stop(fleet, region, true).await?;
+    heal_links(fleet, region).await
+}
+
+async fn heal_links(fleet: &Fleet<'_>, region: &str) -> anyhow::Result<()> {
+    let links = json!({"from": region});
     fleet.ask(Method::POST, "/links/heal", Some(&links)).await.map(drop)
 }
 
@@ -111,8 +123,7 @@ async fn leave(fleet: &Fleet<'_>, region: &str) -> anyhow::Result<()> {
 /// with takes longer than a start waits.
 async fn come_back(dir: &Path, region: &str) -> anyhow::Result<()> {
     // It may have been given up half way.
-    let links = json!({"from": region});
-    Fleet::find(dir)?.ask(Method::POST, "/links/heal", Some(&links)).await?;
+    heal_links(&Fleet::find(dir)?, region).await?;
     let deadline = tokio::time::Instant::now() + BACK_LONGEST;
     loop {
         // A fleet that has ended starts nothing.
