@@ -40,8 +40,8 @@ pub use auth::ClientIdentity;
 pub use event::accept_arbitrary;
 pub use io::{Door, DoorBody};
 pub use port::{
-    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NoBackup, NotForwarded,
-    Region, RegionView, RequestSpan, Unavailable,
+    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, Membership, NoBackup,
+    NotForwarded, Region, RegionView, RequestSpan, Unavailable,
 };
 pub use repair::{DemandShown, FindingShown, PassShown, RepairDemand, RepairsView};
 pub use settings::{DoorSettings, Limits};

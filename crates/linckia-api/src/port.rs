@@ -52,6 +52,7 @@ pub struct RegionView {
     pub is_self: bool,
     /// "healthy", "suspect" or "down".
     pub verdict: &'static str,
+    pub membership: Membership,
     /// What it has applied, as last heard.
     pub vector: Vector,
     pub lag: Vec<Lag>,
@@ -61,6 +62,32 @@ pub struct RegionView {
     pub lapsed: Option<LapsedView>,
     /// It loads the state from another region; known of the region that is asked only.
     pub catch_up: Option<CatchUpView>,
+}
+
+/// How a region stands to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    Member,
+    /// It is in the configuration, and has not joined yet: nobody waits for it.
+    Expected,
+    /// It has joined, and does not take requests yet.
+    Joining,
+    /// Nobody waits for it, until it comes back.
+    Lapsed,
+    /// It has come back after a lapse, and does not take requests yet.
+    Returning,
+}
+
+impl Membership {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Expected => "expected",
+            Self::Joining => "joining",
+            Self::Lapsed => "lapsed",
+            Self::Returning => "returning",
+        }
+    }
 }
 
 /// How far a region has come that loads the state from another one.

@@ -66,7 +66,7 @@ impl Default for ApplySettings {
         Self {
             fold: FoldSettings::default(),
             cache_bytes: 48 << 20,
-            flush_events_max: 32_768,
+            flush_events_max: 65_536,
             flush_bytes_max: 32 << 20,
             flush_milliseconds: 10_000,
             flush_portion: 256,

@@ -8,7 +8,8 @@
 //!
 //! A member that lapsed holds stable time until its log is closed and applied here to its end. When
 //! it comes back it writes only after every other member has told in an epoch that knows of that:
-//! from then on none of them passes it, and it lies above what they had passed.
+//! from then on none of them passes it, and it lies above what they had passed. So does a region
+//! that joins a fleet that had begun.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -101,6 +102,10 @@ impl Stability {
 
     /// From here on these incarnations live or are closed.
     pub(crate) fn set_incarnations(&mut self, incarnations: Arc<Incarnations>) {
+        for region in incarnations.current.keys() {
+            // A member that this region is not configured with is heard by way of another.
+            self.told.entry(region.clone()).or_default();
+        }
         self.waiting.retain(|origin, _| !incarnations.closings.contains_key(origin));
         self.counted.retain(|origin, _| !incarnations.closings.contains_key(origin));
         self.incarnations = incarnations;

@@ -6,7 +6,8 @@
 //! another member loses its directory; once all hold it, it stands for ever.
 //!
 //! A member that lapses is waited for no more: its log is closed by the others. It counts again
-//! once it has come back in another incarnation and every other member knows that it has.
+//! once it has come back in another incarnation and every other member knows that it has. A region
+//! that joins a fleet that has begun comes in the same way, without a log before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -71,6 +72,9 @@ pub struct Incarnations {
     found: BTreeSet<String>,
     /// The number of the last attempt of all.
     attempts: u64,
+    /// Those that the fleet began with or that have joined it; empty: nobody has said.
+    #[serde(default)]
+    joined: BTreeSet<String>,
     /// Members that nobody waits for, until they come back.
     #[serde(default)]
     lapsed: BTreeMap<String, Lapse>,
@@ -131,7 +135,8 @@ impl Incarnations {
             Some(_) if self.closings.len() >= CLOSED_MAX => return Step::Full,
             _ => self.current.insert(region.to_owned(), origin.to_owned()),
         };
-        if self.lapsed.remove(region).is_some() {
+        let joins = self.joins(region, before.as_deref(), members);
+        if self.lapsed.remove(region).is_some() || joins {
             self.epoch += 1;
             self.returning.insert(region.to_owned(), self.epoch);
         }
@@ -145,6 +150,18 @@ impl Incarnations {
             self.open(now, &before, members);
         }
         Step::Succeeds
+    }
+
+    /// True if the region was not there when the fleet began, and says so for the first time: the
+    /// others have gone on without it. From here on it is one of them.
+    fn joins(&mut self, region: &str, before: Option<&str>, members: &BTreeSet<String>) -> bool {
+        if self.joined.is_empty() {
+            let others = self.current.keys().filter(|other| *other != region);
+            let begun: BTreeSet<String> = others.cloned().collect();
+            self.joined = if begun.is_empty() { members.clone() } else { begun };
+            self.joined.extend(before.map(|_| region.to_owned()));
+        }
+        self.joined.insert(region.to_owned())
     }
 
     /// Finds those ends anew that not all members hold.
@@ -210,14 +227,40 @@ impl Incarnations {
             && region.is_some_and(|region| !self.lapsed.contains_key(&region))
     }
 
-    /// Those of them that have not lapsed.
+    /// Those of them that have joined and not lapsed.
     pub(crate) fn active(&self, members: &BTreeSet<String>) -> BTreeSet<String> {
-        members.iter().filter(|region| !self.lapsed.contains_key(*region)).cloned().collect()
+        let counts =
+            |region: &&String| !self.lapsed.contains_key(*region) && !self.is_expected(region);
+        members.iter().filter(counts).cloned().collect()
+    }
+
+    /// True for a region that was not there when the fleet began, and has not joined it yet.
+    pub fn is_expected(&self, region: &str) -> bool {
+        !self.joined.is_empty() && !self.joined.contains(region)
     }
 
     /// Members that nobody waits for.
     pub fn lapsed(&self) -> &BTreeMap<String, Lapse> {
         &self.lapsed
+    }
+
+    /// Regions that have said in which origin they live, and have not lapsed.
+    pub fn members(&self) -> impl Iterator<Item = &str> {
+        let counts = |region: &&String| !self.lapsed.contains_key(*region);
+        self.current.keys().filter(counts).map(String::as_str)
+    }
+
+    /// True once some region has said in which origin it lives.
+    pub fn is_begun(&self) -> bool {
+        !self.current.is_empty()
+    }
+
+    /// True for a region that has joined the fleet, and does not write yet.
+    pub fn is_joining(&self, region: &str) -> bool {
+        let of = |(origin, _): (&String, _)| {
+            Origin::parse(origin).is_ok_and(|origin| origin.region() == region)
+        };
+        self.returning.contains_key(region) && !self.closings.iter().any(of)
     }
 
     /// Members that have come back and do not write yet.
@@ -406,8 +449,10 @@ impl Incarnations {
         self.closings.iter().filter_map(|(origin, closing)| Some((origin.as_str(), closing.end?)))
     }
 
-    /// For the core of a region, and its door.
-    pub fn agreed(&self) -> Model {
+    /// For the core of a region, and its door. Of the regions that it is configured with, those
+    /// that have not joined yet are waited for as little as those that have lapsed.
+    pub fn agreed(&self, configured: &[RegionName]) -> Model {
+        let expected = configured.iter().filter(|region| self.is_expected(region.as_str()));
         let name = |text: &String| RegionName::parse(text).ok();
         let current = self
             .current
@@ -428,7 +473,7 @@ impl Incarnations {
         Model {
             current: current.collect(),
             closings: closings.collect(),
-            lapsed: self.lapsed.keys().filter_map(name).collect(),
+            lapsed: self.lapsed.keys().filter_map(name).chain(expected.cloned()).collect(),
             returning: {
                 let each = self.returning.iter();
                 each.filter_map(|(region, epoch)| Some((name(region)?, *epoch))).collect()

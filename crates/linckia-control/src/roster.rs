@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use linckia_model::{Agreed, Hlc, Policy, TypeName};
+use linckia_model::{Agreed, Hlc, Policy, RegionName, TypeName};
 
 use crate::incarnations::{Incarnations, Promise, Step as Life};
 use crate::leases::{Lease, Leases, NoLease};
@@ -296,9 +296,9 @@ impl Roster {
         &self.incarnations
     }
 
-    /// For the core of a region.
-    pub fn agreed(&self) -> Agreed {
-        let incarnations = self.incarnations.agreed();
+    /// For the core of a region that is configured with these.
+    pub fn agreed(&self, configured: &[RegionName]) -> Agreed {
+        let incarnations = self.incarnations.agreed(configured);
         let mut policies = self.policies.agreed();
         for (_, awaited) in &mut policies.awaited {
             // What is beyond the end of a log is never applied.

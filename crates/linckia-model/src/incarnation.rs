@@ -45,9 +45,10 @@ pub struct Incarnations {
     pub current: BTreeMap<RegionName, Origin>,
     /// Logs that nobody writes any more.
     pub closings: BTreeMap<Origin, Closing>,
-    /// Members that nobody waits for: they were away for too long.
+    /// Members that nobody waits for: they were away for too long, or have not joined yet.
     pub lapsed: BTreeSet<RegionName>,
-    /// Those that have come back and do not write yet, each with the epoch of its return.
+    /// Those that have come back, or have joined, and do not write yet, each with the epoch of its
+    /// return.
     pub returning: BTreeMap<RegionName, u64>,
     /// Counts lapses and returns; heartbeats carry the one that their region knows of.
     pub epoch: u64,
@@ -82,21 +83,28 @@ impl Incarnations {
             && applied.covers_all(&self.within(&self.restored))
     }
 
+    /// True for a region that comes in without a log before: it has joined a fleet that had begun.
+    pub fn joins(&self, region: &RegionName) -> bool {
+        self.returning.contains_key(region) && self.earlier(region).next().is_none()
+    }
+
     /// The members whose stable time may have passed by a region that is coming back: all that
-    /// count, but for those that came back after it. Each of them must have said, in an epoch that
-    /// knows of its return, how far it is.
+    /// count, configured here or not, but for those that came back after it. Each of them must have
+    /// said, in an epoch that knows of its return, how far it is.
     pub fn passed_by<'a>(
         &'a self,
         region: &'a RegionName,
         members: &'a [RegionName],
     ) -> impl Iterator<Item = (&'a RegionName, u64)> + 'a {
+        let all: BTreeSet<&RegionName> = members.iter().chain(self.current.keys()).collect();
         let back = self.returning.get(region).copied();
         let before = move |other: &&RegionName| {
             let earlier = self.returning.get(*other).is_none_or(|epoch| back > Some(*epoch));
             *other != region && !self.lapsed.contains(*other) && earlier
         };
-        back.into_iter()
-            .flat_map(move |epoch| members.iter().filter(before).map(move |other| (other, epoch)))
+        back.into_iter().flat_map(move |epoch| {
+            all.clone().into_iter().filter(before).map(move |it| (it, epoch))
+        })
     }
 
     /// What of a vector is not beyond the ends of logs.

@@ -215,10 +215,12 @@ impl Region {
         self.ask(now, steps);
     }
 
-    /// True for the log of a member, or one that the fleet has closed.
+    /// True for the log of a member, configured here or not, or one that the fleet has closed.
     pub(crate) fn is_of_fleet(&self, origin: &Origin) -> bool {
-        let closed = self.lives.agreed.as_ref().is_some_and(|it| it.closings.contains_key(origin));
-        closed || self.settings.members.iter().any(|member| origin.is_of(member))
+        let known = self.lives.agreed.as_ref().is_some_and(|it| {
+            it.closings.contains_key(origin) || it.current.values().any(|log| log == origin)
+        });
+        known || self.settings.members.iter().any(|member| origin.is_of(member))
     }
 
     /// This region has lapsed: it leaves its log, and whatever reaches beyond the ends of logs. One
@@ -325,7 +327,11 @@ impl Region {
                 && agreed.current.get(&name) == Some(own);
             // Before all have said which logs they hold, an earlier one may not be known.
             let all = self.members.iter().all(|it| agreed.current.contains_key(it));
-            let whole = all && agreed.may_write(&name, own, self.apply.applied());
+            let mut whole = all && agreed.may_write(&name, own, self.apply.applied());
+            if agreed.joins(&name) && self.settings.fault != Some(Fault::ReturnedUnheard) {
+                // It has nothing of its own by which to know what there was before it came.
+                whole &= self.is_heard_of(&agreed);
+            }
             self.lives.whole = whole;
             // Until it is known where all logs end, something here may be beyond.
             let open = |closing: &Closing| closing.end.is_none() && closing.ceiling.is_some();

@@ -490,7 +490,11 @@ pub(crate) fn explain(world: &mut World) {
                 let (applied, durable) = (region.applied(), region.durable());
                 let (links, loads) = (region.describe_links(), machine.catch_up());
                 let name = &place.name;
-                format!("{name} applied {applied} of {durable}; loads {loads:?}; {links}")
+                let (entered, stable) = (region.is_entered(), place.stable);
+                format!(
+                    "{name} applied {applied} of {durable}; entered {entered}; stable {stable}; \
+                     loads {loads:?}; {links}"
+                )
             }
         })
         .collect();

@@ -77,6 +77,8 @@ pub enum Happening {
     Away { region: usize, milliseconds: u64 },
     /// The others wait for a region no more.
     Lapse { region: usize },
+    /// A region that was not there when the fleet began joins it.
+    Join { region: usize },
     /// Somebody copies a region's disk.
     Copy { region: usize },
     /// A region stops dead, and its disk is replaced by the copy.
@@ -109,6 +111,8 @@ pub struct Plan {
     pub fills_disks: bool,
     /// Some region loses its disk, or gets an old copy of it.
     pub loses_disks: bool,
+    /// A region that is not there at the start.
+    pub joins: Option<usize>,
     /// Of the plan's aggregates: none, one from the start, or one and the one it changes to.
     pub policies: Vec<Policy>,
     /// Logs let go of history beyond so many bytes, if at all.
@@ -153,6 +157,7 @@ impl Plan {
             sessions: 0,
             fills_disks: false,
             loses_disks: false,
+            joins: None,
             policies: Vec::new(),
             history_bytes: None,
             catch_up_events: u64::MAX,
@@ -170,6 +175,7 @@ impl Plan {
             plan.calls(&mut Random::new(seed ^ 0x74_6f_6b_65_6e));
             plan.draw_losses(&mut Random::new(seed ^ 0x6c_6f_73_73));
             plan.draw_lapses(&mut Random::new(seed ^ 0x61_77_61_79));
+            plan.draw_join(&mut Random::new(seed ^ 0x6a_6f_69_6e));
             plan.draw_full(&mut Random::new(seed ^ 0x66_75_6c_6c));
             plan.draw_history(&mut Random::new(seed ^ 0x70_61_73_74));
             plan.draw_rot(&mut Random::new(seed ^ 0x72_6f_74));

@@ -94,6 +94,8 @@ pub(crate) struct Place {
     copy: Option<(MemoryDisk, Agreed)>,
     /// It hears nothing of what is agreed until then.
     deaf_until: u64,
+    /// It is not there yet: it is going to join.
+    expected: bool,
     /// It got the copy.
     put_back: bool,
     /// What was durable in its logs when it died last, and the marks of sessions among it.
@@ -184,7 +186,10 @@ impl World {
             (name, origin)
         };
         let origins: Vec<_> = (0..plan.regions).map(origin_of).collect();
-        let roster = policies::at_the_start(&plan.policies, &origins);
+        let there = (0..plan.regions).filter(|number| plan.joins != Some(*number));
+        let there: Vec<_> = there.map(|number| origins[number].clone()).collect();
+        let roster = policies::at_the_start(&plan.policies, &there);
+        let names: Vec<_> = origins.iter().map(|(name, _)| name.clone()).collect();
         let place = |number: usize| {
             let (name, origin) = origins[number].clone();
             Place {
@@ -196,10 +201,11 @@ impl World {
                 job: None,
                 life: 0,
                 clock_offset: plan.clock_offsets[number],
-                heard: roster.agreed(),
+                heard: roster.agreed(&names),
                 disk_number: 0,
                 copy: None,
                 deaf_until: 0,
+                expected: plan.joins == Some(number),
                 put_back: false,
                 survived: Vector::new(),
                 last_marks: Vec::new(),
@@ -344,6 +350,9 @@ impl World {
 
     fn planned(&mut self, happening: Happening) {
         self.note(|| format!("{happening:?}"));
+        if self.comes_too_early(&happening) {
+            return;
+        }
         match happening {
             Happening::Write { region, wishes, ack } => self.write(region, wishes, ack),
             Happening::Call(call) => self.call(call),
@@ -351,6 +360,7 @@ impl World {
             Happening::Rot { region } => self.rot(region),
             Happening::Away { region, milliseconds } => self.away(region, milliseconds),
             Happening::Lapse { region } => self.lapse(region),
+            Happening::Join { region } => self.join(region),
             Happening::Copy { region } => self.copy(region),
             Happening::PutBack { region, down_milliseconds } => {
                 self.put_back(region, down_milliseconds);

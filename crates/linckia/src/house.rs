@@ -156,7 +156,8 @@ fn run(config: &Config, name: &RegionName, word: Word) -> Result<Outcome> {
     let held = logs.origins().filter_map(|origin| Origin::parse(origin).ok()).collect();
     let begun = consults.begin(&config.dir, beginning, time.clone());
     let agreement = runtime.block_on(begun)?;
-    let agreed = agreement.roster().borrow().agreed();
+    let regions = members(config, name, |peer| !peer.witness)?;
+    let agreed = agreement.roster().borrow().agreed(&regions);
     let place = Place::find(&config.dir)?;
     let mut settings = region_settings(config, name, origin.clone(), agreed, &clocks)?;
     settings.place = place.words();

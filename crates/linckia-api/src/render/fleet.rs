@@ -19,6 +19,7 @@ pub(crate) fn write_region(out: &mut BytesMut, view: &RegionView, said_by: &str)
     object.nullable_text("url", view.url.as_deref());
     object.flag("self", view.is_self);
     object.text("verdict", view.verdict);
+    object.text("membership", view.membership.word());
     json::array(object.member("saidBy"), [said_by], json::text);
     object.vector("vector", &view.vector);
     object.lag("lag", &view.lag);

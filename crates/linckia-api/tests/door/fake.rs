@@ -12,8 +12,8 @@ use bytes::Bytes;
 use http::Response;
 use linckia_api::{
     Answers, CatchUpView, ClosedView, DemandShown, FindingShown, ForwardRequest, LapsedView,
-    LinkView, NoBackup, NotForwarded, PassShown, Region, RegionView, RepairDemand, RepairsView,
-    Unavailable,
+    LinkView, Membership, NoBackup, NotForwarded, PassShown, Region, RegionView, RepairDemand,
+    RepairsView, Unavailable,
 };
 use linckia_apply::{
     AggregateView, ConflictView, Digests, EventFilter, Found, Lag, Query, Range, Reading,
@@ -567,6 +567,7 @@ impl Region for Fake {
             vector: self.vector_of(is_self),
             lag: lag.clone(),
             closed: if is_self { Vec::new() } else { earlier() },
+            membership: Membership::Member,
             lapsed: {
                 let roster = self.roster.borrow();
                 let lapse = roster.incarnations().lapsed().get(name);

@@ -176,7 +176,7 @@ fn one_member_is_left_and_of_two_that_come_back_the_later_waits() {
     assert_eq!(lives.lapse(2, "a", "away", &members()), Step::Last);
     lives.present(3, "c", &origin("c", 2), (&members(), &BTreeSet::new()));
     lives.present(3, "b", &origin("b", 2), (&members(), &BTreeSet::new()));
-    let agreed = lives.agreed();
+    let agreed = lives.agreed(&[]);
     let names: Vec<RegionName> =
         ["a", "b", "c"].map(|name| RegionName::parse(name).unwrap()).to_vec();
     let waits = |region: &RegionName| {

@@ -61,7 +61,7 @@ fn a_fleet_takes_over_what_one_directory_was_restored_with() {
     let stray = Command::Close { origin: origin("b", 1), members };
     assert_eq!(new.decide(2, &stray), Outcome::Closing);
     assert_eq!(new.decide(20, &present("a", 2, Some(&restored))), Outcome::Nothing);
-    let agreed = new.agreed();
+    let agreed = new.agreed(&[]);
     let lives = agreed.incarnations.unwrap();
     let end =
         |region, life| lives.end(&linckia_model::Origin::parse(&origin(region, life)).unwrap());
@@ -125,6 +125,6 @@ fn a_region_that_lost_its_directory_does_not_speak_for_its_earlier_life() {
     assert_eq!(roster.decide(7, &ready("b", 1, 2)), Outcome::PolicyGone);
     assert_eq!(roster.decide(7, &ready("a", 1, 2)), Outcome::PolicyAwaits);
     assert_eq!(roster.decide(7, &ready("b", 2, 2)), Outcome::PolicyOpened(2));
-    let (_, awaited) = &roster.agreed().policies.awaited[0];
+    let (_, awaited) = &roster.agreed(&[]).policies.awaited[0];
     assert_eq!(awaited.to_string(), format!("{}:7", origin("b", 1)), "its end is applied first");
 }

@@ -35,9 +35,13 @@ const TWICE: u64 = 35;
 const COMPARES: u64 = 15;
 const ROTS: u64 = 70;
 
+/// Seeds in which a region joins, in a hundred.
+const JOINS: u64 = 12;
+
 /// Numbers of the events around a loss: those of others are lower.
 const LOSS_IDS: u64 = 1_000_000;
 const LAPSE_IDS: u64 = 2_000_000;
+const JOIN_IDS: u64 = 3_000_000;
 
 impl Plan {
     /// For a share of the seeds a disk is full for a while.
@@ -51,6 +55,29 @@ impl Plan {
             let milliseconds = random.between(50, 1_500);
             let told = random.percent(70);
             self.push(at, Happening::FillDisk { region, milliseconds, told });
+        }
+    }
+
+    /// For a share of the seeds a region joins a fleet that has begun, and is written to at once.
+    pub(super) fn draw_join(&mut self, random: &mut Random) {
+        // One of the others keeps its state at least, and an old copy may tell on alone.
+        let copied = |(_, it): &(u64, Happening)| matches!(it, Happening::Copy { .. });
+        let few = if self.loses_disks { 4 } else { 3 };
+        if !random.percent(JOINS) || self.regions < few || self.happenings.iter().any(copied) {
+            return;
+        }
+        let (at, region) = (random.between(100, LAST), self.region(random));
+        self.joins = Some(region);
+        self.push(at, Happening::Join { region });
+        for write in 0..random.between(3, 12) {
+            let wishes = vec![self.wish(random, JOIN_IDS + at, write)];
+            let (ack, when) = (Ack::default(), at + random.below(1_500));
+            self.push(when, Happening::Write { region, wishes, ack });
+        }
+        if random.percent(30) {
+            let down_milliseconds = random.between(1, 400);
+            let (when, region) = (at + random.between(50, 1_200), self.region(random));
+            self.push(when, Happening::Crash { region, down_milliseconds });
         }
     }
 

@@ -53,7 +53,7 @@ impl World {
 
     /// Starts a region that is down; one that two crashes want back is started once.
     pub(super) fn start(&mut self, region: usize) {
-        if self.places[region].machine.is_some() {
+        if self.places[region].machine.is_some() || self.places[region].expected {
             return;
         }
         let now = self.clocks(region);

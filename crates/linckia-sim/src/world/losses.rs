@@ -17,6 +17,7 @@ use linckia_store::MemoryStore;
 
 use super::{Moment, Place, World};
 use crate::judge;
+use crate::plan::Happening;
 
 /// A region whose disk is new is taken in by the others within this, in microseconds.
 const TAKEN_IN: u64 = 400_000;
@@ -80,6 +81,25 @@ impl World {
         let longest = self.takes(TAKEN_IN);
         let taken_in = self.now + down + self.loss_random.below(longest);
         self.at(taken_in, Moment::Present { region, disk_number: number });
+    }
+
+    /// A region that was not there comes, with an empty disk.
+    pub(super) fn join(&mut self, region: usize) {
+        self.places[region].expected = false;
+        self.swift = self.loss_random.percent(60);
+        self.begin_anew(region, 0);
+    }
+
+    /// True for what cannot happen to a region that is not there yet.
+    pub(super) fn comes_too_early(&self, happening: &Happening) -> bool {
+        match happening {
+            Happening::Crash { region, .. }
+            | Happening::Destroy { region, .. }
+            | Happening::LoseStore { region, .. }
+            | Happening::Copy { region }
+            | Happening::PutBack { region, .. } => self.places[*region].expected,
+            _ => false,
+        }
     }
 
     pub(super) fn copy(&mut self, region: usize) {
@@ -206,8 +226,9 @@ impl World {
         let (region, origin) = (place.name.to_string(), place.origin.to_string());
         let regions: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
         let (members, held) = (names(&regions), BTreeSet::new());
-        if self.roster.incarnations().lapsed().contains_key(&region) && self.loss_random.percent(80)
-        {
+        let lives = self.roster.incarnations();
+        let comes_back = lives.lapsed().contains_key(&region) || lives.of(&region).is_none();
+        if comes_back && self.loss_random.percent(80) {
             // Somebody hears of the return long after the others.
             let late = self.loss_random.below(regions.len() as u64) as usize;
             if self.places[late].name.as_str() != region {
@@ -298,14 +319,14 @@ impl World {
 
     /// Where logs end beyond which nothing can be held: not those of which a part proved void.
     pub(crate) fn ends(&self) -> Vec<(Origin, u64)> {
-        let closings = self.roster.incarnations().agreed().closings.into_iter();
+        let closings = self.roster.incarnations().agreed(&[]).closings.into_iter();
         let whole = closings.filter(|(origin, _)| !self.voids.contains_key(origin));
         whole.filter_map(|(origin, it)| Some((origin, it.end?))).collect()
     }
 
     /// Marks that were lost with their disks, and stand in no log.
     pub(super) fn lost_marks(&self) -> BTreeSet<Mark> {
-        let incarnations = self.roster.incarnations().agreed();
+        let incarnations = self.roster.incarnations().agreed(&[]);
         let marks = self.graves.values().flat_map(|buried| &buried.marks);
         let lost = marks.filter(|(_, dot)| incarnations.is_lost(dot) || self.was_put_back(dot));
         let mut lost: BTreeSet<Mark> = lost.map(|(mark, _)| mark.clone()).collect();

@@ -11,7 +11,7 @@ use linckia_model::{Agreed, Origin, Policy, RegionName, TypeName, Vector};
 use linckia_region::Input;
 
 use super::{Moment, World, key};
-use crate::plan::Happening;
+use crate::plan::{Happening, Plan};
 
 /// A decision is heard of, and a proposal decided, within this, in microseconds.
 const TAKES: u64 = 250_000;
@@ -43,7 +43,8 @@ pub(super) fn at_the_start(policies: &[Policy], origins: &[(RegionName, Origin)]
 impl World {
     /// What was agreed, as regions hear it.
     pub(crate) fn agreed(&self) -> Agreed {
-        self.roster.agreed()
+        let configured: Vec<_> = self.places.iter().map(|place| place.name.clone()).collect();
+        self.roster.agreed(&configured)
     }
 
     /// Somebody asks for the plan's next policy.
@@ -92,7 +93,8 @@ impl World {
 
     /// The region hears what is agreed, some time from now.
     pub(super) fn hears_soon(&mut self, region: usize) {
-        if self.plan.policies.len() > 1 || self.plan.loses_disks {
+        let Plan { policies, loses_disks, joins, .. } = &self.plan;
+        if policies.len() > 1 || *loses_disks || joins.is_some() {
             // Some hear so late that events of the new epoch are there before.
             let longest = match self.policy_random.percent(30) {
                 _ if self.swift => 1_000,

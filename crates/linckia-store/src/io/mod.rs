@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use fjall::compaction::Leveled;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
 use crate::port::{Batch, Error, Pair, Result, Rows, Store, Table, View};
@@ -28,6 +29,17 @@ const FILE_ROWS_MIN: usize = 16_384;
 
 /// So does one of so many bytes.
 const FILE_BYTES_MIN: usize = 4 << 20;
+
+/// So many files as they were written are merged at once with the first level, which holds about as
+/// much. Each of them is one more place where a read looks; the fewer they are, the more often the
+/// same rows are merged anew, which is what a large store costs.
+const UNMERGED_FILES_MAX: u8 = 16;
+
+/// Of a merged file.
+const FILE_BYTES: u64 = 16 << 20;
+
+/// A level holds so many times the bytes of the one before.
+const LEVEL_RATIO: f32 = 4.0;
 
 /// After so many bytes in fjall's journal the next file lets it begin a new one.
 const JOURNALED_BYTES_MAX: u64 = 2 << 20;
@@ -122,9 +134,19 @@ fn drop_keyspace(database: &Database, generation: u64) -> fjall::Result<()> {
     Ok(())
 }
 
+/// Of a keyspace that is made. One that is there keeps those it was made with.
+fn options() -> KeyspaceCreateOptions {
+    let compaction = Leveled::default()
+        .with_l0_threshold(UNMERGED_FILES_MAX)
+        .with_table_target_size(FILE_BYTES)
+        .with_level_ratio_policy(vec![LEVEL_RATIO]);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(MEMTABLE_BYTES_MAX)
+        .compaction_strategy(Arc::new(compaction))
+}
+
 impl FjallRows {
     fn open(database: &Database, generation: u64) -> fjall::Result<Self> {
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX);
         let rows = database.keyspace(&keyspace_name(generation), options)?;
         Ok(Self { database: database.clone(), rows, generation, journaled: AtomicU64::new(0) })
     }

@@ -37,6 +37,9 @@ pub(crate) struct Region {
     pub(crate) vector: Option<BTreeMap<String, u64>>,
     #[serde(default)]
     pub(crate) lag: Option<Lag>,
+    /// "member", "expected", "joining", "lapsed" or "returning".
+    #[serde(default)]
+    membership: Option<String>,
     #[serde(default)]
     closed: Vec<Closed>,
     #[serde(default)]
@@ -123,6 +126,26 @@ impl Closed {
     }
 }
 
+impl Region {
+    /// What keeps it from being a member like the others, but for a lapse.
+    fn entering(&self) -> Option<String> {
+        let name = &self.name;
+        match self.membership.as_deref()? {
+            "expected" => Some(format!(
+                "{name} has not joined yet, and nobody waits for it: start it once every other \
+                 region has it in its configuration"
+            )),
+            "joining" => {
+                Some(format!("{name} joins, and takes requests once all other regions know of it"))
+            }
+            "returning" => Some(format!(
+                "{name} comes back, and takes requests once all other regions know of it"
+            )),
+            _ => None,
+        }
+    }
+}
+
 /// How far something is behind: of one origin, or of several.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
@@ -192,7 +215,8 @@ pub async fn run(context: &Context) -> anyhow::Result<Outcome> {
     let lapsed = |region: &Region| Some(region.lapsed.as_ref()?.line(&region.name));
     let lapsed = list.items.iter().filter_map(lapsed);
     let catching_up = list.items.iter().filter_map(catching_up);
-    for line in lapsed.chain(closed.map(Closed::line)).chain(catching_up) {
+    let entering = list.items.iter().filter_map(Region::entering);
+    for line in lapsed.chain(entering).chain(closed.map(Closed::line)).chain(catching_up) {
         text.push_str(&format!("\n{line}"));
     }
     print(&text)?;

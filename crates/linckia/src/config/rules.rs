@@ -33,8 +33,8 @@ const TIB: u64 = 1 << 40;
 /// A body is at most one transaction, which must fit a segment and, sent on, a frame.
 const BODY_BYTES_MAX: u64 = 12 * MIB;
 
-/// A clock that is more than an hour off rehearses nothing new.
-const OFFSET_MILLISECONDS_MAX: i64 = 3_600_000;
+/// A clock that is more than a year off rehearses nothing new.
+const OFFSET_MILLISECONDS_MAX: i64 = 366 * 24 * 3_600_000;
 
 const ADVICE_EVERY_SETTING: &str = "`linckia init` writes a file with every setting explained";
 

@@ -160,14 +160,16 @@ pub(super) async fn follow(
         let decides_now = *decides.borrow_and_update();
         let decided = Arc::clone(&roster.borrow_and_update());
         if !known.as_ref().is_some_and(|known| is_same(known, &decided)) {
-            let agreed = decided.agreed();
+            let agreed = decided.agreed(&own.regions);
             let incarnations = agreed.incarnations.clone().unwrap_or_default();
             told.incarnations.send_replace(Arc::new(incarnations));
             if !orders.send(Order::Agreed(agreed)).await {
                 return;
             }
+            tell_unconfigured(&own, known.as_deref(), &decided);
             if let Some(known) = &known {
                 tell_lapses(known, &decided);
+                tell_joins(known, &decided);
                 tell_ends(known, &decided);
             }
             known = Some(Arc::clone(&decided));
@@ -239,6 +241,21 @@ fn tell_ends(before: &Roster, decided: &Roster) {
     }
 }
 
+/// Says which members are missing in this region's configuration.
+fn tell_unconfigured(own: &Own, before: Option<&Roster>, decided: &Roster) {
+    let told = |region: &str| before.is_some_and(|it| it.incarnations().of(region).is_some());
+    for region in decided.incarnations().members().filter(|region| !told(region)) {
+        if !own.regions.iter().any(|known| known.as_str() == region) {
+            tracing::error!(
+                region,
+                "a region is a member of the fleet and not in this one's configuration: its \
+                 events come by way of others, and acknowledgements do not wait for it. Add it to \
+                 [[peers]] and restart"
+            );
+        }
+    }
+}
+
 /// Says who has lapsed, and who is back.
 fn tell_lapses(before: &Roster, decided: &Roster) {
     let (before, now) = (before.incarnations().lapsed(), decided.incarnations().lapsed());
@@ -248,6 +265,15 @@ fn tell_lapses(before: &Roster, decided: &Roster) {
     }
     for region in before.keys().filter(|region| !now.contains_key(*region)) {
         tracing::info!(region, "a region that had lapsed comes back, in another incarnation");
+    }
+}
+
+/// Says who has joined.
+fn tell_joins(before: &Roster, decided: &Roster) {
+    let (before, now) = (before.incarnations(), decided.incarnations());
+    let joins = |region: &&str| before.of(region).is_none() && before.is_begun();
+    for region in now.members().filter(joins) {
+        tracing::info!(region, "a region joins the fleet: it takes requests once all know of it");
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::Response;
 use linckia_api::{
-    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, NoBackup, NotForwarded,
-    Region, RegionView, RepairDemand, RepairsView, RequestSpan, Unavailable,
+    Answers, CatchUpView, ClosedView, ForwardRequest, LapsedView, LinkView, Membership, NoBackup,
+    NotForwarded, Region, RegionView, RepairDemand, RepairsView, RequestSpan, Unavailable,
 };
 use linckia_apply::{Query, Reading};
 use linckia_control::{Agreement, Command, Outcome, Roster, Undecided};
@@ -133,6 +133,11 @@ impl House {
                     once its log is closed"
                 .to_owned();
         }
+        if lives.is_joining(self.name.as_str()) {
+            return "it joins the fleet, and gets what there is; it takes requests once all other \
+                    regions know of it"
+                .to_owned();
+        }
         if lives.returning().any(|name| name == self.name.as_str()) {
             return "it comes back after a lapse, and gets what it has missed; it takes writes \
                     once all other regions know of it"
@@ -204,6 +209,18 @@ pub(super) fn in_words(CatchUp { donor, bytes, of, awaits_logs }: &CatchUp) -> S
         mebibytes(bytes),
         mebibytes(of).max(mebibytes(bytes))
     )
+}
+
+/// How a region stands to the others.
+fn membership(roster: &Roster, region: &RegionName) -> Membership {
+    let (lives, region) = (roster.incarnations(), region.as_str());
+    match () {
+        () if lives.lapsed().contains_key(region) => Membership::Lapsed,
+        () if lives.is_expected(region) => Membership::Expected,
+        () if lives.is_joining(region) => Membership::Joining,
+        () if lives.returning().any(|name| name == region) => Membership::Returning,
+        () => Membership::Member,
+    }
 }
 
 /// The earlier logs of a region, the latest closing first.
@@ -333,6 +350,7 @@ impl Region for House {
                 let lapse = roster.incarnations().lapsed().get(region.name.as_str());
                 lapse.map(|it| LapsedView { at: it.at, reason: it.reason.clone() })
             },
+            membership: membership(&roster, &region.name),
             url: url_of(fleet.as_ref(), &region.name),
             name: region.name,
             is_self: region.is_self,
