@@ -161,6 +161,8 @@ pub enum Fault {
     LapsedUnclosed,
     /// A region that comes back after a lapse writes before the others have said that they know.
     ReturnedUnheard,
+    /// A region that joins a fleet that has begun writes before all others know of it.
+    JoinedUnheard,
     /// A log lets go of what not every member has applied.
     TruncatedUnstable,
     /// Of events that a log lets go of nothing is kept.
@@ -178,7 +180,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::TiesByArrival,
         Self::TombstoneDroppedEarly,
         Self::AcknowledgedBeforeSync,
@@ -201,6 +203,7 @@ impl Fault {
         Self::SuccessorTimeUnbounded,
         Self::LapsedUnclosed,
         Self::ReturnedUnheard,
+        Self::JoinedUnheard,
         Self::TruncatedUnstable,
         Self::RetiredForgotten,
         Self::AbsenceNotDonated,
@@ -234,6 +237,7 @@ impl Fault {
             Self::SuccessorTimeUnbounded => "successor-time-unbounded",
             Self::LapsedUnclosed => "lapsed-unclosed",
             Self::ReturnedUnheard => "returned-unheard",
+            Self::JoinedUnheard => "joined-unheard",
             Self::TruncatedUnstable => "truncated-unstable",
             Self::RetiredForgotten => "retired-forgotten",
             Self::AbsenceNotDonated => "absence-not-donated",

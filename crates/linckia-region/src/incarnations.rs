@@ -279,10 +279,14 @@ impl Region {
     /// True if all whose stable time may have passed by this region while it had lapsed have told
     /// that they know of its return; then it goes on above what they had told.
     fn is_heard_of(&mut self, agreed: &Incarnations) -> bool {
-        if self.settings.fault == Some(Fault::ReturnedUnheard) {
+        let (name, members) = (&self.settings.name, &self.settings.members);
+        let unheard = match agreed.joins(name) {
+            true => Fault::JoinedUnheard,
+            false => Fault::ReturnedUnheard,
+        };
+        if self.settings.fault == Some(unheard) {
             return true;
         }
-        let (name, members) = (&self.settings.name, &self.settings.members);
         let told = |(other, epoch): (&RegionName, u64)| {
             let (known, hlc) = self.apply.told_in(other);
             (known >= epoch).then_some(hlc)
@@ -328,7 +332,7 @@ impl Region {
             // Before all have said which logs they hold, an earlier one may not be known.
             let all = self.members.iter().all(|it| agreed.current.contains_key(it));
             let mut whole = all && agreed.may_write(&name, own, self.apply.applied());
-            if agreed.joins(&name) && self.settings.fault != Some(Fault::ReturnedUnheard) {
+            if agreed.joins(&name) {
                 // It has nothing of its own by which to know what there was before it came.
                 whole &= self.is_heard_of(&agreed);
             }

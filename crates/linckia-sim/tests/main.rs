@@ -195,3 +195,8 @@ fn a_lapse_that_waits_for_no_closing_is_found() {
 fn a_region_that_returns_unheard_is_found() {
     check_found(Fault::ReturnedUnheard);
 }
+
+#[test]
+fn a_region_that_joins_before_all_others_know_of_it_is_found() {
+    check_found(Fault::JoinedUnheard);
+}

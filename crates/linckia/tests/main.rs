@@ -38,6 +38,8 @@ mod history;
 mod http;
 #[path = "blackbox/import.rs"]
 mod import;
+#[path = "blackbox/joining.rs"]
+mod joining;
 #[path = "blackbox/kills.rs"]
 mod kills;
 #[path = "blackbox/lapse.rs"]

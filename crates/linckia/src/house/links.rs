@@ -36,6 +36,10 @@ const ACCEPTED_MAX: usize = 16;
 const REDIAL_FIRST: Duration = Duration::from_millis(100);
 const REDIAL_LONGEST: Duration = Duration::from_secs(2);
 
+/// Who is no member is told so within this, and so many at once.
+const TURNED_AWAY: Duration = Duration::from_secs(1);
+const STRANGERS_MAX: usize = 16;
+
 /// A region that is silent for so long may live elsewhere; one that lives pulls twice a second.
 const GONE_AFTER: Duration = Duration::from_secs(3);
 
@@ -130,7 +134,8 @@ pub(super) async fn start(config: &Config, takers: Takers, shutdown: Shutdown) -
     let (links, accepted) = mpsc::channel(ACCEPTED_MAX);
     tasks.spawn(listener.serve(links, shutdown));
     let members = config.peers.iter().map(|peer| peer.region.clone()).collect();
-    tasks.spawn(accept(accepted, members, way.clone()));
+    let own = RegionName::parse(&config.region)?;
+    tasks.spawn(accept(accepted, (own, members), way.clone()));
     for peer in &config.peers {
         let region = RegionName::parse(&peer.region)?;
         tasks.spawn(dial_for_ever(peer.address.clone(), region, tls.clone(), way.clone()));
@@ -148,17 +153,38 @@ fn identity(peer: &Peer) -> Result<PeerTls> {
 }
 
 /// Only members of the fleet are carried: who is none has a certificate and nothing to say here.
-async fn accept(mut accepted: mpsc::Receiver<PeerLink>, members: Vec<String>, way: Way) {
-    let mut tasks = JoinSet::new();
+async fn accept(
+    mut accepted: mpsc::Receiver<PeerLink>,
+    (own, members): (RegionName, Vec<String>),
+    way: Way,
+) {
+    let (mut tasks, mut strangers) = (JoinSet::new(), JoinSet::new());
     while let Some(link) = accepted.recv().await {
         while tasks.try_join_next().is_some() {}
+        while strangers.try_join_next().is_some() {}
         let Ok(peer) = RegionName::parse(&link.peer) else { continue };
         if !members.contains(&link.peer) {
             tracing::warn!(%peer, address = %link.address, "it is no member of the fleet: refused");
+            if strangers.len() < STRANGERS_MAX {
+                strangers.spawn(turn_away(peer, link, own.clone()));
+            }
             continue;
         }
         tracing::info!(%peer, address = %link.address, "a peer pulls from here");
         tasks.spawn(carry(peer, Role::Serve, link, way.clone()));
+    }
+}
+
+/// Says why, and gives it a moment to hear.
+async fn turn_away(peer: RegionName, link: PeerLink, own: RegionName) {
+    let reason =
+        format!("{peer} is no member of the fleet that {own} knows: it has to be in its [[peers]]");
+    let mut encoder = Encoder::new();
+    let PeerLink { sender, mut receiver, .. } = link;
+    let refused = sender.send(encoder.encode(&Frame::Refuse { reason, elsewhere: false })).await;
+    if refused.is_ok() {
+        let closed = async { while let Ok(Some(_)) = receiver.recv().await {} };
+        let _ = tokio::time::timeout(TURNED_AWAY, closed).await;
     }
 }
 

@@ -174,7 +174,9 @@ impl House {
                 .to_owned(),
             };
         }
-        "its directory is new: it takes writes once the other members have taken it in".to_owned()
+        "its directory is new: it takes writes once the other members have taken it in, which they do \
+         where it is in their [[peers]]"
+            .to_owned()
     }
 
     async fn status(&self) -> Result<Status, Unavailable> {
