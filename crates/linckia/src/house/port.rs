@@ -174,8 +174,8 @@ impl House {
                 .to_owned(),
             };
         }
-        "its directory is new: it takes writes once the other members have taken it in, which they do \
-         where it is in their [[peers]]"
+        "its directory is new: it takes writes once the other members have taken it in, which \
+         they do where it is in their [[peers]]"
             .to_owned()
     }
 
