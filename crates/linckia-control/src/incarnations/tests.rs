@@ -187,3 +187,32 @@ fn one_member_is_left_and_of_two_that_come_back_the_later_waits() {
     assert_eq!(waits(&names[2]), [("a".to_owned(), 3)]);
     assert_eq!(waits(&names[1]), [("a".to_owned(), 4), ("c".to_owned(), 4)]);
 }
+
+#[test]
+fn a_region_that_joins_is_waited_for_by_nobody_before_and_is_heard_of_before_it_writes() {
+    for of_an_earlier_version in [false, true] {
+        let mut lives = three();
+        let of = |name: &str| RegionName::parse(name).unwrap();
+        let four = ["a", "b", "c", "d"].map(of);
+        let names: BTreeSet<String> = four.iter().map(RegionName::to_string).collect();
+        if of_an_earlier_version {
+            lives.joined.clear();
+        } else {
+            assert!(lives.is_expected("d") && lives.agreed(&four).lapsed.contains(&four[3]));
+            assert_eq!(lives.active(&names), members());
+        }
+        let here = origin("d", 1);
+        assert_eq!(lives.present(2, "d", &here, (&names, &BTreeSet::new())), Step::Lives);
+        let agreed = lives.agreed(&four);
+        assert!(agreed.lapsed.is_empty() && agreed.joins(&four[3]) && lives.is_joining("d"));
+        let passed: Vec<_> = agreed.passed_by(&four[3], &[]).collect();
+        assert_eq!(passed, [(&four[0], 1), (&four[1], 1), (&four[2], 1)]);
+        assert_eq!(lives.active(&names), names);
+        assert_eq!(lives.present(3, "d", &here, (&names, &BTreeSet::new())), Step::Lives);
+        assert_eq!(lives.returned(&here), Step::Lives);
+        assert_eq!(lives.returning().count(), 0);
+        // One that was there at first and lost its directory does not join.
+        lives.present(4, "a", &origin("a", 2), (&names, &BTreeSet::new()));
+        assert_eq!(lives.returning().count(), 0);
+    }
+}
