@@ -22,7 +22,8 @@ async fn the_fleet_is_seen() {
         regions["items"][0],
         json!({
             "name": "us-east-1", "url": "http://127.0.0.1:7401", "self": true,
-            "verdict": "healthy", "membership": "member", "saidBy": ["us-east-1"], "vector": { ORIGIN: 1 },
+            "verdict": "healthy", "membership": "member",
+            "saidBy": ["us-east-1"], "vector": { ORIGIN: 1 },
             "lag": { ORIGIN: {"events": 2, "milliseconds": 30} },
             "closed": [],
         })
