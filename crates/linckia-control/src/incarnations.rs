@@ -143,7 +143,13 @@ impl Incarnations {
         let members = &self.active(members);
         self.found.extend(held.iter().cloned());
         self.close_found(now, members);
-        let Some(before) = before else { return Step::Lives };
+        let Some(before) = before else {
+            if joins {
+                // What it was given before it came may reach beyond what the others promise.
+                self.open_again(now, members);
+            }
+            return Step::Lives;
+        };
         // What the lost directory alone held is no longer held: those ends are found anew.
         self.open_again(now, members);
         if !self.closings.contains_key(&before) {
@@ -186,7 +192,7 @@ impl Incarnations {
         if self.lapsed.contains_key(region) {
             return Step::Lives;
         }
-        if !members.contains(region) {
+        if !members.contains(region) && !self.current.contains_key(region) {
             return Step::Gone;
         }
         if self.closings.len() >= CLOSED_MAX {
@@ -227,16 +233,20 @@ impl Incarnations {
             && region.is_some_and(|region| !self.lapsed.contains_key(&region))
     }
 
-    /// Those of them that have joined and not lapsed.
+    /// Those of them that have joined and not lapsed, and those that whoever asks does not know.
     pub(crate) fn active(&self, members: &BTreeSet<String>) -> BTreeSet<String> {
         let counts =
             |region: &&String| !self.lapsed.contains_key(*region) && !self.is_expected(region);
-        members.iter().filter(counts).cloned().collect()
+        members.iter().chain(self.current.keys()).filter(counts).cloned().collect()
     }
 
     /// True for a region that was not there when the fleet began, and has not joined it yet.
     pub fn is_expected(&self, region: &str) -> bool {
-        !self.joined.is_empty() && !self.joined.contains(region)
+        if self.joined.is_empty() {
+            // A roster of an earlier version: who is there is who it began with.
+            return !self.current.is_empty() && !self.current.contains_key(region);
+        }
+        !self.joined.contains(region)
     }
 
     /// Members that nobody waits for.
@@ -248,11 +258,6 @@ impl Incarnations {
     pub fn members(&self) -> impl Iterator<Item = &str> {
         let counts = |region: &&String| !self.lapsed.contains_key(*region);
         self.current.keys().filter(counts).map(String::as_str)
-    }
-
-    /// True once some region has said in which origin it lives.
-    pub fn is_begun(&self) -> bool {
-        !self.current.is_empty()
     }
 
     /// True for a region that has joined the fleet, and does not write yet.

@@ -253,7 +253,7 @@ impl Region {
         }
         let held = |origin: &Origin| self.durable.get(origin);
         let alarm = match (beyond.first(), late) {
-            (Some((log, end)), _) if !lapses => {
+            (Some((log, end)), _) if !lapses || agreed.joins(name) => {
                 Alarm::Beyond { origin: log.to_string(), end: *end, held: held(log) }
             }
             (_, Some(log)) if !lapses => Alarm::StateLeft { origin: log.to_string() },
@@ -331,14 +331,16 @@ impl Region {
                 && agreed.current.get(&name) == Some(own);
             // Before all have said which logs they hold, an earlier one may not be known.
             let all = self.members.iter().all(|it| agreed.current.contains_key(it));
+            let joins = agreed.joins(&name);
             let mut whole = all && agreed.may_write(&name, own, self.apply.applied());
-            if agreed.joins(&name) {
+            if joins {
                 // It has nothing of its own by which to know what there was before it came.
                 whole &= self.is_heard_of(&agreed);
             }
             self.lives.whole = whole;
             // Until it is known where all logs end, something here may be beyond.
-            let open = |closing: &Closing| closing.end.is_none() && closing.ceiling.is_some();
+            let open =
+                |closing: &Closing| closing.end.is_none() && (joins || closing.ceiling.is_some());
             let knows =
                 !agreed.returning.contains_key(&name) || !agreed.closings.values().any(open);
             self.lives.entered = at_once || (whole && knows && self.is_heard_of(&agreed));

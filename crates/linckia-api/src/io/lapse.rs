@@ -36,7 +36,8 @@ pub(super) async fn lapse<R: Region>(mut asked: Asked<'_, R>) -> problem::Outcom
         return Err(Problem::parameter(detail).at("/reason"));
     }
     let regions = asked.region().members();
-    if !regions.iter().any(|region| region.as_str() == name) {
+    let there = || asked.region().roster().borrow().incarnations().of(&name).is_some();
+    if !regions.iter().any(|region| region.as_str() == name) && !there() {
         let known: Vec<&str> = regions.iter().map(|region| region.as_str()).collect();
         let detail = format!("`{name}` is no region of this fleet: {}", known.join(", "));
         return Err(Problem::new(Kind::NotFound, detail));

@@ -29,13 +29,15 @@ pub(super) fn at_the_start(policies: &[Policy], origins: &[(RegionName, Origin)]
         let (members, held) = (names(&regions), BTreeSet::new());
         roster.decide(0, &Command::Present { region, origin, members, held, restored: None });
     }
-    let Some((_, somebody)) = origins.first() else { return roster };
     if let Some(first) = policies.first() {
         let (name, members) = (TypeName::of(&key(0)), names(&[]));
         let (policy, expected) = (first.clone(), None);
         roster.decide(0, &Command::BeginPolicy { name: name.clone(), expected, policy, members });
-        let (origin, written) = (somebody.to_string(), written(&Vector::new()));
-        roster.decide(0, &Command::PolicyReady { name, epoch: 1, origin, written });
+        for (_, origin) in origins {
+            let (name, written) = (name.clone(), written(&Vector::new()));
+            let origin = origin.to_string();
+            roster.decide(0, &Command::PolicyReady { name, epoch: 1, origin, written });
+        }
     }
     roster
 }

@@ -250,7 +250,7 @@ fn tell_unconfigured(own: &Own, before: Option<&Roster>, decided: &Roster) {
                 region,
                 "a region is a member of the fleet and not in this one's configuration: its \
                  events come by way of others, and acknowledgements do not wait for it. Add it to \
-                 [[peers]] and restart"
+                 [[peers]] and restart; if it has left for good, let it lapse"
             );
         }
     }
@@ -271,7 +271,7 @@ fn tell_lapses(before: &Roster, decided: &Roster) {
 /// Says who has joined.
 fn tell_joins(before: &Roster, decided: &Roster) {
     let (before, now) = (before.incarnations(), decided.incarnations());
-    let joins = |region: &&str| before.of(region).is_none() && before.is_begun();
+    let joins = |region: &&str| now.is_joining(region) && !before.is_joining(region);
     for region in now.members().filter(joins) {
         tracing::info!(region, "a region joins the fleet: it takes requests once all know of it");
     }

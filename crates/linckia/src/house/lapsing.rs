@@ -71,9 +71,12 @@ impl Lapsing {
         self.looked_at = now;
         let alive = regions.iter().filter(|region| region.verdict != Verdict::Down);
         self.alive.extend(alive.map(|region| (region.name.clone(), now)));
-        let lapsed = roster.incarnations().lapsed();
-        let counting: Vec<&RegionStatus> =
-            regions.iter().filter(|region| !lapsed.contains_key(region.name.as_str())).collect();
+        let lives = roster.incarnations();
+        let counts = |region: &&RegionStatus| {
+            let name = region.name.as_str();
+            !lives.lapsed().contains_key(name) && !lives.is_expected(name)
+        };
+        let counting: Vec<&RegionStatus> = regions.iter().filter(counts).collect();
         let down = counting.iter().filter(|region| region.verdict == Verdict::Down).count();
         if counting.len() > 2 && 2 * down >= counting.len() {
             return Vec::new();
